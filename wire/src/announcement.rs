@@ -89,7 +89,7 @@ impl SignedHead {
 }
 
 /// Why a peer is gone from a roster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GoneReason {
     /// It said `bye`.
     Closed,

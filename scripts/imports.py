@@ -11,10 +11,22 @@ of ours has to begin with `crate::` or `super::`, or to follow such a `use`.
 import re
 from pathlib import Path
 
-# Inside the machine: what every table may see.
-RELAY_SHARED = {"io", "limits", "timers"}
-# Crates that a table may name. What leaves the process is encoded, hashed and signed by aldis-wire alone.
-RELAY_CRATES = {"std", "core", "alloc", "aldis_wire", "bytes"}
+# Inside the machine: what every table may see, and why. None of these has a state that two tables could share.
+RELAY_SHARED = {
+    "io": "the contract: what happened, what to do",
+    "limits": "every tunable number",
+    "setup": "what the operator chose, fixed at the start",
+    "timers": "the one queue of deadlines",
+    "view": "what an operator is shown; each table fills its rows",
+}
+# Crates that a table may name, and why. What leaves the process is encoded by aldis-wire alone.
+RELAY_CRATES = {
+    "std": "collections, durations, addresses",
+    "aldis_wire": "every message",
+    "bytes": "payloads without copies",
+    "ed25519_dalek": "the host signs its announcements",
+    "rand_chacha": "the generator that is seeded from outside",
+}
 # Inside the driver: modules that join the worlds, and may see them all.
 NET_JOINERS = {"driver"}
 # Inside the driver: small modules without a world of their own, which every world may see.

@@ -35,17 +35,12 @@ impl LibtorrentDht {
             .unwrap_or_else(|error| panic!("cannot run {}: {error}; scripts/test installs it", python.display()));
         // The program has its own deadline, so this line comes or the pipe closes.
         let mut line = String::new();
-        BufReader::new(program.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Ready = serde_json::from_str(&line).unwrap_or_else(|error| {
             panic!("libtorrent's nodes did not come up ({error}); the reason stands above on standard error")
         });
         assert_eq!(ready.nodes.len(), count);
-        LibtorrentDht {
-            program,
-            nodes: ready.nodes,
-        }
+        LibtorrentDht { program, nodes: ready.nodes }
     }
 }
 
@@ -58,8 +53,6 @@ impl Drop for LibtorrentDht {
 
 /// The interpreter that has libtorrent: `ALDIS_TEST_PYTHON`, or that of the virtual environment in `target/`.
 fn python() -> PathBuf {
-    std::env::var_os("ALDIS_TEST_PYTHON").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python"),
-        PathBuf::from,
-    )
+    std::env::var_os("ALDIS_TEST_PYTHON")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python"), PathBuf::from)
 }

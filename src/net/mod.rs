@@ -7,3 +7,4 @@
 #![allow(clippy::disallowed_methods, reason = "the outside world: clocks, sockets and files are its job")]
 
 pub mod hub;
+pub mod tls;

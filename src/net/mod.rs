@@ -7,4 +7,5 @@
 #![allow(clippy::disallowed_methods, reason = "the outside world: clocks, sockets and files are its job")]
 
 pub mod hub;
+pub mod quic;
 pub mod tls;

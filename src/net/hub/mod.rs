@@ -7,6 +7,7 @@
 //! Locks are taken in one order: the core's, then a mailbox's. None is held across an await.
 
 mod command;
+mod counts;
 mod edge;
 mod link;
 
@@ -24,6 +25,7 @@ use crate::relay::view::View;
 use crate::relay::{Relay, Setup};
 
 pub use command::{COMMANDS_MAX, Command};
+pub use counts::{Count, Counts};
 pub use edge::{EDGE_QUEUE_BYTES, EDGE_QUEUE_MAX, EdgeMailbox};
 pub use link::{LINK_QUEUE_BYTES, LinkEnd, LinkMailbox, LinkOrder};
 
@@ -43,6 +45,7 @@ pub type NoteSink = Box<dyn Fn(&Note) + Send + Sync>;
 pub struct Hub {
     core: Mutex<Core>,
     commands: Commands,
+    counts: Counts,
     notes: NoteSink,
     started: Instant,
     /// The next edge's or link's key.
@@ -88,6 +91,7 @@ impl Hub {
         let hub = Arc::new(Self {
             core: Mutex::new(core),
             commands: Commands::default(),
+            counts: Counts::default(),
             notes,
             started: Instant::now(),
             next_key: AtomicU64::new(1),
@@ -174,6 +178,12 @@ impl Hub {
         lock(&self.core).links.get(&link).map(|shared| shared.key_exchange)
     }
 
+    /// Counts of what the machine never hears of.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     /// How many sockets and connections have mailboxes now.
     #[must_use]
     pub fn mailboxes(&self) -> (usize, usize) {
@@ -239,6 +249,7 @@ impl Hub {
                 Output::TellEdge { edge, event } => {
                     if core.edges.get(&edge).is_some_and(|shared| shared.put(event).is_err()) {
                         core.edges.remove(&edge);
+                        self.counts.edges_overflowed.add();
                         core.caused.push_back(Input::EdgeClosed { edge });
                     }
                 }
@@ -250,6 +261,7 @@ impl Hub {
                 Output::Send { link, channel, frame } => {
                     if core.links.get(&link).is_some_and(|shared| shared.put(channel, frame).is_err()) {
                         core.links.remove(&link);
+                        self.counts.links_overflowed.add();
                         core.caused.push_back(Input::LinkClosed { link, reason: link::OVERFLOWED.to_owned() });
                     }
                 }

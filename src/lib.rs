@@ -1,1 +1,2 @@
-
+//! Aldis: a federated relay through which browsers find each other.
+pub mod relay;

@@ -1,0 +1,149 @@
+//! Every number that is ours alone: unit, reason, and the refusal it causes. What the other end must share is in
+//! `aldis_wire::limits`.
+
+use std::time::Duration;
+
+// ---- Edges ------------------------------------------------------------------------------------------------------
+
+/// From greeting to `hello`; then `hello_timeout`. A phone on a bad line needs two round trips.
+pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+/// A session waits this long for its edge to come back. A train leaves a tunnel; a page reloads.
+pub const GRACE: Duration = Duration::from_secs(30);
+/// From taking a signal to `unknown` at the latest. The promise to applications (DESIGN §3).
+pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Sequenced messages kept for an edge until it acknowledges; then `queue_full` for signals, `too_slow` for events.
+pub const UNACKED_MAX: usize = 256;
+/// Bytes of the same. With 10,000 silent edges this bounds their queues at 2.5 GiB; 16 of them fit 4 MiB.
+pub const UNACKED_BYTES: usize = 256 << 10;
+/// Part of `UNACKED_MAX` that signals may not take, so that receipts and events still fit.
+pub const UNACKED_RESERVE: usize = 64;
+/// Signals of one session that wait for their receipts; then `too_many_open`.
+pub const OPEN_SIGNALS_MAX: usize = 128;
+/// Signals a session remembers by id, so that a repetition attaches to the first. The oldest finished ones are forgotten.
+pub const REMEMBERED_SIGNALS_MAX: usize = 512;
+/// Homes remember (sender, id) this long, so that a repetition is not delivered twice.
+pub const DEDUPLICATION: Duration = Duration::from_secs(120);
+/// Deliveries remembered by a host for the same, about 200 bytes each.
+pub const REMEMBERED_DELIVERIES_MAX: usize = 131_072;
+/// How long a sender's home is remembered as the way back to it.
+pub const RETURN_ROUTE: Duration = Duration::from_secs(60);
+/// Return routes remembered, about 150 bytes each.
+pub const RETURN_ROUTES_MAX: usize = 65_536;
+/// Sessions of a host, those in their grace period included; then `overloaded`.
+pub const SESSIONS_MAX: usize = aldis_wire::limits::ROSTER_PEERS_MAX;
+/// Edges that share an IPv4 address or an IPv6 /64; then `too_many_edges`. A school behind one address.
+pub const EDGES_PER_ADDRESS_MAX: usize = 1_024;
+/// Sockets that have not said hello, for one address; then `too_many_edges`.
+pub const SILENT_EDGES_PER_ADDRESS_MAX: usize = 64;
+/// Addresses for which counts and buckets are kept; the least recently used idle one is forgotten first.
+pub const ADDRESSES_MAX: usize = 65_536;
+/// Counters of keyed peers are remembered this long after they left.
+pub const COUNTER_MEMORY: Duration = Duration::from_secs(3600);
+/// Counters remembered, about 60 bytes each.
+pub const COUNTERS_MAX: usize = 65_536;
+
+/// Requests per second of one edge, and how many may come at once; then `rate_limited`.
+/// A page that meets 32 others trickles some 20 candidates to each.
+pub const EDGE_RATE: Rate = Rate { per_second: 100, burst: 1_000 };
+/// Requests per second of all edges of one address.
+pub const ADDRESS_RATE: Rate = Rate { per_second: 2_000, burst: 20_000 };
+/// New sockets per second of one address.
+pub const ADDRESS_OPEN_RATE: Rate = Rate { per_second: 50, burst: 500 };
+/// Joins and leaves per second of one edge: each is multicast to every host.
+pub const EDGE_CHANGE_RATE: Rate = Rate { per_second: 5, burst: 64 };
+
+/// A token bucket: `burst` at once, refilled at `per_second`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens per second; 0 means no limit.
+    pub per_second: u32,
+    /// Tokens that may be taken at once.
+    pub burst: u32,
+}
+
+// ---- Rosters and multicast --------------------------------------------------------------------------------------
+
+/// Changes are announced at once if nothing went out for this long, else this long after the last (DESIGN §3).
+pub const BATCH: Duration = Duration::from_millis(50);
+/// Heartbeat interval of a small network.
+pub const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Hosts per heartbeat interval: with more the interval grows in proportion.
+pub const HOSTS_PER_HEARTBEAT: usize = 50;
+/// Figures for the management view ride along once in so many heartbeats.
+pub const HEARTBEATS_PER_STATUS: u64 = 5;
+/// Announcements of an origin kept for neighbours that are a little behind.
+pub const LOG_MAX: usize = 64;
+/// Bytes of the same.
+pub const LOG_BYTES: usize = 64 << 10;
+/// Heads of an origin that wait for the announcements before them.
+pub const WAITING_MAX: usize = 64;
+/// A gap must last this long, or two round trips, before it is grafted: the announcement may be on another link.
+pub const GRAFT_AFTER: Duration = Duration::from_millis(200);
+/// Summaries go out at most this often on a link.
+pub const HAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// An expired roster is kept this long; a head with an equal digest restores it.
+pub const EXPIRED_KEPT: Duration = Duration::from_secs(600);
+/// Expired rosters kept; the oldest goes first.
+pub const EXPIRED_MAX: usize = 1_024;
+/// Origins that a host replicates.
+pub const ORIGINS_MAX: usize = 4_096;
+/// New origins that one link may bring in a minute.
+pub const NEW_ORIGINS_PER_LINK: Rate = Rate { per_second: 1, burst: 64 };
+/// Marks (epoch, seq) outlive their rosters this long, against replays.
+pub const MARKS_KEPT: Duration = Duration::from_secs(86_400);
+/// Marks kept, 60 bytes each.
+pub const MARKS_MAX: usize = 65_536;
+/// Rounds of comparing digests before another link is asked.
+pub const SYNC_ROUNDS_MAX: usize = 64;
+/// A reply to a query is waited for this long before another link is asked.
+pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
+
+// ---- Links ------------------------------------------------------------------------------------------------------
+
+/// From the end of TLS to the verified Hello.
+pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
+/// Up to so many hosts everybody links to everybody.
+pub const FULL_MESH_MAX: usize = 32;
+/// Links that each host keeps in a larger network.
+pub const LINKS_WANTED: usize = 12;
+/// Links that a host takes at most, those of strangers included.
+pub const LINKS_MAX: usize = 64;
+/// Connections that are not admitted yet.
+pub const LINKS_PENDING_MAX: usize = 64;
+/// Bytes of announcements on their way on a link; beyond it the link is told less and catches up.
+pub const ANNOUNCE_QUEUE_BYTES: usize = 1 << 20;
+/// Bytes of signals on their way on a link; then `overloaded`.
+pub const SIGNAL_QUEUE_BYTES: usize = 4 << 20;
+/// Bytes of replies on their way on a link; queries beyond it go unanswered and are asked again.
+pub const SYNC_QUEUE_BYTES: usize = 1 << 20;
+/// Bytes of control frames on their way on a link; beyond it the link is closed: the other side does not read.
+pub const CONTROL_QUEUE_BYTES: usize = 256 << 10;
+
+// ---- Discovery --------------------------------------------------------------------------------------------------
+
+/// Dials under way at once.
+pub const DIALS_MAX: usize = 3;
+/// An address, and a /24 or /48, is dialled at most once in this time because of a stranger's hint.
+pub const DIAL_AGAIN: Duration = Duration::from_secs(60);
+/// First pause after a failed dial; doubles.
+pub const BACK_OFF_MIN: Duration = Duration::from_secs(1);
+/// Longest pause after failed dials. For hosts that the operator names: `BACK_OFF_STATIC_MAX`.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(600);
+/// Longest pause for hosts that the operator names or that we knew before: a healed partition is noticed within it.
+pub const BACK_OFF_STATIC_MAX: Duration = Duration::from_secs(5);
+/// A host of another network is left alone this long.
+pub const OTHER_NETWORK_PAUSE: Duration = Duration::from_secs(600);
+/// Hints kept; the worst are forgotten first.
+pub const HINTS_MAX: usize = 1_024;
+/// Hints taken from one look-up.
+pub const HINTS_PER_LOOK_UP_MAX: usize = 256;
+/// The DHT is asked this often.
+pub const LOOK_UP_INTERVAL: Duration = Duration::from_secs(900);
+/// The DHT is asked this often while there is no link.
+pub const LOOK_UP_INTERVAL_ALONE: Duration = Duration::from_secs(30);
+/// After a look-up that failed outright. Short, so that a host joins soon after its line is up.
+pub const LOOK_UP_INTERVAL_FAILED: Duration = Duration::from_secs(10);
+/// The DHT forgets after half an hour; we tell it this often.
+pub const REGISTER_INTERVAL: Duration = Duration::from_secs(900);
+/// The hint cache is written at most this often.
+pub const STORE_INTERVAL: Duration = Duration::from_secs(60);

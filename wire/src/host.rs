@@ -1,0 +1,439 @@
+//! The frames between hosts: one numbered registry (PROTOCOL.md §5, §6, §7).
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::announcement::{Op, SignedHead};
+use crate::codec::{self, CodecError};
+use crate::id::{HostId, PeerId, TopicId};
+use crate::limits::{HAVE_ENTRIES_MAX, LANES, QUERY_RANGES_MAX, REQUEST_ID_BYTES, SIGNAL_DATA_BYTES};
+use crate::proof::Proof;
+use crate::record::SignedRecord;
+use crate::refusal::Refusal;
+
+/// A stream of a link. Control is bidirectional and the dialler's first; the others are unidirectional, opened by the
+/// sender at the first frame, and begin with one byte: [`Channel::number`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// Hello, goodbye, summaries, prune, graft, heartbeats.
+    Control,
+    /// Announcements with ops.
+    Announce,
+    /// Catching up: queries and replies.
+    Sync,
+    /// Signals and receipts; a (sender, target) pair always takes the same lane.
+    Lane(u8),
+}
+
+impl Channel {
+    /// The first byte of a unidirectional stream.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Control => 0,
+            Self::Announce => 1,
+            Self::Sync => 2,
+            Self::Lane(lane) => 16 + lane,
+        }
+    }
+
+    /// The unidirectional channel with this first byte.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Announce),
+            2 => Some(Self::Sync),
+            _ => number.checked_sub(16).filter(|lane| *lane < LANES).map(Self::Lane),
+        }
+    }
+
+    /// Sending order between channels of a link: higher first.
+    #[must_use]
+    pub fn priority(self) -> i32 {
+        match self {
+            Self::Control => 3,
+            Self::Lane(_) => 2,
+            Self::Announce => 1,
+            Self::Sync => 0,
+        }
+    }
+}
+
+/// The first frame each way on control. Newer minor versions may append fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// See [`admission_proof`].
+    pub proof: [u8; 32],
+    /// The sender's epoch; of two connections of one host the higher epoch wins.
+    pub epoch: u64,
+    /// What the sender says of itself.
+    pub record: SignedRecord,
+    /// The address at which the sender sees the receiver.
+    pub observed: SocketAddr,
+}
+
+/// Why a link ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum GoodbyeReason {
+    /// The host is shutting down.
+    Closing,
+    /// Another connection of the same two hosts is kept.
+    Crossed,
+    /// The other side does not know the genesis key.
+    NotAdmitted,
+    /// The other side did not keep to the protocol.
+    Misbehaved,
+    /// The host has as many links as it wants.
+    Full,
+    /// The operator does not want this host here.
+    NotAllowed,
+}
+
+/// One origin's newest state at the sender of a summary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HaveEntry {
+    /// Gives an origin its number on this link, in this direction.
+    Named {
+        /// The number that later entries use.
+        number: u16,
+        /// Who.
+        origin: HostId,
+        /// Its newest epoch here.
+        epoch: u64,
+        /// The newest seq applied here.
+        seq: u64,
+    },
+    /// A later state of a named origin in the same epoch.
+    Numbered {
+        /// As given before.
+        number: u16,
+        /// The newest seq applied here.
+        seq: u64,
+    },
+}
+
+/// An announcement as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// How long the head has been known on the way here, in milliseconds.
+    pub age_ms: u32,
+    /// Signed by the origin.
+    pub head: SignedHead,
+    /// The encoded ops; `None` for a heartbeat and for a head that runs ahead of its ops.
+    pub ops: Option<Bytes>,
+}
+
+/// A part of a roster: all entries whose key begins with the first `nibbles` nibbles of `key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Range {
+    /// Key prefix; what follows the prefix is zero.
+    pub key: [u8; 32],
+    /// Length of the prefix, 0 to 64.
+    pub nibbles: u8,
+}
+
+/// Asks for parts of an origin's roster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// Whose roster.
+    pub origin: HostId,
+    /// Which parts; at most [`QUERY_RANGES_MAX`].
+    pub ranges: Vec<Range>,
+}
+
+/// What one range holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// All its entries, as ops that make them: `Record`, `Present`, `Join` ([`crate::announcement::encode_ops`]).
+    Entries(Bytes),
+    /// Too many to send at once: the digests of the ranges below it that are not empty.
+    Below(Vec<(Range, [u8; 32])>),
+}
+
+/// The answer to a [`Query`]: parts of the roster at `head`. Ranges for which there was no room are left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Whose roster.
+    pub origin: HostId,
+    /// The head that the parts belong to, with its age in milliseconds; `None` when the origin is not known here.
+    pub head: Option<(u32, SignedHead)>,
+    /// What was asked for.
+    pub parts: Vec<(Range, Part)>,
+}
+
+/// A signal between two homes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// The sender.
+    pub from: PeerId,
+    /// The receiver.
+    pub to: PeerId,
+    /// Names the sender's session, so that `n` may start again.
+    pub session: u64,
+    /// Grows with every signal of the session to this target.
+    pub n: u64,
+    /// The sender's id for the signal.
+    pub id: String,
+    /// Why the sender may be believed to be at home where the signal comes from.
+    pub proof: Proof,
+    /// The topic in which the two met, if the sender said so.
+    pub topic: Option<TopicId>,
+    /// Opaque.
+    pub data: Bytes,
+}
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The target acknowledged it.
+    Delivered,
+    /// It was not and will not be delivered.
+    Refused(Refusal),
+    /// Nobody can say. Sending it again under the same id is safe.
+    Unknown,
+}
+
+/// The single final answer to a signal, from the target's home to the sender's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The signal's sender.
+    pub from: PeerId,
+    /// The signal's target.
+    pub to: PeerId,
+    /// The signal's id.
+    pub id: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A signal or receipt that crosses a third host, sealed home to home (PROTOCOL.md §8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routed {
+    /// The home that opens it.
+    pub to_home: HostId,
+    /// The home that sealed it.
+    pub from_home: HostId,
+    /// Epoch of `to_home` that the sealer knows.
+    pub to_epoch: u64,
+    /// Epoch of `from_home`.
+    pub from_epoch: u64,
+    /// Hosts crossed so far.
+    pub hops: u8,
+    /// The lane that the pair takes on every link.
+    pub lane: u8,
+    /// Drawn by the sealer; also names the frame in a [`Bounce`].
+    pub nonce: [u8; 24],
+    /// Kind number and body of a `Signal` or `Receipt` frame, sealed.
+    pub sealed: Bytes,
+}
+
+/// A host on the way could not pass a [`Routed`] frame on; goes back over the link it came by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounce {
+    /// The home that sealed it.
+    pub from_home: HostId,
+    /// Names the frame.
+    pub nonce: [u8; 24],
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// Every frame between hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// See [`Hello`].
+    Hello(Hello),
+    /// The other side's Hello was checked: it may use every channel.
+    Admitted,
+    /// The link ends.
+    Goodbye(GoodbyeReason),
+    /// A summary; at most [`HAVE_ENTRIES_MAX`] entries.
+    Have(Vec<HaveEntry>),
+    /// Do not push this origin's announcements on this link.
+    Prune(HostId),
+    /// Push this origin's announcements on this link, beginning after (epoch, seq).
+    Graft(HostId, u64, u64),
+    /// See [`Announcement`].
+    Announcement(Announcement),
+    /// See [`Query`].
+    Query(Query),
+    /// See [`Reply`].
+    Reply(Reply),
+    /// See [`Signal`]. Only on the link between the two homes.
+    Signal(Signal),
+    /// See [`Receipt`]. Only on the link between the two homes.
+    Receipt(Receipt),
+    /// See [`Routed`].
+    Routed(Routed),
+    /// See [`Bounce`].
+    Bounce(Bounce),
+}
+
+// The registry of frame kinds. A removed kind leaves its number unused.
+const HELLO: u8 = 1;
+const ADMITTED: u8 = 2;
+const GOODBYE: u8 = 3;
+const HAVE: u8 = 4;
+const PRUNE: u8 = 5;
+const GRAFT: u8 = 6;
+const ANNOUNCEMENT: u8 = 7;
+const QUERY: u8 = 8;
+const REPLY: u8 = 9;
+const SIGNAL: u8 = 10;
+const RECEIPT: u8 = 11;
+const ROUTED: u8 = 12;
+const BOUNCE: u8 = 13;
+
+impl Frame {
+    /// The frame as it goes onto a stream, header included.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLong`] when it is beyond [`crate::limits::FRAME_BYTES`].
+    pub fn encode(&self) -> Result<Bytes, CodecError> {
+        let (kind, body) = self.kind_and_body()?;
+        codec::frame(kind, &body)
+    }
+
+    /// Kind number and body, as they are sealed into a [`Routed`] frame.
+    ///
+    /// # Errors
+    /// As [`codec::encode`].
+    pub fn kind_and_body(&self) -> Result<(u8, Vec<u8>), CodecError> {
+        Ok(match self {
+            Self::Hello(hello) => (HELLO, codec::encode(hello)?),
+            Self::Admitted => (ADMITTED, Vec::new()),
+            Self::Goodbye(reason) => (GOODBYE, codec::encode(reason)?),
+            Self::Have(entries) => (HAVE, codec::encode(entries)?),
+            Self::Prune(origin) => (PRUNE, codec::encode(origin)?),
+            Self::Graft(origin, epoch, seq) => (GRAFT, codec::encode(&(origin, epoch, seq))?),
+            Self::Announcement(announcement) => (ANNOUNCEMENT, codec::encode(announcement)?),
+            Self::Query(query) => (QUERY, codec::encode(query)?),
+            Self::Reply(reply) => (REPLY, codec::encode(reply)?),
+            Self::Signal(signal) => (SIGNAL, codec::encode(signal)?),
+            Self::Receipt(receipt) => (RECEIPT, codec::encode(receipt)?),
+            Self::Routed(routed) => (ROUTED, codec::encode(routed)?),
+            Self::Bounce(bounce) => (BOUNCE, codec::encode(bounce)?),
+        })
+    }
+
+    /// Reads the body of a frame of this kind; `None` for kinds of newer minor versions, which are skipped.
+    ///
+    /// # Errors
+    /// [`CodecError`] when the body is not what its kind asks for, or beyond a limit.
+    pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Self>, CodecError> {
+        let frame = match kind {
+            HELLO => Self::Hello(codec::decode_prefix(body)?),
+            ADMITTED => Self::Admitted,
+            GOODBYE => Self::Goodbye(codec::decode(body)?),
+            HAVE => Self::Have(bounded(codec::decode(body)?, HAVE_ENTRIES_MAX)?),
+            PRUNE => Self::Prune(codec::decode(body)?),
+            GRAFT => {
+                let (origin, epoch, seq) = codec::decode(body)?;
+                Self::Graft(origin, epoch, seq)
+            }
+            ANNOUNCEMENT => Self::Announcement(codec::decode(body)?),
+            QUERY => {
+                let query: Query = codec::decode(body)?;
+                if query.ranges.len() > QUERY_RANGES_MAX {
+                    return Err(CodecError::TooLong { limit: QUERY_RANGES_MAX });
+                }
+                Self::Query(query)
+            }
+            REPLY => Self::Reply(codec::decode(body)?),
+            SIGNAL => Self::Signal(checked(codec::decode(body)?)?),
+            RECEIPT => Self::Receipt(codec::decode(body)?),
+            ROUTED => Self::Routed(codec::decode(body)?),
+            BOUNCE => Self::Bounce(codec::decode(body)?),
+            _ => return Ok(None),
+        };
+        Ok(Some(frame))
+    }
+
+    /// Whether a frame of this kind may come on `channel`.
+    #[must_use]
+    pub fn belongs_on(&self, channel: Channel) -> bool {
+        match self {
+            Self::Hello(_)
+            | Self::Admitted
+            | Self::Goodbye(_)
+            | Self::Have(_)
+            | Self::Prune(_)
+            | Self::Graft(..) => channel == Channel::Control,
+            Self::Announcement(_) => matches!(channel, Channel::Control | Channel::Announce),
+            Self::Query(_) | Self::Reply(_) => channel == Channel::Sync,
+            Self::Signal(_) | Self::Receipt(_) | Self::Routed(_) | Self::Bounce(_) => {
+                matches!(channel, Channel::Lane(_))
+            }
+        }
+    }
+}
+
+fn bounded<T>(list: Vec<T>, limit: usize) -> Result<Vec<T>, CodecError> {
+    if list.len() > limit { Err(CodecError::TooLong { limit }) } else { Ok(list) }
+}
+
+fn checked(signal: Signal) -> Result<Signal, CodecError> {
+    if signal.data.len() > SIGNAL_DATA_BYTES {
+        return Err(CodecError::TooLong { limit: SIGNAL_DATA_BYTES });
+    }
+    if signal.id.is_empty() || signal.id.len() > REQUEST_ID_BYTES {
+        return Err(CodecError::TooLong { limit: REQUEST_ID_BYTES });
+    }
+    Ok(signal)
+}
+
+/// Which end of a link made something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The end that opened the connection.
+    Dialler,
+    /// The end that took it.
+    Acceptor,
+}
+
+impl Role {
+    /// The other end.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Dialler => Self::Acceptor,
+            Self::Acceptor => Self::Dialler,
+        }
+    }
+}
+
+/// The label under which both ends export 32 bytes of key material from the TLS session, without context.
+pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-aldis-admission";
+
+/// Proves knowledge of the genesis key on this very TLS session (PROTOCOL.md §5.2). Compare in constant time.
+#[must_use]
+pub fn admission_proof(
+    admission_key: &[u8; 32],
+    role: Role,
+    exporter: &[u8; 32],
+    dialler: HostId,
+    acceptor: HostId,
+) -> blake3::Hash {
+    let role = match role {
+        Role::Dialler => 1,
+        Role::Acceptor => 2,
+    };
+    let mut hasher = blake3::Hasher::new_keyed(admission_key);
+    hasher.update(&[role]).update(exporter).update(dialler.as_bytes()).update(acceptor.as_bytes());
+    hasher.finalize()
+}
+
+/// Reads the entries of a [`Part::Entries`].
+///
+/// # Errors
+/// [`CodecError`] when the bytes are malformed or hold other ops than entries.
+pub fn entries(bytes: &[u8]) -> Result<Vec<Op>, CodecError> {
+    let ops = crate::announcement::decode_ops(bytes)?;
+    if ops.iter().all(|op| matches!(op, Op::Record(_) | Op::Present { .. } | Op::Join { .. })) {
+        Ok(ops)
+    } else {
+        Err(CodecError::Malformed)
+    }
+}

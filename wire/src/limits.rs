@@ -1,0 +1,72 @@
+//! Limits on which both ends must agree. What is ours alone lives in `relay::limits`.
+//!
+//! Sizes end in `_BYTES`, counts in `_MAX`; durations are [`Duration`]s.
+
+use std::time::Duration;
+
+/// The protocol version that this crate speaks (PROTOCOL.md §2).
+pub const VERSION: u16 = 1;
+
+/// `data` of a signal. A large SDP with candidates has 10 KiB.
+pub const SIGNAL_DATA_BYTES: usize = 65_536;
+/// A whole text frame of an edge: `data`, and room for the other fields.
+pub const EDGE_MESSAGE_BYTES: usize = SIGNAL_DATA_BYTES + 4_096;
+/// Any id that an edge chooses for a request.
+pub const REQUEST_ID_BYTES: usize = 64;
+/// A topic's name.
+pub const TOPIC_NAME_BYTES: usize = 256;
+/// `meta` of a membership: a display name and a few flags.
+pub const META_BYTES: usize = 1_024;
+/// Members that one answer holds.
+pub const SAMPLE_MAX: usize = 64;
+/// Members that an answer to `discover` holds when the edge does not say.
+pub const SAMPLE_DEFAULT: usize = 32;
+/// A network's name.
+pub const NETWORK_NAME_BYTES: usize = 64;
+
+/// Body of one frame between hosts: a signal of full size, sealed, with its addresses.
+pub const FRAME_BYTES: usize = SIGNAL_DATA_BYTES + 8_192;
+/// What a link may send before it is admitted: one Hello.
+pub const FRAME_BEFORE_ADMISSION_BYTES: usize = 4_096;
+/// Ops of one announcement, encoded. Larger changes go out in several.
+pub const OPS_BYTES: usize = 32_768;
+/// A signed head: fixed fields, a few varints and the signature.
+pub const HEAD_BYTES: usize = 256;
+/// A signed host record: addresses, gateway URLs.
+pub const RECORD_BYTES: usize = 1_536;
+/// Addresses in a host record.
+pub const RECORD_ADDRESSES_MAX: usize = 8;
+/// Gateway URLs in a host record.
+pub const RECORD_GATEWAYS_MAX: usize = 4;
+/// One gateway URL.
+pub const GATEWAY_URL_BYTES: usize = 256;
+/// A host's software version as text.
+pub const SOFTWARE_BYTES: usize = 32;
+
+/// Presence records in one roster. A host with more edges needs a second host.
+pub const ROSTER_PEERS_MAX: usize = 65_536;
+/// Memberships in one roster.
+pub const ROSTER_MEMBERSHIPS_MAX: usize = 262_144;
+/// Metas of one roster together.
+pub const ROSTER_META_BYTES: usize = 64 << 20;
+/// Topics one peer may be in.
+pub const PEER_TOPICS_MAX: usize = 32;
+
+/// Entries of a summary (`Have`) in one frame.
+pub const HAVE_ENTRIES_MAX: usize = 4_096;
+/// Ranges asked for in one `Query`.
+pub const QUERY_RANGES_MAX: usize = 256;
+/// Entries of a subtree that are sent whole instead of being descended into.
+pub const REPLY_ENTRIES_MAX: usize = 256;
+
+/// Signal lanes each way on a link.
+pub const LANES: u8 = 4;
+/// Hosts that a signal may cross.
+pub const HOPS_MAX: u8 = 16;
+
+/// Shortest interval between heartbeats that a head may state.
+pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+/// Longest interval between heartbeats that a head may state: 4,096 hosts at 3 s per 50.
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
+/// Heartbeats that may be missed before a roster expires.
+pub const HEARTBEATS_MISSED_MAX: u32 = 3;

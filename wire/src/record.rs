@@ -1,0 +1,129 @@
+//! The host record: what a host says of itself, signed, so that anyone may pass it on.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{CodecError, decode_prefix, encode};
+use crate::id::HostId;
+use crate::limits::{
+    GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, SOFTWARE_BYTES,
+};
+use crate::network::NetworkTag;
+use crate::proof::Signature;
+
+const CONTEXT: &str = "aldis 2026 host record";
+
+/// What a host says of itself. Newer minor versions may append fields; a reader ignores what follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// Grows with every change; of two records of a host the higher revision is valid.
+    pub revision: u64,
+    /// X25519 key to which other homes seal (PROTOCOL.md §8).
+    pub sealing: [u8; 32],
+    /// Addresses at which its QUIC port may be dialled, best first.
+    pub addresses: Vec<SocketAddr>,
+    /// WebSocket URLs of its gateway, for edges that must change hosts.
+    pub gateways: Vec<String>,
+    /// Name and version of the software, for the management view.
+    pub software: String,
+}
+
+/// A host record as its host signed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedRecord {
+    host: HostId,
+    bytes: Bytes,
+    signature: Signature,
+}
+
+impl SignedRecord {
+    /// Signs `record` as the owner of `key`.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLong`] when a list or text is beyond its limit.
+    pub fn make(key: &SigningKey, tag: NetworkTag, record: &HostRecord) -> Result<Self, CodecError> {
+        check(record)?;
+        let bytes = Bytes::from(encode(record)?);
+        let signature = Signature::make(key, CONTEXT, tag, &bytes);
+        Ok(Self { host: HostId::new(key.verifying_key().to_bytes()), bytes, signature })
+    }
+
+    /// The host that is said to have signed. Believe it only after [`SignedRecord::open`].
+    #[must_use]
+    pub fn host(&self) -> HostId {
+        self.host
+    }
+
+    /// Checks signature and bounds and gives what was signed.
+    ///
+    /// # Errors
+    /// [`CodecError::Signature`], or what is wrong with the content.
+    pub fn open(&self, tag: NetworkTag) -> Result<HostRecord, CodecError> {
+        if self.bytes.len() > RECORD_BYTES {
+            return Err(CodecError::TooLong { limit: RECORD_BYTES });
+        }
+        if !self.signature.verify(self.host.as_bytes(), CONTEXT, tag, &self.bytes) {
+            return Err(CodecError::Signature);
+        }
+        let record = decode_prefix(&self.bytes)?;
+        check(&record)?;
+        Ok(record)
+    }
+
+    /// The signed bytes, for hashing.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+fn check(record: &HostRecord) -> Result<(), CodecError> {
+    let bounds = [
+        (record.addresses.len(), RECORD_ADDRESSES_MAX),
+        (record.gateways.len(), RECORD_GATEWAYS_MAX),
+        (record.gateways.iter().map(String::len).max().unwrap_or(0), GATEWAY_URL_BYTES),
+        (record.software.len(), SOFTWARE_BYTES),
+    ];
+    match bounds.into_iter().find(|(length, limit)| length > limit) {
+        Some((_, limit)) => Err(CodecError::TooLong { limit }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use super::*;
+
+    fn record() -> HostRecord {
+        HostRecord {
+            revision: 1,
+            sealing: [4; 32],
+            addresses: vec!["192.0.2.1:4000".parse().unwrap()],
+            gateways: vec!["wss://h.example/v1".into()],
+            software: "aldis 0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn a_record_opens_in_its_network_only_and_a_changed_one_nowhere() {
+        let tag = NetworkTag::new([1; 8]);
+        let signed = SignedRecord::make(&SigningKey::from_bytes(&[2; 32]), tag, &record()).unwrap();
+        assert_eq!(signed.open(tag).unwrap(), record());
+        assert!(matches!(signed.open(NetworkTag::new([2; 8])), Err(CodecError::Signature)));
+        let mut forged = signed.clone();
+        forged.host = HostId::new([9; 32]);
+        assert!(matches!(forged.open(tag), Err(CodecError::Signature)));
+    }
+
+    #[test]
+    fn a_record_beyond_its_bounds_is_not_signed() {
+        let mut large = record();
+        large.addresses = vec!["192.0.2.1:4000".parse().unwrap(); 9];
+        let made = SignedRecord::make(&SigningKey::from_bytes(&[2; 32]), NetworkTag::new([1; 8]), &large);
+        assert!(matches!(made, Err(CodecError::TooLong { .. })));
+    }
+}

@@ -213,7 +213,7 @@ const randomHex = (bytes) => toHex(crypto.getRandomValues(new Uint8Array(bytes))
  * @typedef {object} ConnectOptions
  * @property {string[]} hosts gateway URLs; tried in this order
  * @property {Identity} [identity] without one, each session gets a peer id minted by its host
- * @property {any} [meta] default meta of every `join`; a function is called at every join, with the client
+ * @property {any} [meta] default meta of every `join`; a function is called whenever a `join` goes out, with the client
  * @property {RTCConfiguration} [rtc] for connections; its `iceServers` win over those of the host
  * @property {Partial<Timing>} [timing]
  * @property {typeof globalThis.WebSocket} [WebSocket] where there is no global one
@@ -224,7 +224,7 @@ const randomHex = (bytes) => toHex(crypto.getRandomValues(new Uint8Array(bytes))
  * @property {{ state: State, reason?: string }} state
  * @property {{ peer: string, host: string, url: string, resumed: boolean, previous?: string }} welcome a session is open; `previous`: the peer id it had before
  * @property {Signal} signal
- * @property {Receipt & { to: string, topic?: string, tookMs: number }} receipt every receipt, those of connections too
+ * @property {Receipt & { to: string, topic?: string, data: any, tookMs: number }} receipt every receipt, with its signal; those of connections too
  * @property {{ connection: Connection }} connection somebody connects to us, outside any joined topic; `preventDefault` declines
  * @property {{ code: string, message: string }} error
  *
@@ -378,7 +378,7 @@ export class Aldis extends Emitter {
     if (bytes === 0) receipt = { id, status: "refused", code: "bad_field", message: "The data is not JSON." };
     else if (bytes > (this.#welcome?.limits?.message_bytes ?? 65_536)) receipt = { id, status: "refused", code: "too_big" };
     else receipt = await this.#request({ type: "signal", id, to, topic, data }).catch((error) => ({ id, status: "refused", code: error.code, message: error.message }));
-    this._emit("receipt", { ...receipt, to, topic, tookMs: performance.now() - startedMs });
+    this._emit("receipt", { ...receipt, to, topic, data, tookMs: performance.now() - startedMs });
     return receipt;
   }
 
@@ -767,7 +767,7 @@ export class Aldis extends Emitter {
       open.timer = setTimeout(() => this.#settle(message.id, { id: message.id, status: "unknown" }), timeoutMs + graceMs);
     }
     open.sent = true;
-    this.#send(message);
+    this.#send(typeof message.meta === "function" ? { ...message, meta: message.meta(this) } : message);
   }
 
   /** @param {string} id @param {any} result an AldisError rejects */
@@ -821,9 +821,8 @@ export class Aldis extends Emitter {
 
   /** @param {Swarm} swarm @param {"join" | "watch"} type @param {boolean} before whether it is so already, and stays so if this is refused */
   async #enter(swarm, type, before) {
-    const meta = type !== "join" ? undefined : typeof swarm._meta === "function" ? swarm._meta(this) : swarm._meta;
     try {
-      await this.#request({ type, topic: swarm.topic, meta });
+      await this.#request({ type, topic: swarm.topic, meta: type === "join" ? swarm._meta : undefined });
     } catch (error) {
       if (type === "join") swarm.member = before;
       else swarm.watching = before;
@@ -1014,6 +1013,7 @@ export class Swarm extends Emitter {
 /**
  * @typedef {object} ConnectionEvents
  * @property {{ state: ConnectionState, reason?: string }} state
+ * @property {{ stream: MediaStream }} stream the other end sends this; see also `streams`
  * @property {{ peer: string, previous: string }} peer the other end has a new peer id: it has changed hosts
  *
  * @typedef {"new" | "connected" | "restarting" | "closed"} ConnectionState
@@ -1027,6 +1027,7 @@ export class Swarm extends Emitter {
 export class Connection extends Emitter {
   /** @type {ConnectionState} */ state = "new";
   /** Resolves once the data channel is open. @type {Promise<Connection>} */ connected;
+  /** What the other end sends. @type {MediaStream[]} */ streams = [];
 
   /** @type {Aldis} */ #client;
   /** @type {RTCDataChannel} tells the other end our new peer id without any host */ #control;
@@ -1077,6 +1078,12 @@ export class Connection extends Emitter {
       if (!candidate) return;
       this.#candidates.push(candidate.toJSON());
       void this.#pump();
+    });
+    this.pc.addEventListener("track", (event) => {
+      for (const stream of event.streams.filter((one) => !this.streams.includes(one))) {
+        this.streams.push(stream);
+        this._emit("stream", { stream });
+      }
     });
     this.pc.addEventListener("connectionstatechange", () => this.#changed());
     this.#control.addEventListener("close", () => this._end("closed")); // the other end has closed, or its page has gone

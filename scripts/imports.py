@@ -13,6 +13,7 @@ from pathlib import Path
 
 # Inside the machine: what every table may see, and why. None of these has a state that two tables could share.
 RELAY_SHARED = {
+    "bucket": "the token bucket, a type; each table keeps its own buckets",
     "io": "the contract: what happened, what to do",
     "limits": "every tunable number",
     "setup": "what the operator chose, fixed at the start",

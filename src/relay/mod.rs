@@ -1,5 +1,7 @@
 //! The machine: everything a host decides, without I/O, clocks, async or randomness of its own.
 
+pub mod addresses;
+pub mod bucket;
 pub mod io;
 pub mod limits;
 pub mod setup;
@@ -36,8 +38,14 @@ impl Relay {
     pub fn view(&self, _now: Moment) -> view::View {
         view::View {
             host: aldis_wire::id::HostId::new(self.setup.identity.verifying_key().to_bytes()),
-            epoch: 0, seq: 0, edges: 0, sessions: 0, topics: 0,
-            links: Vec::new(), hosts: Vec::new(), discovery: view::DiscoveryView::default(),
+            epoch: 0,
+            seq: 0,
+            edges: 0,
+            sessions: 0,
+            topics: 0,
+            links: Vec::new(),
+            hosts: Vec::new(),
+            discovery: view::DiscoveryView::default(),
         }
     }
 }

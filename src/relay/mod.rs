@@ -36,8 +36,14 @@ impl Relay {
     pub fn view(&self, _now: Moment) -> view::View {
         view::View {
             host: aldis_wire::id::HostId::new(self.setup.identity.verifying_key().to_bytes()),
-            epoch: 0, seq: 0, edges: 0, sessions: 0, topics: 0,
-            links: Vec::new(), hosts: Vec::new(), discovery: view::DiscoveryView::default(),
+            epoch: 0,
+            seq: 0,
+            edges: 0,
+            sessions: 0,
+            topics: 0,
+            links: Vec::new(),
+            hosts: Vec::new(),
+            discovery: view::DiscoveryView::default(),
         }
     }
 }

@@ -355,12 +355,9 @@ impl Frame {
     #[must_use]
     pub fn belongs_on(&self, channel: Channel) -> bool {
         match self {
-            Self::Hello(_)
-            | Self::Admitted
-            | Self::Goodbye(_)
-            | Self::Have(_)
-            | Self::Prune(_)
-            | Self::Graft(..) => channel == Channel::Control,
+            Self::Hello(_) | Self::Admitted | Self::Goodbye(_) | Self::Have(_) | Self::Prune(_) | Self::Graft(..) => {
+                channel == Channel::Control
+            }
             Self::Announcement(_) => matches!(channel, Channel::Control | Channel::Announce),
             Self::Query(_) | Self::Reply(_) => channel == Channel::Sync,
             Self::Signal(_) | Self::Receipt(_) | Self::Routed(_) | Self::Bounce(_) => {

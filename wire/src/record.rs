@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecError, decode_prefix, encode};
 use crate::id::HostId;
-use crate::limits::{
-    GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, SOFTWARE_BYTES,
-};
+use crate::limits::{GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, SOFTWARE_BYTES};
 use crate::network::NetworkTag;
 use crate::proof::Signature;
 

@@ -111,11 +111,8 @@ mod tests {
     #[test]
     fn only_the_two_homes_read_and_any_change_shows() {
         let (a, b, c) = (SealingKey::new([1; 32]), SealingKey::new([2; 32]), SealingKey::new([3; 32]));
-        let binding = Binding {
-            tag: NetworkTag::new([0; 8]),
-            from: (HostId::new([1; 32]), 1),
-            to: (HostId::new([2; 32]), 2),
-        };
+        let binding =
+            Binding { tag: NetworkTag::new([0; 8]), from: (HostId::new([1; 32]), 1), to: (HostId::new([2; 32]), 2) };
         let sealed = a.shared(&b.public()).unwrap().seal(&[5; 24], &binding, b"offer").unwrap();
         let opener = b.shared(&a.public()).unwrap();
         assert_eq!(opener.open(&[5; 24], &binding, &sealed).unwrap(), b"offer");

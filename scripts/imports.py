@@ -13,6 +13,7 @@ from pathlib import Path
 
 # Inside the machine: what every table may see, and why. None of these has a state that two tables could share.
 RELAY_SHARED = {
+    "bucket": "the token bucket, a type; each table keeps its own buckets",
     "io": "the contract: what happened, what to do",
     "limits": "every tunable number",
     "setup": "what the operator chose, fixed at the start",
@@ -29,11 +30,13 @@ RELAY_CRATES = {
 }
 # Inside the driver: modules that join the worlds, and may see them all.
 NET_JOINERS = {"driver"}
-# Inside the driver: small modules without a world of their own, which every world may see.
-NET_SHARED = set()
+# Inside the driver: modules without a world of their own, which every world may see, and why.
+NET_SHARED = {
+    "hub": "the machine behind its lock: whoever learns that something happened calls it",
+}
 
 TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*(#!?\[[^\]]*\]\s*)*mod\s+\w+\s*(\{|;)")
-NOISE = re.compile(r'//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"', re.DOTALL)
+NOISE = re.compile(r'//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"|b?\'(?:\\[^\']+|[^\\\'])\'', re.DOTALL)
 USE = re.compile(r"\buse\s+([^;]+);")
 WRITTEN_PATH = re.compile(r"\b(?:crate|super)(?:\s*::\s*\w+)+")
 

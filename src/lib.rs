@@ -15,6 +15,8 @@ pub mod config;
 pub mod genesis;
 #[cfg(feature = "net")]
 pub mod identity;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod relay;
 #[cfg(feature = "net")]
 pub mod textfile;

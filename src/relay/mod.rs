@@ -1,5 +1,7 @@
 //! The machine: everything a host decides, without I/O, clocks, async or randomness of its own.
 
+pub mod addresses;
+pub mod bucket;
 pub mod io;
 pub mod limits;
 pub mod setup;

@@ -3,9 +3,20 @@
 //! | module | world |
 //! |---|---|
 //! | [`hub`] | the machine behind a lock, and the mailboxes through which its outputs leave |
+//! | [`quic`], [`tls`] | links to other hosts |
+//! | [`dht`] | where hosts of a network find each other |
+//! | [`store`] | what outlives a run |
+//! | `notes` | the machine's notes as lines of log |
+//! | [`driver`] | joins them: a whole host |
+//!
+//! Worlds know the hub and the machine's contract, never each other; only [`driver`] knows them all.
 
 #![allow(clippy::disallowed_methods, reason = "the outside world: clocks, sockets and files are its job")]
 
+pub mod dht;
+pub mod driver;
 pub mod hub;
+mod notes;
 pub mod quic;
+pub mod store;
 pub mod tls;

@@ -10,7 +10,7 @@ mod link;
 mod streams;
 mod transport;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ use super::hub::Hub;
 use super::tls::{self, Tls, TlsError};
 use crate::relay::io::{DialFailure, DialKey, Input};
 use transport::{CONNECTIONS_MAX, HANDSHAKE_DEADLINE, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX};
+
+const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// TLS alerts as QUIC carries them (RFC 9001 §4.8, RFC 8446 §6.2).
 const ALERT_ACCESS_DENIED: u8 = 49;
@@ -74,26 +76,33 @@ impl Seldom {
 }
 
 impl Quic {
-    /// Binds the socket and makes the certificate. `alpn` names network and version. Must run inside tokio.
+    /// Binds the UDP socket, before anything else of a host runs, so that a taken port is told at once. Returns it with
+    /// its address.
     ///
     /// # Errors
-    /// [`QuicError`], which names the address.
-    pub fn bind(identity: &SigningKey, alpn: Vec<u8>, address: SocketAddr, hub: Arc<Hub>) -> Result<Self, QuicError> {
-        let tls = Tls::new(identity, alpn)?;
+    /// [`QuicError::Bind`], which names the address.
+    pub fn socket(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), QuicError> {
         let bind = |error| QuicError::Bind { address, error };
-        let socket = std::net::UdpSocket::bind(address).map_err(bind)?;
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint =
-            Endpoint::new(transport::endpoint(), Some(transport::acceptor(&tls)), socket, runtime).map_err(bind)?;
-        Ok(Self { endpoint, tls, hub, handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)), seldom: Arc::default() })
+        let socket = UdpSocket::bind(address).map_err(bind)?;
+        let bound = socket.local_addr().map_err(bind)?;
+        Ok((socket, bound))
     }
 
-    /// Where the socket is bound.
+    /// Makes the certificate and begins to use the socket. `alpn` names network and version. Must run inside tokio.
     ///
     /// # Errors
-    /// The system's, if the socket is gone.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.endpoint.local_addr()
+    /// [`QuicError`].
+    pub fn start(socket: UdpSocket, identity: &SigningKey, alpn: Vec<u8>, hub: Arc<Hub>) -> Result<Self, QuicError> {
+        Self::with_tls(socket, Tls::new(identity, alpn)?, hub)
+    }
+
+    fn with_tls(socket: UdpSocket, tls: Tls, hub: Arc<Hub>) -> Result<Self, QuicError> {
+        let address = socket.local_addr().unwrap_or(UNKNOWN);
+        let server = transport::acceptor(&tls);
+        let endpoint = Endpoint::new(transport::endpoint(), Some(server), socket, Arc::new(quinn::TokioRuntime))
+            .map_err(|error| QuicError::Bind { address, error })?;
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        Ok(Self { endpoint, tls, hub, handshakes, seldom: Arc::default() })
     }
 
     /// Takes connections until the socket closes.
@@ -214,9 +223,16 @@ impl Quic {
         link::Link::new(connection, mailbox, self.hub.clone()).run(role).await;
     }
 
-    /// Waits until all connections have ended, for at most `patience`, then ends what is left and the socket.
+    /// Takes no new connections, waits until all have ended, for at most `patience`, then ends what is left and the
+    /// socket.
     pub async fn close(&self, patience: Duration) {
+        self.endpoint.set_server_config(None);
         let _ = tokio::time::timeout(patience, self.endpoint.wait_idle()).await;
+        self.cut();
+    }
+
+    /// Ends all connections and the socket at once.
+    pub fn cut(&self) {
         self.endpoint.close(code(GoodbyeReason::Closing), b"");
     }
 }

@@ -268,7 +268,8 @@ export class Aldis extends Emitter {
   /** @type {string[]} */ #learnt = [];
   #url = "";
   #movingMs = 0;
-  #attempts = 0;
+  /** Sockets in a row that did not live long: the back-off. */ #attempts = 0;
+  /** Sockets in a row without `welcome`: when to try other hosts. */ #fruitless = 0;
   /** @type {Map<string, number>} failures in a row, by URL */ #failures = new Map();
   /** @type {Map<string, number>} not before, by URL */ #avoid = new Map();
   /** @type {string | undefined} the network we are in: fail-over never leaves it */ #tag;
@@ -432,7 +433,7 @@ export class Aldis extends Emitter {
     const now = performance.now();
     const home = this.#session?.url;
     const avoided = (/** @type {string} */ url) => (this.#avoid.get(url) ?? 0) > now;
-    if (home && !avoided(home) && (this.#attempts < 2 || this.#attempts % 2 === 1)) return home;
+    if (home && !avoided(home) && (this.#fruitless < 2 || this.#fruitless % 2 === 1)) return home;
     // The first time in the order given. Later at random among the best, so that the edges of a dead host do not all go to the same one.
     const ranked = this.hosts.filter((url) => url !== home || this.hosts.length === 1).map((url) => ({
       url, rank: (avoided(url) ? 1e6 : 0) + (this.#failures.get(url) ?? 0) + (this.#welcome ? Math.random() / 2 : 0),
@@ -455,6 +456,7 @@ export class Aldis extends Emitter {
     const wasOpen = this.#state === "open";
     if (wasOpen && now - this.#openedMs >= this.#timing.stableMs) this.#attempts = 0;
     if (!wasOpen) {
+      this.#fruitless += 1;
       this.#failures.set(this.#url, (this.#failures.get(this.#url) ?? 0) + 1);
       this._emit("error", { code: "host_unreachable", message: `${this.#url}: ${reason}` });
     }
@@ -614,6 +616,7 @@ export class Aldis extends Emitter {
     this.#session = { host: welcome.host, url: this.#url, token: welcome.resume };
     this.#learn(welcome.hosts);
     this.#failures.delete(this.#url);
+    this.#fruitless = 0;
     this.#openedMs = performance.now();
     this.#clearTimer("connect");
     if (previous && previous !== welcome.peer) this.#former = [previous, ...this.#former].slice(0, 16);

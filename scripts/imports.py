@@ -30,11 +30,13 @@ RELAY_CRATES = {
 }
 # Inside the driver: modules that join the worlds, and may see them all.
 NET_JOINERS = {"driver"}
-# Inside the driver: small modules without a world of their own, which every world may see.
-NET_SHARED = set()
+# Inside the driver: modules without a world of their own, which every world may see, and why.
+NET_SHARED = {
+    "hub": "the machine behind its lock: whoever learns that something happened calls it",
+}
 
 TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*(#!?\[[^\]]*\]\s*)*mod\s+\w+\s*(\{|;)")
-NOISE = re.compile(r'//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"', re.DOTALL)
+NOISE = re.compile(r"""//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^\\'])'""", re.DOTALL)
 USE = re.compile(r"\buse\s+([^;]+);")
 WRITTEN_PATH = re.compile(r"\b(?:crate|super)(?:\s*::\s*\w+)+")
 

@@ -17,6 +17,8 @@ pub const REQUEST_ID_BYTES: usize = 64;
 pub const TOPIC_NAME_BYTES: usize = 256;
 /// `meta` of a membership: a display name and a few flags.
 pub const META_BYTES: usize = 1_024;
+/// Arrays and objects in one another, within `data` or `meta`. Readers that recurse, serde_json's among them, stop at 128.
+pub const JSON_DEPTH_MAX: usize = 64;
 /// Members that one answer holds.
 pub const SAMPLE_MAX: usize = 64;
 /// Members that an answer to `discover` holds when the edge does not say.

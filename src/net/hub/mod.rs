@@ -54,8 +54,32 @@ pub struct Hub {
     timer: Notify,
 }
 
+/// What a hub drives. In a running host it is the [`Relay`]; tests of sockets put a script in its place.
+pub(crate) trait Machine: Send {
+    /// See [`Relay::handle`].
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Outbox);
+    /// See [`Relay::next_timeout`].
+    fn next_timeout(&self) -> Option<Moment>;
+    /// See [`Relay::view`].
+    fn view(&self, now: Moment) -> View;
+}
+
+impl Machine for Relay {
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Outbox) {
+        Relay::handle(self, now, input, out);
+    }
+
+    fn next_timeout(&self) -> Option<Moment> {
+        Relay::next_timeout(self)
+    }
+
+    fn view(&self, now: Moment) -> View {
+        Relay::view(self, now)
+    }
+}
+
 struct Core {
-    relay: Relay,
+    machine: Box<dyn Machine>,
     outbox: Outbox,
     edges: HashMap<EdgeKey, Arc<EdgeBox>>,
     links: HashMap<LinkKey, Arc<LinkBox>>,
@@ -79,8 +103,13 @@ impl Hub {
     pub fn new(setup: Setup, notes: NoteSink) -> Arc<Self> {
         let mut outbox = Outbox::default();
         let relay = Relay::new(setup, Moment::default(), &mut outbox);
+        Self::of(Box::new(relay), outbox, notes)
+    }
+
+    /// A hub around any machine, which has already said `outbox`.
+    pub(crate) fn of(machine: Box<dyn Machine>, outbox: Outbox, notes: NoteSink) -> Arc<Self> {
         let core = Core {
-            relay,
+            machine,
             outbox,
             edges: HashMap::new(),
             links: HashMap::new(),
@@ -126,7 +155,7 @@ impl Hub {
     /// What an operator may see. Costs a walk over all hosts under the lock.
     #[must_use]
     pub fn view(&self) -> View {
-        lock(&self.core).relay.view(self.now())
+        lock(&self.core).machine.view(self.now())
     }
 
     /// Gives a new socket its key and mailbox and tells the machine of it. Drop the mailbox when the socket is gone.
@@ -232,11 +261,11 @@ impl Hub {
     }
 
     fn step(&self, core: &mut Core, input: Input) {
-        core.relay.handle(self.now(), input, &mut core.outbox);
+        core.machine.handle(self.now(), input, &mut core.outbox);
         self.deliver(core);
         // Ends: each turn takes a socket out of its table or answers a dial that was not taken.
         while let Some(input) = core.caused.pop_front() {
-            core.relay.handle(self.now(), input, &mut core.outbox);
+            core.machine.handle(self.now(), input, &mut core.outbox);
             self.deliver(core);
         }
     }
@@ -305,7 +334,7 @@ impl Hub {
 impl Core {
     /// When the timer must call.
     fn due(&self) -> Option<Moment> {
-        self.relay.next_timeout().map(|moment| moment.max(self.woken + TIMER_FLOOR))
+        self.machine.next_timeout().map(|moment| moment.max(self.woken + TIMER_FLOOR))
     }
 
     fn end_link(&mut self, link: LinkKey, reason: GoodbyeReason) {
@@ -326,3 +355,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod script;
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,7 @@ NET_SHARED = {
 }
 
 TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*(#!?\[[^\]]*\]\s*)*mod\s+\w+\s*(\{|;)")
-NOISE = re.compile(r'//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"|b?\'(?:\\[^\']+|[^\\\'])\'', re.DOTALL)
+NOISE = re.compile(r"""//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"|b?'(?:\\.[^']*|[^\\'])'""", re.DOTALL)
 USE = re.compile(r"\buse\s+([^;]+);")
 WRITTEN_PATH = re.compile(r"\b(?:crate|super)(?:\s*::\s*\w+)+")
 

@@ -1,4 +1,22 @@
 //! Aldis: a federated relay through which browsers find each other.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`relay`] | the machine: everything a host decides, without I/O |
+//! | `net` | the driver: sockets, the DHT, the clock, joined to the machine |
+//! | `config`, `genesis`, `identity`, `textfile` | what an operator writes and keeps |
+//! | `cli` | the command line |
+
+#[cfg(feature = "net")]
+pub mod cli;
+#[cfg(feature = "net")]
+pub mod config;
+#[cfg(feature = "net")]
+pub mod genesis;
+#[cfg(feature = "net")]
+pub mod identity;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod relay;
+#[cfg(feature = "net")]
+pub mod textfile;

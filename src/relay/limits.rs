@@ -121,8 +121,11 @@ pub const CONTROL_QUEUE_BYTES: usize = 256 << 10;
 
 // ---- Discovery --------------------------------------------------------------------------------------------------
 
-/// Dials under way at once.
+/// Dials under way at once because of strangers' hints.
 pub const DIALS_MAX: usize = 3;
+/// Dials under way at once to places that the operator names or where we were linked. An allowance of their own, so that
+/// strangers' hints cannot hold them up; large enough to try a whole full mesh at once after a partition.
+pub const DIALS_KNOWN_MAX: usize = 32;
 /// An address, and a /24 or /48, is dialled at most once in this time because of a stranger's hint.
 pub const DIAL_AGAIN: Duration = Duration::from_secs(60);
 /// First pause after a failed dial; doubles.
@@ -131,19 +134,47 @@ pub const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(600);
 /// Longest pause for hosts that the operator names or that we knew before: a healed partition is noticed within it.
 pub const BACK_OFF_STATIC_MAX: Duration = Duration::from_secs(5);
+/// So long after the last link a host counts as known; then its addresses are a stranger's hints again, for else a
+/// host that is gone for good would be dialled every few seconds for ever.
+pub const KNOWN_FOR: Duration = Duration::from_secs(3_600);
+/// Addresses of known hosts, the most recently linked ones. More than a full mesh; with `BACK_OFF_STATIC_MAX` it bounds
+/// the dials to hosts that are gone to some 50 a second.
+pub const KNOWN_MAX: usize = 256;
 /// A host of another network is left alone this long.
 pub const OTHER_NETWORK_PAUSE: Duration = Duration::from_secs(600);
-/// Hints kept; the worst are forgotten first.
+/// An address out of a host record is dialled at most once in this time (DESIGN §5).
+pub const RECORD_AGAIN: Duration = Duration::from_secs(600);
+/// Addresses out of one host's record that are dialled in `RECORD_AGAIN`: one each for IPv4, IPv6, and one that is out
+/// of date. Bounds what a hostile record makes us send to others.
+pub const RECORD_DIALS_MAX: usize = 3;
+/// The first dial to an address out of a record waits up to so long: a new record reaches all hosts at once.
+pub const RECORD_JITTER: Duration = Duration::from_millis(500);
+/// A host to which a direct link is wanted is wanted so long.
+pub const WANTED_FOR: Duration = Duration::from_secs(60);
+/// Hosts wanted at once; the one wanted longest ago is forgotten.
+pub const WANTED_MAX: usize = 64;
+/// Dials remembered for `DIAL_AGAIN` and `RECORD_AGAIN`, about 60 bytes each; beyond it strangers' hints wait.
+pub const DIALS_REMEMBERED_MAX: usize = 4_096;
+/// Hints kept besides the operator's; the worst are forgotten first. About 150 bytes each.
 pub const HINTS_MAX: usize = 1_024;
+/// A stranger's hint that led nowhere and is not repeated is forgotten after this. The DHT forgets in the same time.
+pub const HINT_KEPT: Duration = Duration::from_secs(1_800);
+/// Hints written to the cache: two full meshes.
+pub const CACHE_MAX: usize = 64;
 /// Hints taken from one look-up.
 pub const HINTS_PER_LOOK_UP_MAX: usize = 256;
 /// The DHT is asked this often.
 pub const LOOK_UP_INTERVAL: Duration = Duration::from_secs(900);
+/// The DHT is asked again after this when a host has just become alone; then the pause doubles up to
+/// `LOOK_UP_INTERVAL_ALONE`. Hosts that start together find nobody at first, since none has registered yet.
+pub const LOOK_UP_INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// The DHT is asked this often while there is no link.
 pub const LOOK_UP_INTERVAL_ALONE: Duration = Duration::from_secs(30);
 /// After a look-up that failed outright. Short, so that a host joins soon after its line is up.
 pub const LOOK_UP_INTERVAL_FAILED: Duration = Duration::from_secs(10);
 /// The DHT forgets after half an hour; we tell it this often.
 pub const REGISTER_INTERVAL: Duration = Duration::from_secs(900);
+/// After a registration that failed.
+pub const REGISTER_INTERVAL_FAILED: Duration = Duration::from_secs(10);
 /// The hint cache is written at most this often.
 pub const STORE_INTERVAL: Duration = Duration::from_secs(60);

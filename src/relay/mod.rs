@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod bucket;
+pub mod discovery;
 pub mod io;
 pub mod limits;
 pub mod setup;

@@ -385,8 +385,6 @@ fn named(code: &str) -> Refusal {
     Refusal::ALL.into_iter().find(|refusal| refusal.name() == code).unwrap_or(Refusal::Other)
 }
 
-// The signature is serde's.
-#[allow(clippy::trivially_copy_pass_by_ref)]
 fn name_of<S: Serializer>(refusal: &Refusal, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(refusal.name())
 }

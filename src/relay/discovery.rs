@@ -1,0 +1,397 @@
+//! Whom to dial, and when to ask the DHT (DESIGN §6).
+//!
+//! Whatever a stranger says is a hint. A hint costs at most one dial a minute for each address and each neighbourhood,
+//! three at a time, and never a packet into somebody's own network. Hosts that the operator names, and hosts with which
+//! we were linked, have an allowance of their own, so that no flood of hints delays them.
+//!
+//! The table decides in [`Discovery::poll`] alone. Everything else notes what happened.
+
+mod asking;
+mod places;
+mod reach;
+mod recent;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aldis_wire::id::HostId;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use self::asking::Asking;
+use self::places::{Key, Place, Places, Standing};
+use self::reach::{Reach, normalised, reach};
+use self::recent::Recent;
+use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Stored};
+use super::limits::{
+    BACK_OFF_MAX, BACK_OFF_MIN, BACK_OFF_STATIC_MAX, CACHE_MAX, DIALS_KNOWN_MAX, DIALS_MAX, FULL_MESH_MAX,
+    LINKS_WANTED, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL, WANTED_FOR, WANTED_MAX,
+};
+use super::setup::Setup;
+use super::view::DiscoveryView;
+
+/// Which part of the random numbers that one seed gives is this table's.
+const STREAM: u64 = u64::from_be_bytes(*b"discover");
+
+/// What discovery must know of the links; handed in, since another table keeps them.
+#[derive(Debug)]
+pub struct LinksNow<F> {
+    /// Whether an admitted link leads to this host.
+    pub linked: F,
+    /// How many admitted links there are.
+    pub count: usize,
+    /// How many other hosts are known by their rosters.
+    pub known_hosts: usize,
+}
+
+/// A dial under way.
+#[derive(Clone, Copy, Debug)]
+struct Dial {
+    key: Key,
+    standing: Standing,
+}
+
+/// Hints, dials, and our talk with the DHT.
+#[derive(Debug)]
+pub struct Discovery {
+    own: HostId,
+    own_addresses: BTreeSet<SocketAddr>,
+    private_addresses: bool,
+    rng: ChaCha8Rng,
+    places: Places,
+    dials: BTreeMap<DialKey, Dial>,
+    last_dial: u64,
+    recent: Recent,
+    /// Hosts to which a direct link is wanted, and until when.
+    wanted: BTreeMap<HostId, Moment>,
+    asking: Asking,
+    /// When to decide again. Set to the present by everything that happens.
+    wake: Moment,
+    cache_changed: bool,
+    cache_stored: Option<Moment>,
+}
+
+impl Discovery {
+    /// A table that knows what the operator and the last run say.
+    #[must_use]
+    pub fn new(setup: &Setup, own: HostId, now: Moment) -> Self {
+        let settings = &setup.settings;
+        let mut rng = ChaCha8Rng::from_seed(setup.seed);
+        rng.set_stream(STREAM);
+        let mut discovery = Self {
+            own,
+            own_addresses: settings.addresses.iter().copied().map(normalised).collect(),
+            private_addresses: settings.private_addresses,
+            rng,
+            places: Places::default(),
+            dials: BTreeMap::new(),
+            last_dial: 0,
+            recent: Recent::default(),
+            wanted: BTreeMap::new(),
+            asking: Asking::new(settings.dht, settings.register),
+            wake: now,
+            cache_changed: false,
+            cache_stored: None,
+        };
+        discovery.hints_found(now, HintSource::Static, settings.static_peers.clone());
+        discovery.hints_found(now, HintSource::Cache, setup.cache.iter().copied().take(CACHE_MAX).collect());
+        discovery
+    }
+
+    /// Takes hints; most will be dropped. Those out of a host record must name the host, and replace what an older
+    /// record of it said.
+    pub fn hints_found(&mut self, now: Moment, source: HintSource, hints: Vec<Hint>) {
+        self.wake = now;
+        let hints: Vec<Hint> = hints
+            .into_iter()
+            .map(|hint| Hint { address: normalised(hint.address), ..hint })
+            .filter(|hint| hint.host != Some(self.own))
+            .filter(|hint| source == HintSource::Static || self.may_be_dialled(hint.address))
+            .collect();
+        if source == HintSource::Record {
+            let hosts: BTreeSet<HostId> = hints.iter().filter_map(|hint| hint.host).collect();
+            hosts.into_iter().for_each(|host| self.record_found(now, host, &hints));
+            return;
+        }
+        for Hint { address, host } in hints {
+            let key = (address, host);
+            let is_new = self.places.find(key).is_none();
+            if is_new && source == HintSource::Dht && !self.asking.take_hint() {
+                continue;
+            }
+            self.name(now, key, source, now);
+        }
+    }
+
+    /// A direct link to this host is wanted for a while, even if there are links enough.
+    pub fn want_link(&mut self, now: Moment, host: HostId) {
+        let new = self.wanted.insert(host, now + WANTED_FOR).is_none();
+        if new {
+            self.wake = now;
+        }
+        if self.wanted.len() > WANTED_MAX
+            && let Some(first) = self.wanted.iter().min_by_key(|(_, until)| **until).map(|(host, _)| *host)
+        {
+            self.wanted.remove(&first);
+        }
+    }
+
+    /// Asks for what the policy allows now: `Dial`, `LookUp`, `Register`. Costs nothing unless something is due.
+    pub fn poll<F: Fn(HostId) -> bool>(&mut self, now: Moment, links: &LinksNow<F>, out: &mut Outbox) {
+        if now < self.wake {
+            return;
+        }
+        let dials = &self.dials;
+        self.places.forget(now, |address| is_dialled(dials, address));
+        self.recent.forget(now);
+        self.wanted.retain(|_, until| *until > now);
+        // The numbers of links and hosts change without our being told.
+        let mut wake = now + LOOK_UP_INTERVAL_ALONE;
+        let asked = self.asking.poll(now, links.count == 0, out);
+        let dialled = self.dial(now, links, out);
+        let stored = self.cache_due().filter(|due| *due > now);
+        for moment in [asked, dialled, stored].into_iter().flatten() {
+            wake = wake.min(moment);
+        }
+        self.wake = wake;
+    }
+
+    /// When to call [`Discovery::poll`] again, unless something else happens first.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Moment> {
+        Some(self.wake)
+    }
+
+    /// A dial came to nothing. Gives where it went, unless it was none of ours.
+    pub fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: &DialFailure) -> Option<SocketAddr> {
+        let Dial { key: (address, _), .. } = self.dials.remove(&dial)?;
+        self.wake = now;
+        let pause = (*failure == DialFailure::OtherNetwork).then_some(OTHER_NETWORK_PAUSE);
+        self.set_back(now, address, pause);
+        Some(address)
+    }
+
+    /// A dial ended in a connection with `host`. Not in a link yet: until then it counts as a failure.
+    pub fn dial_succeeded(&mut self, now: Moment, dial: DialKey, host: HostId) -> Option<SocketAddr> {
+        let Dial { key: (address, _), .. } = self.dials.remove(&dial)?;
+        self.wake = now;
+        self.set_back(now, address, None);
+        self.places.at(address).for_each(|place| place.answered = Some(host));
+        Some(address)
+    }
+
+    /// A link is admitted both ways, whoever dialled.
+    pub fn link_admitted(&mut self, now: Moment, host: HostId, address: SocketAddr) {
+        self.wake = now;
+        self.cache_changed = true;
+        let dials = &self.dials;
+        self.places.linked(now, host, normalised(address), |address| is_dialled(dials, address));
+    }
+
+    /// No link leads to `host` any more; the last one went to `address`. It is dialled again soon.
+    pub fn link_lost(&mut self, now: Moment, host: HostId, address: SocketAddr) {
+        self.wake = now;
+        self.cache_changed = true;
+        // The place may have been forgotten while the link stood.
+        self.name(now, (normalised(address), Some(host)), HintSource::Cache, now);
+        let again = now + self.jitter(BACK_OFF_MIN);
+        self.places.lost(now, host, again);
+    }
+
+    /// A look-up is over; otherwise what is wrong.
+    pub fn look_up_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+        self.wake = now;
+        self.asking.look_up_ended(now, outcome);
+    }
+
+    /// A registration is over; otherwise what is wrong.
+    pub fn registration_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+        self.wake = now;
+        self.asking.registration_ended(now, outcome);
+    }
+
+    /// Where hosts were last seen, if that changed and was not given lately.
+    pub fn cache(&mut self, now: Moment) -> Option<Stored> {
+        if self.cache_due()? > now {
+            return None;
+        }
+        self.cache_changed = false;
+        self.cache_stored = Some(now);
+        Some(Stored::Hints(self.places.cache()))
+    }
+
+    /// What an operator may see.
+    #[must_use]
+    pub fn view(&self, now: Moment) -> DiscoveryView {
+        DiscoveryView {
+            hints: self.places.len(),
+            dials: self.dials.len(),
+            dht_problem: self.asking.problem(),
+            next_look_up: self.asking.next_look_up(now),
+        }
+    }
+
+    /// Dials what is due and allowed; gives when the next place will be due.
+    fn dial<F: Fn(HostId) -> bool>(&mut self, now: Moment, links: &LinksNow<F>, out: &mut Outbox) -> Option<Moment> {
+        let (due, mut next) = self.due(now, links);
+        for key in due {
+            // An earlier one of these dials may have used up what this one needs.
+            match self.when(now, key, links) {
+                Some(moment) if moment > now => next = earlier(next, moment),
+                Some(_) => self.start(now, key, out),
+                None => {}
+            }
+        }
+        next
+    }
+
+    /// The places that may be dialled now, in order; and when the first of the others may be.
+    fn due<F: Fn(HostId) -> bool>(&mut self, now: Moment, links: &LinksNow<F>) -> (Vec<Key>, Option<Moment>) {
+        let mut next = None;
+        let mut due = Vec::new();
+        for (key, place) in self.places.iter() {
+            match self.when(now, key, links) {
+                Some(moment) if moment <= now => due.push((rank(place, now), key)),
+                Some(moment) => next = earlier(next, moment),
+                None => {}
+            }
+        }
+        let mut due: Vec<_> = due.into_iter().map(|(rank, key)| (rank, self.rng.next_u64(), key)).collect();
+        due.sort_unstable();
+        (due.into_iter().map(|(_, _, key)| key).collect(), next)
+    }
+
+    /// From when on a place may be dialled; `None` when that depends on something else than time.
+    fn when<F: Fn(HostId) -> bool>(&self, now: Moment, key: Key, links: &LinksNow<F>) -> Option<Moment> {
+        let place = self.places.find(key)?;
+        let (host, standing) = (place.host(key), place.standing(now));
+        if !self.has_slot(standing) || (standing != Standing::Static && !self.is_wanted(host, links)) {
+            return None;
+        }
+        if host.is_some_and(|host| host == self.own || (links.linked)(host)) || is_dialled(&self.dials, key.0) {
+            return None;
+        }
+        if standing != Standing::Stranger {
+            return Some(place.not_before);
+        }
+        if host.is_some_and(|host| self.dials.values().any(|dial| dial.key.1 == Some(host))) {
+            return None;
+        }
+        // The operator of a private network has it to himself: its hosts share one address more often than not.
+        if reach(key.0) == Reach::Private {
+            return Some(place.not_before);
+        }
+        Some(place.not_before.max(self.recent.when(now, key.0, place.source)))
+    }
+
+    /// Whether there is a reason for another link, to `host` if it is known.
+    fn is_wanted<F>(&self, host: Option<HostId>, links: &LinksNow<F>) -> bool {
+        links.known_hosts <= FULL_MESH_MAX
+            || links.count + self.dials.len() < LINKS_WANTED
+            || host.is_some_and(|host| self.wanted.contains_key(&host))
+    }
+
+    fn has_slot(&self, standing: Standing) -> bool {
+        let taken = |of: Standing| self.dials.values().filter(|dial| dial.standing == of).count();
+        match standing {
+            Standing::Static => true,
+            Standing::Known => taken(Standing::Known) < DIALS_KNOWN_MAX,
+            Standing::Stranger => taken(Standing::Stranger) < DIALS_MAX,
+        }
+    }
+
+    fn start(&mut self, now: Moment, key: Key, out: &mut Outbox) {
+        let (address, named) = key;
+        let Some(place) = self.places.find_mut(key) else { return };
+        place.dialled = Some(now);
+        let standing = place.standing(now);
+        // Only the operator's word decides who must answer. A record may name an address that is another host's, and
+        // any host of the network is welcome.
+        let host = named.filter(|_| standing == Standing::Static);
+        self.recent.dialled(now, address, standing == Standing::Stranger);
+        self.last_dial += 1;
+        let dial = DialKey(self.last_dial);
+        self.dials.insert(dial, Dial { key, standing });
+        out.push(Output::Dial { dial, address, host });
+    }
+
+    /// Lets an address rest: for `pause`, or twice as long as the last time.
+    fn set_back(&mut self, now: Moment, address: SocketAddr, pause: Option<Duration>) {
+        let part = self.jitter_part();
+        for place in self.places.at(address) {
+            place.failures = place.failures.saturating_add(1);
+            let pause = pause.unwrap_or_else(|| back_off(place, now).mul_f64(0.5 + part / 2.0));
+            place.not_before = place.not_before.max(now + pause);
+        }
+    }
+
+    fn record_found(&mut self, now: Moment, host: HostId, hints: &[Hint]) {
+        let listed = |address| hints.iter().any(|hint| hint.address == address && hint.host == Some(host));
+        let mut left = self.places.renew_record(now, host, listed);
+        for hint in hints.iter().filter(|hint| hint.host == Some(host)) {
+            let key = (hint.address, hint.host);
+            if self.places.find(key).is_none() {
+                if left == 0 {
+                    break;
+                }
+                left -= 1;
+            }
+            let first_dial = now + self.jitter(RECORD_JITTER);
+            self.name(now, key, HintSource::Record, first_dial);
+        }
+    }
+
+    fn name(&mut self, now: Moment, key: Key, source: HintSource, first_dial: Moment) {
+        let dials = &self.dials;
+        self.places.name(now, key, source, first_dial, |address| is_dialled(dials, address));
+    }
+
+    /// Whether a hint may lead to this normalised address.
+    fn may_be_dialled(&self, address: SocketAddr) -> bool {
+        let reachable = match reach(address) {
+            Reach::Global => true,
+            Reach::Private => self.private_addresses,
+            Reach::Never => false,
+        };
+        reachable && !self.own_addresses.contains(&address)
+    }
+
+    fn cache_due(&self) -> Option<Moment> {
+        self.cache_changed.then(|| self.cache_stored.map_or(Moment::default(), |stored| stored + STORE_INTERVAL))
+    }
+
+    /// A random part of `whole`.
+    fn jitter(&mut self, whole: Duration) -> Duration {
+        whole.mul_f64(self.jitter_part())
+    }
+
+    /// From 0 up to 1.
+    fn jitter_part(&mut self) -> f64 {
+        f64::from(self.rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
+    }
+}
+
+/// Smaller is dialled first. Of those we know, the one that waits longest; of strangers, one that never failed.
+fn rank(place: &Place, now: Moment) -> (Standing, u32, Moment) {
+    match place.standing(now) {
+        Standing::Stranger => (Standing::Stranger, place.failures, Moment::default()),
+        standing => (standing, 0, place.not_before),
+    }
+}
+
+fn back_off(place: &Place, now: Moment) -> Duration {
+    let longest = if place.standing(now) == Standing::Stranger { BACK_OFF_MAX } else { BACK_OFF_STATIC_MAX };
+    let doublings = place.failures.saturating_sub(1).min(16);
+    BACK_OFF_MIN.saturating_mul(1 << doublings).min(longest)
+}
+
+fn is_dialled(dials: &BTreeMap<DialKey, Dial>, address: SocketAddr) -> bool {
+    dials.values().any(|dial| dial.key.0 == address)
+}
+
+fn earlier(next: Option<Moment>, moment: Moment) -> Option<Moment> {
+    Some(next.map_or(moment, |next| next.min(moment)))
+}

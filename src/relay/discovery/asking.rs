@@ -1,0 +1,123 @@
+//! When to ask the DHT, and when to tell it that we are here.
+//!
+//! The two never run at once: our DHT library finds nothing under a key while it announces under the same key.
+
+use std::time::Duration;
+
+use crate::relay::io::{Moment, Outbox, Output};
+use crate::relay::limits::{
+    HINTS_PER_LOOK_UP_MAX, LOOK_UP_INTERVAL, LOOK_UP_INTERVAL_ALONE, LOOK_UP_INTERVAL_FAILED, LOOK_UP_INTERVAL_MIN,
+    REGISTER_INTERVAL, REGISTER_INTERVAL_FAILED,
+};
+
+/// Something that is done again and again.
+#[derive(Debug, Default)]
+struct Task {
+    under_way: bool,
+    /// When it was last over; `None` before the first time.
+    ended: Option<Moment>,
+    /// What is wrong, if it failed.
+    problem: Option<String>,
+}
+
+impl Task {
+    fn end(&mut self, now: Moment, outcome: Result<(), String>) {
+        self.under_way = false;
+        self.ended = Some(now);
+        self.problem = outcome.err();
+    }
+
+    /// When to do it next; at once the first time.
+    fn due(&self, pause: Duration, pause_failed: Duration) -> Moment {
+        let pause = if self.problem.is_some() { pause_failed } else { pause };
+        self.ended.map_or(Moment::default(), |ended| ended + pause)
+    }
+}
+
+/// The state of our talk with the DHT.
+#[derive(Debug)]
+pub(super) struct Asking {
+    dht: bool,
+    register: bool,
+    look_up: Task,
+    registration: Task,
+    /// The pause after the next look-up, if there is no link then.
+    pause_alone: Duration,
+    alone: bool,
+    /// Hints taken since the last look-up began.
+    taken: usize,
+}
+
+impl Asking {
+    pub(super) fn new(dht: bool, register: bool) -> Self {
+        Self {
+            dht,
+            register: dht && register,
+            look_up: Task::default(),
+            registration: Task::default(),
+            pause_alone: LOOK_UP_INTERVAL_MIN,
+            alone: true,
+            taken: 0,
+        }
+    }
+
+    /// Asks what is due; gives the moment at which something will be. `None`: only after something else happens.
+    pub(super) fn poll(&mut self, now: Moment, alone: bool, out: &mut Outbox) -> Option<Moment> {
+        self.alone = alone;
+        if !alone {
+            self.pause_alone = LOOK_UP_INTERVAL_MIN;
+        }
+        if !self.dht || self.look_up.under_way || self.registration.under_way {
+            return None;
+        }
+        let look_up_due = self.look_up_due();
+        if look_up_due <= now {
+            if alone && self.look_up.ended.is_some() {
+                self.pause_alone = (self.pause_alone * 2).min(LOOK_UP_INTERVAL_ALONE);
+            }
+            self.look_up.under_way = true;
+            self.taken = 0;
+            out.push(Output::LookUp);
+            return None;
+        }
+        if !self.register {
+            return Some(look_up_due);
+        }
+        let register_due = self.registration.due(REGISTER_INTERVAL, REGISTER_INTERVAL_FAILED);
+        if register_due <= now {
+            self.registration.under_way = true;
+            out.push(Output::Register);
+            return None;
+        }
+        Some(look_up_due.min(register_due))
+    }
+
+    pub(super) fn look_up_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+        self.look_up.end(now, outcome);
+    }
+
+    pub(super) fn registration_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+        self.registration.end(now, outcome);
+    }
+
+    /// Whether this look-up may bring another hint; counts it.
+    pub(super) fn take_hint(&mut self) -> bool {
+        self.taken += 1;
+        self.taken <= HINTS_PER_LOOK_UP_MAX
+    }
+
+    /// What is wrong with the DHT, if anything.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.look_up.problem.clone().or_else(|| self.registration.problem.clone())
+    }
+
+    /// How long until the next look-up; zero while one is under way, and without a DHT.
+    pub(super) fn next_look_up(&self, now: Moment) -> Duration {
+        if !self.dht || self.look_up.under_way { Duration::ZERO } else { self.look_up_due().since(now) }
+    }
+
+    fn look_up_due(&self) -> Moment {
+        let pause = if self.alone { self.pause_alone } else { LOOK_UP_INTERVAL };
+        self.look_up.due(pause, LOOK_UP_INTERVAL_FAILED)
+    }
+}

@@ -1,0 +1,231 @@
+//! The places at which there may be a host: a bounded table that forgets the worst first.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use aldis_wire::id::HostId;
+
+use crate::relay::io::{Hint, HintSource, Moment};
+use crate::relay::limits::{CACHE_MAX, HINT_KEPT, HINTS_MAX, KNOWN_FOR, KNOWN_MAX, RECORD_AGAIN, RECORD_DIALS_MAX};
+
+/// An address, and which host is said to be there. What one source says of an address leaves what others say alone.
+pub(super) type Key = (SocketAddr, Option<HostId>);
+
+/// How far a place is to be trusted; better ones come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// The operator names it.
+    Static,
+    /// We were linked with a host there, not long ago.
+    Known,
+    /// Somebody says so.
+    Stranger,
+}
+
+/// What is known of a place.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The best source that names it.
+    pub(super) source: HintSource,
+    /// Who answered there last; ourselves, perhaps.
+    pub(super) answered: Option<HostId>,
+    /// Dials since the last link there.
+    pub(super) failures: u32,
+    /// Not to be dialled before.
+    pub(super) not_before: Moment,
+    /// When it was last dialled.
+    pub(super) dialled: Option<Moment>,
+    /// When somebody last named it.
+    seen: Moment,
+    /// Until when it counts as known; in the past for a place that was known once.
+    known_until: Option<Moment>,
+    /// Whether a link leads there now.
+    linked: bool,
+}
+
+impl Place {
+    /// Which host is there, as far as we know. What the operator says counts more than what we saw.
+    pub(super) fn host(&self, key: Key) -> Option<HostId> {
+        if self.source == HintSource::Static { key.1.or(self.answered) } else { self.answered.or(key.1) }
+    }
+
+    pub(super) fn standing(&self, now: Moment) -> Standing {
+        if self.source == HintSource::Static {
+            Standing::Static
+        } else if self.linked || self.known_until.is_some_and(|until| until > now) {
+            Standing::Known
+        } else {
+            Standing::Stranger
+        }
+    }
+
+    /// Greater is worse.
+    fn badness(&self, now: Moment) -> (Standing, bool, bool, u32, Reverse<Moment>) {
+        let by_dht = self.source == HintSource::Dht;
+        (self.standing(now), self.known_until.is_none(), by_dht, self.failures, Reverse(self.seen))
+    }
+}
+
+/// All places.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    map: BTreeMap<Key, Place>,
+}
+
+impl Places {
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Place)> {
+        self.map.iter().map(|(key, place)| (*key, place))
+    }
+
+    pub(super) fn find(&self, key: Key) -> Option<&Place> {
+        self.map.get(&key)
+    }
+
+    pub(super) fn find_mut(&mut self, key: Key) -> Option<&mut Place> {
+        self.map.get_mut(&key)
+    }
+
+    /// All places with this address, whoever is said to be there.
+    pub(super) fn at(&mut self, address: SocketAddr) -> impl Iterator<Item = &mut Place> {
+        self.map.range_mut((address, None)..).take_while(move |(key, _)| key.0 == address).map(|(_, place)| place)
+    }
+
+    /// Notes that `source` names a place, to be dialled from `first_dial` on if it is new. Whether it is new and there
+    /// was room; a full table forgets its worst stranger first, but never one of `kept`.
+    pub(super) fn name(
+        &mut self,
+        now: Moment,
+        key: Key,
+        source: HintSource,
+        first_dial: Moment,
+        kept: impl Fn(SocketAddr) -> bool,
+    ) -> bool {
+        if let Some(place) = self.map.get_mut(&key) {
+            place.source = place.source.min(source);
+            place.seen = now;
+            return false;
+        }
+        if source != HintSource::Static && !self.make_room(now, kept) {
+            return false;
+        }
+        let known_until = (source == HintSource::Cache).then(|| now + KNOWN_FOR);
+        let place = Place {
+            source,
+            answered: None,
+            failures: 0,
+            not_before: first_dial,
+            dialled: None,
+            seen: now,
+            known_until,
+            linked: false,
+        };
+        self.map.insert(key, place);
+        true
+    }
+
+    /// Makes way for the addresses of a new record of `host`: forgets those out of older ones, except such as were
+    /// dialled lately, which go on counting. Gives how many more there may be.
+    pub(super) fn renew_record(&mut self, now: Moment, host: HostId, listed: impl Fn(SocketAddr) -> bool) -> usize {
+        let mut left = RECORD_DIALS_MAX;
+        self.map.retain(|key, place| {
+            if key.1 != Some(host) || place.source != HintSource::Record {
+                return true;
+            }
+            let keep = listed(key.0) || place.dialled.is_some_and(|dialled| dialled + RECORD_AGAIN > now);
+            left = left.saturating_sub(usize::from(keep));
+            keep
+        });
+        left
+    }
+
+    /// A link leads to `host` at `address`.
+    pub(super) fn linked(&mut self, now: Moment, host: HostId, address: SocketAddr, kept: impl Fn(SocketAddr) -> bool) {
+        self.name(now, (address, Some(host)), HintSource::Cache, now, kept);
+        for (key, place) in &mut self.map {
+            if key.0 == address {
+                place.answered = Some(host);
+                place.failures = 0;
+            }
+            if key.1 == Some(host) {
+                place.linked = key.0 == address;
+            }
+            if place.linked && key.0 == address && key.1 == Some(host) {
+                place.known_until = Some(now + KNOWN_FOR);
+            }
+        }
+        self.bound_known();
+    }
+
+    /// No link leads to `host` any more. Its places may be dialled from `again` on.
+    pub(super) fn lost(&mut self, now: Moment, host: HostId, again: Moment) {
+        for (key, place) in &mut self.map {
+            if place.host(*key) != Some(host) {
+                continue;
+            }
+            if place.linked {
+                place.linked = false;
+                place.known_until = Some(now + KNOWN_FOR);
+            }
+            if place.standing(now) != Standing::Stranger {
+                place.failures = 0;
+                place.not_before = again;
+            }
+        }
+    }
+
+    /// Forgets strangers' hints that led nowhere and are not repeated.
+    pub(super) fn forget(&mut self, now: Moment, kept: impl Fn(SocketAddr) -> bool) {
+        self.map.retain(|key, place| {
+            place.standing(now) != Standing::Stranger
+                || place.known_until.is_some()
+                || place.seen + HINT_KEPT > now
+                || kept(key.0)
+        });
+    }
+
+    /// Where hosts were last seen, best first: linked ones, then the others by the time of their last link.
+    pub(super) fn cache(&self) -> Vec<Hint> {
+        let mut known: Vec<_> = self
+            .map
+            .iter()
+            .filter_map(|(key, place)| Some((Reverse(place.linked), Reverse(place.known_until?), *key)))
+            .collect();
+        known.sort_unstable();
+        let mut hints: Vec<Hint> = Vec::new();
+        for (_, _, (address, host)) in known {
+            if hints.len() < CACHE_MAX && !hints.iter().any(|hint| hint.address == address) {
+                hints.push(Hint { address, host });
+            }
+        }
+        hints
+    }
+
+    /// Takes the rank of known ones from the places whose link is longest ago.
+    fn bound_known(&mut self) {
+        let known = self.map.values().filter(|place| place.known_until.is_some()).count();
+        for _ in KNOWN_MAX..known {
+            let unlinked = self.map.values_mut().filter(|place| place.known_until.is_some() && !place.linked);
+            if let Some(oldest) = unlinked.min_by_key(|place| place.known_until) {
+                oldest.known_until = None;
+                oldest.source = oldest.source.max(HintSource::Dht);
+            }
+        }
+    }
+
+    fn make_room(&mut self, now: Moment, kept: impl Fn(SocketAddr) -> bool) -> bool {
+        let hinted = self.map.iter().filter(|(_, place)| place.source != HintSource::Static);
+        if hinted.clone().count() < HINTS_MAX {
+            return true;
+        }
+        let worst = hinted
+            .filter(|(key, place)| place.standing(now) == Standing::Stranger && !kept(key.0))
+            .max_by_key(|(_, place)| place.badness(now))
+            .map(|(key, _)| *key);
+        worst.is_some_and(|key| self.map.remove(&key).is_some())
+    }
+}

@@ -1,0 +1,27 @@
+// Debian's Chromium under playwright-core, without anything that would leave this machine.
+
+import { chromium } from "playwright-core";
+
+const FLAGS = [
+  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync", "--mute-audio",
+  // Candidates with plain loopback addresses: names of mDNS would need a responder.
+  "--disable-features=WebRtcHideLocalIpsWithMdns",
+  // Every page is as if in front.
+  "--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
+];
+
+export function launch() {
+  return chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: FLAGS });
+}
+
+/** A page whose errors fail the test: `await page.checkErrors()` throws the first one. */
+export async function open(browser, url, options = {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(error));
+  page.checkErrors = () => { if (errors.length > 0) throw errors[0]; };
+  await page.goto(url);
+  return page;
+}

@@ -1,0 +1,47 @@
+// The demo page as a person uses it: two tabs on two hosts.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch, open } from "./chromium.mjs";
+import { startNetwork, until } from "./hosts.mjs";
+
+let browser;
+let network;
+before(async () => {
+  browser = await launch();
+  network = await startNetwork(2);
+});
+after(async () => {
+  await browser?.close();
+  await network?.stop();
+});
+
+test("two tabs on two hosts see each other's picture, chat, and show receipts", { timeout: 60_000 }, async () => {
+  const [one, two] = network.hosts;
+  const first = await open(browser, `${one.http}?topic=demo-test`);
+  await first.getByText("Nobody else is here").waitFor();
+  const elsewhere = first.locator("#elsewhere a").first();
+  await elsewhere.waitFor();
+  assert.equal(await elsewhere.getAttribute("href"), `${two.http}?topic=demo-test`, "a link leads to the same topic on the other host");
+  const second = await open(browser, await elsewhere.getAttribute("href"));
+  for (const page of [first, second]) {
+    await page.locator("#cards .pill", { hasText: "connected directly" }).waitFor();
+    await until(() => page.evaluate(() => {
+      const video = document.querySelector("#cards .card:not(#us) video");
+      return video.videoWidth > 0 && video.currentTime > 0.5;
+    }), "the other tab's picture moves");
+  }
+  const names = await Promise.all([first, second].map((page) => page.inputValue("#name")));
+  assert.equal(await first.textContent("#cards .card:not(#us) .name"), names[1]);
+  assert.match(await first.textContent("#cards .card:not(#us) .facts"), new RegExp(`on host ${new URL(two.http).host}`), "it tells on which host the other is");
+  await first.fill("#words", "Ahoy");
+  await first.press("#words", "Enter");
+  await second.locator("#chat li", { hasText: `${names[0]}: Ahoy` }).waitFor();
+  await second.fill("#words", "Aye");
+  await second.press("#words", "Enter");
+  await first.locator("#chat li", { hasText: `${names[1]}: Aye` }).waitFor();
+  await second.locator("#log li", { hasText: "delivered" }).first().waitFor();
+  await second.close();
+  await first.getByText("Nobody else is here").waitFor();
+  first.checkErrors();
+});

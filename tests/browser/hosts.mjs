@@ -1,0 +1,141 @@
+// Starts hosts for the browser tests: `const network = await startNetwork(3)`, then `network.hosts[0].http`, `.ws`, `.id`, `.kill()`.
+//
+// Real ones, linked by static addresses, from `target/<profile>/aldis` (`ALDIS_PROFILE`, else release if it is the newest, else debug).
+// `ALDIS_FAKE=1` takes the make-believe hosts of fake_hosts.mjs.
+
+import { execFile, spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { existsSync, statSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { FakeNetwork } from "./fake_hosts.mjs";
+
+/** From start to an open gateway with all links, in milliseconds. */
+const START_MS = 20_000;
+
+/** Waits until `check` gives something true, and gives that. Fails after `ms`. */
+export async function until(check, what, ms = START_MS) {
+  const deadlineMs = performance.now() + ms;
+  let last;
+  for (;;) {
+    try {
+      const found = await check();
+      if (found) return found;
+      last = found;
+    } catch (error) {
+      last = error;
+    }
+    if (performance.now() > deadlineMs) throw new Error(`in vain for ${ms} ms: ${what} (last: ${last})`);
+    await new Promise((resolve) => { setTimeout(resolve, 25); });
+  }
+}
+
+/** The binary to test. */
+export function binary() {
+  const built = (process.env.ALDIS_PROFILE ? [process.env.ALDIS_PROFILE] : ["debug", "ci", "release"])
+    .map((profile) => fileURLToPath(new URL(`../../target/${profile}/aldis`, import.meta.url)))
+    .filter((path) => existsSync(path))
+    .sort((one, other) => statSync(other).mtimeMs - statSync(one).mtimeMs);
+  if (built.length === 0) throw new Error("There is no target/*/aldis: run `cargo build` first, or set ALDIS_FAKE=1.");
+  return built[0];
+}
+
+/** Starts hosts that know each other. `await network.stop()` at the end. */
+export function startNetwork(count) {
+  return process.env.ALDIS_FAKE ? startFake(count) : startReal(count);
+}
+
+async function startFake(count) {
+  const network = new FakeNetwork();
+  const hosts = [];
+  for (let index = 0; index < count; index += 1) hosts.push(await network.start());
+  return { hosts, stop: async () => { for (const host of hosts) host.kill(); } };
+}
+
+async function startReal(count) {
+  const directory = await mkdtemp(join(tmpdir(), "aldis-browser-"));
+  const network = `browser-test-${process.pid}-${Date.now()}`;
+  const plans = await Promise.all(Array.from({ length: count }, async (_, index) => {
+    const data = join(directory, `host-${index}`);
+    const [http, quic] = [await freePort(tcpPort), await freePort(udpPort)];
+    const { stdout } = await promisify(execFile)(binary(), ["id", "--data-dir", data]);
+    const id = stdout.match(/[0-9a-f]{64}/)?.[0];
+    if (!id) throw new Error(`aldis id printed no id: ${stdout}`);
+    return { id, data, httpPort: http, quicPort: quic, http: `http://127.0.0.1:${http}/`, ws: `ws://127.0.0.1:${http}/v1` };
+  }));
+  const hosts = plans.map((plan) => new RealHost(plan, network, plans.filter((other) => other !== plan)));
+  const stop = async () => {
+    await Promise.all(hosts.map((host) => host.kill()));
+    await rm(directory, { recursive: true, force: true });
+  };
+  try {
+    await Promise.all(hosts.map((host) => host.started()));
+    // Linked to each other, and each in the others' directories.
+    for (const host of hosts) await until(async () => (await host.status()).hosts.filter(isAlive).length >= count - 1, `host ${host.id.slice(0, 8)} knows the others`);
+  } catch (error) {
+    for (const host of hosts) console.error(`--- log of host ${host.id.slice(0, 8)}\n${host.log}`);
+    await stop();
+    throw error;
+  }
+  return { hosts, stop };
+}
+
+const isAlive = (host) => host.expired !== true;
+
+class RealHost {
+  log = "";
+  constructor(plan, network, others) {
+    Object.assign(this, plan);
+    this.process = spawn(binary(), [
+      "run", "--data-dir", plan.data, "--network", network, "--listen-quic", `127.0.0.1:${plan.quicPort}`, "--listen-http", `127.0.0.1:${plan.httpPort}`,
+      "--public-url", plan.ws, "--no-dht", "--allow-private", ...others.flatMap((other) => ["--peer", `${other.id}@127.0.0.1:${other.quicPort}`]),
+    ], { stdio: ["ignore", "pipe", "pipe"] });
+    this.exited = once(this.process, "exit");
+    for (const stream of [this.process.stdout, this.process.stderr]) stream.on("data", (text) => { this.log = (this.log + text).slice(-64_000); });
+  }
+
+  async started() {
+    await until(async () => {
+      if (this.process.exitCode !== null) throw new Error("the host has ended");
+      return (await fetch(`${this.http}healthz`)).ok;
+    }, `host ${this.id.slice(0, 8)} answers`);
+  }
+
+  async status() { return (await fetch(`${this.http}api/status`)).json(); }
+
+  /** kill -9. */
+  async kill() {
+    if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill("SIGKILL");
+    await this.exited;
+  }
+
+  /** SIGTERM, and waits for the end. */
+  async terminate() {
+    this.process.kill("SIGTERM");
+    await this.exited;
+  }
+}
+
+/** A port that is free now. Another process may still take it before we do: then the host says so and the test fails. */
+async function freePort(open) {
+  const { server, port } = await open();
+  await new Promise((resolve) => { server.close(resolve); });
+  return port;
+}
+
+async function tcpPort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return { server, port: server.address().port };
+}
+
+async function udpPort() {
+  const server = createSocket("udp4").bind(0, "127.0.0.1");
+  await once(server, "listening");
+  return { server, port: server.address().port };
+}

@@ -32,8 +32,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::net::hub::Hub;
-pub use certificate::CertificateError;
 use certificate::Certificate;
+pub use certificate::CertificateError;
 use doors::Doors;
 use translate::Translator;
 

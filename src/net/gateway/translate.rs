@@ -12,9 +12,7 @@ use aldis_wire::network::Network;
 use axum::body::Bytes;
 
 use super::Timing;
-use crate::relay::io::{
-    Event, Hello, Identity, LeftReason, Member, Request, Sample, Token, Topic, Welcome,
-};
+use crate::relay::io::{Event, Hello, Identity, LeftReason, Member, Request, Sample, Token, Topic, Welcome};
 use crate::relay::limits::SIGNAL_TIMEOUT;
 
 /// Of a frame with a sample, what is not members: an id of 64 bytes and a topic of 256, each escaped sixfold at worst.

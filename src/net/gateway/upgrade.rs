@@ -140,7 +140,8 @@ mod tests {
         let allowed = [normal("https://App.example/"), normal("http://localhost:5173")];
         let ok = |values: &[&str]| origin_allowed(&allowed, &headers("origin", values));
         assert!(ok(&["https://app.example"]) && ok(&["http://localhost:5173"]) && ok(&[]));
-        for origin in ["null", "https://app.example.evil.example", "http://app.example", "https://app.example:444", ""] {
+        for origin in ["null", "https://app.example.evil.example", "http://app.example", "https://app.example:444", ""]
+        {
             assert!(!ok(&[origin]), "{origin}");
         }
         assert!(!ok(&["https://app.example", "https://evil.example"]));

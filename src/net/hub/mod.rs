@@ -113,6 +113,11 @@ impl Hub {
         self.finish(core);
     }
 
+    /// Leaves a note about something that the machine does not see: what a front door turned away.
+    pub fn note(&self, note: &Note) {
+        (self.notes)(note);
+    }
+
     /// A moment ago, on the machine's clock.
     #[must_use]
     pub fn now(&self) -> Moment {

@@ -36,8 +36,9 @@ const TIMING = Object.freeze({
   ackMs: 1_000,
   /** How long a `ping` may stay without an answer (§4.3). */
   pongMs: 10_000,
-  /** How long a session may be resumed, until `welcome.limits.grace_ms` says better. */
+  /** How long a session may be resumed and how long a receipt may take, until `welcome.limits` says better. */
   graceMs: 30_000,
+  signalMs: 5_000,
   /** How long (from, id) of a received signal is remembered across sessions (§4.3). */
   rememberMs: 120_000,
   /** How long a member that a new session does not show may be late before it is told as left. */
@@ -228,7 +229,7 @@ const randomHex = (bytes) => toHex(crypto.getRandomValues(new Uint8Array(bytes))
  * @property {{ connection: Connection }} connection somebody connects to us, outside any joined topic; `preventDefault` declines
  * @property {{ code: string, message: string }} error
  *
- * @typedef {{ message: Record<string, any>, sent: boolean, tries: number, startedMs: number, timer?: Timer,
+ * @typedef {{ message: Record<string, any>, sent: boolean, tries: number, timer?: Timer,
  *   resolve: (value: any) => void, reject: (error: Error) => void }} Open
  * @typedef {ReturnType<typeof setTimeout>} Timer
  */
@@ -267,7 +268,8 @@ export class Aldis extends Emitter {
   /** @type {string[]} */ #learnt = [];
   #url = "";
   #movingMs = 0;
-  #attempts = 0;
+  /** Sockets in a row that did not live long: the back-off. */ #attempts = 0;
+  /** Sockets in a row without `welcome`: when to try other hosts. */ #fruitless = 0;
   /** @type {Map<string, number>} failures in a row, by URL */ #failures = new Map();
   /** @type {Map<string, number>} not before, by URL */ #avoid = new Map();
   /** @type {string | undefined} the network we are in: fail-over never leaves it */ #tag;
@@ -298,7 +300,6 @@ export class Aldis extends Emitter {
     this.#readiness = readiness;
     globalThis.addEventListener?.("online", this.#wake);
     globalThis.addEventListener?.("pagehide", this.#hidden);
-    this.#setTimer("grace", this.#timing.graceMs, () => this.#giveUpOpen());
     this.#dial();
   }
 
@@ -432,7 +433,7 @@ export class Aldis extends Emitter {
     const now = performance.now();
     const home = this.#session?.url;
     const avoided = (/** @type {string} */ url) => (this.#avoid.get(url) ?? 0) > now;
-    if (home && !avoided(home) && (this.#attempts < 2 || this.#attempts % 2 === 1)) return home;
+    if (home && !avoided(home) && (this.#fruitless < 2 || this.#fruitless % 2 === 1)) return home;
     // The first time in the order given. Later at random among the best, so that the edges of a dead host do not all go to the same one.
     const ranked = this.hosts.filter((url) => url !== home || this.hosts.length === 1).map((url) => ({
       url, rank: (avoided(url) ? 1e6 : 0) + (this.#failures.get(url) ?? 0) + (this.#welcome ? Math.random() / 2 : 0),
@@ -455,10 +456,9 @@ export class Aldis extends Emitter {
     const wasOpen = this.#state === "open";
     if (wasOpen && now - this.#openedMs >= this.#timing.stableMs) this.#attempts = 0;
     if (!wasOpen) {
+      this.#fruitless += 1;
       this.#failures.set(this.#url, (this.#failures.get(this.#url) ?? 0) + 1);
       this._emit("error", { code: "host_unreachable", message: `${this.#url}: ${reason}` });
-    } else if (!this.#timers.has("grace")) {
-      this.#setTimer("grace", this.#welcome?.limits?.grace_ms ?? this.#timing.graceMs, () => this.#giveUpOpen());
     }
     if (wasOpen) this.#setState("reconnecting", reason);
     const ceiling = Math.min(this.#timing.backoffMaxMs, this.#timing.backoffMs * 2 ** this.#attempts);
@@ -542,8 +542,9 @@ export class Aldis extends Emitter {
     try {
       message = JSON.parse(text);
     } catch {
-      return this._emit("error", { code: "malformed", message: "The host sent something that is not JSON." });
+      message = null;
     }
+    if (message === null || typeof message !== "object") return this._emit("error", { code: "malformed", message: "The host sent something that is not a JSON object." });
     if (typeof message.seq === "number" && this.#state === "open") {
       if (message.seq > this.#seen + 1) return this.#drop("a sequence number is missing"); // resuming brings it again
       if (message.seq <= this.#seen) return this.#soonAcknowledge();
@@ -615,9 +616,9 @@ export class Aldis extends Emitter {
     this.#session = { host: welcome.host, url: this.#url, token: welcome.resume };
     this.#learn(welcome.hosts);
     this.#failures.delete(this.#url);
+    this.#fruitless = 0;
     this.#openedMs = performance.now();
     this.#clearTimer("connect");
-    this.#clearTimer("grace");
     if (previous && previous !== welcome.peer) this.#former = [previous, ...this.#former].slice(0, 16);
     const waiting = [...this.#open.values()]; // without what listeners of `state` ask for
     this.#setState("open");
@@ -636,14 +637,6 @@ export class Aldis extends Emitter {
       if (open.message.type === "signal" && open.sent) this.#settle(id, { id, status: "unknown" });
     }
     for (const swarm of this.swarms.values()) swarm._stale = true;
-  }
-
-  /** No host for as long as a session lasts: nothing waits longer. The token is kept; the host's clock may have started later than ours. */
-  #giveUpOpen() {
-    for (const [id, open] of this.#open) {
-      if (open.message.type !== "signal") continue;
-      this.#settle(id, open.sent ? { id, status: "unknown" } : { id, status: "refused", code: "offline", message: "No host could be reached." });
-    }
   }
 
   /** A new session is in no topic yet. */
@@ -752,20 +745,27 @@ export class Aldis extends Emitter {
     if (this.#open.size >= OPEN_MAX) return Promise.reject(new AldisError("too_many_open"));
     return new Promise((resolve, reject) => {
       /** @type {Open} */
-      const open = { message: { ...message, id }, sent: false, tries: 0, startedMs: performance.now(), resolve, reject };
+      const open = { message: { ...message, id }, sent: false, tries: 0, resolve, reject };
+      if (message.type === "signal") open.timer = setTimeout(() => this.#giveUp(id, open.sent), this.#patienceMs);
       this.#open.set(id, open);
       if (this.#state === "open") this.#ask(open);
     });
   }
 
+  /** A host answers a signal within its time-out; a session can be resumed within the grace period. Beyond both nothing will come. */
+  get #patienceMs() {
+    const { signal_timeout_ms: timeoutMs = this.#timing.signalMs, grace_ms: graceMs = this.#timing.graceMs } = this.#welcome?.limits ?? {};
+    return timeoutMs + graceMs;
+  }
+
+  /** A signal has waited long enough. @param {string} id @param {boolean} sent */
+  #giveUp(id, sent) {
+    this.#settle(id, sent ? { id, status: "unknown" } : { id, status: "refused", code: "offline", message: "No host could be reached." });
+  }
+
   /** @param {Open} open */
   #ask(open) {
     const { message } = open;
-    if (!open.sent && message.type === "signal") {
-      // The host answers every signal within its time-out, and a resume within the grace period. Beyond both nothing will come.
-      const { signal_timeout_ms: timeoutMs = 5_000, grace_ms: graceMs = this.#timing.graceMs } = this.#welcome?.limits ?? {};
-      open.timer = setTimeout(() => this.#settle(message.id, { id: message.id, status: "unknown" }), timeoutMs + graceMs);
-    }
     open.sent = true;
     this.#send(typeof message.meta === "function" ? { ...message, meta: message.meta(this) } : message);
   }
@@ -858,7 +858,7 @@ export class Aldis extends Emitter {
   #signaledConnection(from, topic, data) {
     if (typeof data.link !== "string" || data.link.length > 64) return;
     let connection = this.connections.get(data.link);
-    if (!connection && data.first) connection = this.#incoming(from, topic, data.link);
+    if (!connection && data.first && data.description?.type === "offer") connection = this.#incoming(from, topic, data.link);
     if (connection) connection._received(from, data);
     // An offer for a connection we do not have any more: its owner would try for long.
     else if (data.description?.type === "offer" && !data.first) void this.signal(from, { aldis: "rtc", link: data.link, bye: true }, { topic });

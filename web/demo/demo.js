@@ -32,6 +32,8 @@ const nameInput = /** @type {HTMLInputElement} */ (at("name"));
 
 const short = (/** @type {string} */ id) => id.slice(0, 8);
 const place = (/** @type {string} */ url) => new URL(url).host;
+/** Other hosts name their gateways themselves: nothing but WebSocket URLs may become a link. */
+const isGateway = (/** @type {any} */ url) => typeof url === "string" && URL.canParse(url) && /^wss?:$/.test(new URL(url).protocol);
 /** The page of the host with this gateway, on our topic. */
 const pageOf = (/** @type {string} */ url) => `${url.replace(/^ws/, "http").replace(/v1$/, "")}?${new URLSearchParams({ topic })}`;
 
@@ -94,7 +96,7 @@ async function showHosts() {
     try {
       const status = await (await fetch("/api/status")).json();
       for (const host of status.hosts ?? []) {
-        for (const url of host.gateway_urls ?? []) {
+        for (const url of (host.gateway_urls ?? []).filter(isGateway)) {
           edges.set(url, host.edges);
           lost.delete(url);
         }
@@ -189,20 +191,26 @@ for (const [peer, meta] of swarm.members) {
 }
 void showHosts();
 
-/** @param {string} peer @param {Meta} [meta] */
+/** What a member says of itself, in bounds, whatever it sent. @param {any} meta @returns {Meta} */
+function tidy(meta) {
+  const text = (/** @type {string} */ key) => (typeof meta?.[key] === "string" ? meta[key].slice(0, 64) : "");
+  return { name: text("name").slice(0, 32), host: text("host"), at: text("at") };
+}
+
+/** @param {string} peer @param {any} [meta] */
 function meet(peer, meta) {
   const met = card(peer, meta);
-  met.meta = meta ?? met.meta;
+  met.meta = tidy(meta);
   met.gone = false;
   show(met);
 }
 
-/** @param {string} peer @param {Meta} [meta] @returns {Card} */
+/** @param {string} peer @param {any} [meta] @returns {Card} */
 function card(peer, meta) {
   const known = cards.get(peer);
   if (known) return known;
   const element = /** @type {HTMLElement} */ (/** @type {HTMLTemplateElement} */ (at("card-template")).content.firstElementChild?.cloneNode(true));
-  const made = { peer, meta, element };
+  const made = { peer, meta: tidy(meta), element };
   cards.set(peer, made);
   at("cards").append(element);
   show(made);
@@ -220,7 +228,7 @@ function part(gone, reason) {
 
 /** @param {Card} named */
 function nameOf({ meta, peer }) {
-  return String(meta?.name || short(peer)).slice(0, 32);
+  return meta?.name || short(peer);
 }
 
 /** @param {Card} shown */

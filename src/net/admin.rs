@@ -165,12 +165,13 @@ impl Admin {
             .with_state(Arc::new(self))
     }
 
-    /// What `/api/status` says. Costs a walk over all hosts under the machine's lock.
+    /// What `/api/status` says.
     #[must_use]
     pub fn status(&self) -> Status {
-        let View { host, epoch, seq, edges, sessions, topics, links, hosts, discovery } = self.hub.view();
+        let view = self.hub.recent_view();
+        let View { host, epoch, seq, edges, sessions, topics, links, hosts, discovery } = &*view;
         Status {
-            host,
+            host: *host,
             network: NetworkStatus {
                 name: self.network.name.clone(),
                 tag: self.network.tag.to_string(),
@@ -178,19 +179,19 @@ impl Admin {
             },
             software: self.software.clone(),
             gateways: self.gateways.clone(),
-            epoch,
-            seq,
+            epoch: *epoch,
+            seq: *seq,
             uptime_ms: millis(self.hub.now().0),
             takes_edges: self.takes_edges.load(Ordering::Acquire),
-            edges,
-            sessions,
-            topics,
-            links: links.into_iter().map(|link| self.link(&link)).collect(),
-            hosts: hosts.into_iter().map(host_status).collect(),
+            edges: *edges,
+            sessions: *sessions,
+            topics: *topics,
+            links: links.iter().map(|link| self.link(link)).collect(),
+            hosts: hosts.iter().map(host_status).collect(),
             discovery: DiscoveryStatus {
                 hints: discovery.hints,
                 dials: discovery.dials,
-                dht_problem: discovery.dht_problem,
+                dht_problem: discovery.dht_problem.clone(),
                 next_look_up_ms: millis(discovery.next_look_up),
             },
         }
@@ -211,7 +212,7 @@ impl Admin {
     }
 }
 
-fn host_status(view: HostView) -> HostStatus {
+fn host_status(view: &HostView) -> HostStatus {
     HostStatus {
         host: view.host,
         epoch: view.epoch,
@@ -225,18 +226,18 @@ fn host_status(view: HostView) -> HostStatus {
         links: view.status.links,
         signals_per_minute: view.status.signals_per_minute,
         load_percent: view.status.load_percent,
-        addresses: view.addresses,
-        gateways: view.gateways,
-        software: view.software,
+        addresses: view.addresses.clone(),
+        gateways: view.gateways.clone(),
+        software: view.software.clone(),
         next_hop: view.next_hop,
     }
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    let view = admin.hub.view();
+    let view = admin.hub.recent_view();
     let takes_edges = admin.takes_edges.load(Ordering::Acquire);
     let status = if takes_edges { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let ready = Ready { takes_edges, links: view.links.len(), dht_problem: view.discovery.dht_problem };
+    let ready = Ready { takes_edges, links: view.links.len(), dht_problem: view.discovery.dht_problem.clone() };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(ready)).into_response()
 }
 

@@ -6,12 +6,16 @@ use std::sync::atomic::AtomicU64;
 use aldis_wire::announcement::GoneReason;
 use aldis_wire::host::{Outcome, Role};
 use aldis_wire::refusal::Refusal;
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::net::hub::Hub;
 use crate::relay::io::{CatchUp, DialFailure, Fault, Note};
 use crate::relay::view::View;
 
@@ -191,10 +195,10 @@ impl Gauges {
     }
 }
 
-/// `GET /metrics`: what `metrics` has counted and what `view` shows.
-pub fn router(metrics: Arc<Metrics>, view: impl Fn() -> View + Clone + Send + Sync + 'static) -> axum::Router {
-    let render = async move || ([(axum::http::header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render(&view()));
-    axum::Router::new().route("/metrics", axum::routing::get(render))
+/// `GET /metrics`: what `metrics` has counted and what the machine shows.
+pub fn router(metrics: Arc<Metrics>, hub: Arc<Hub>) -> Router {
+    let render = async move || ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render(&hub.recent_view()));
+    Router::new().route("/metrics", get(render))
 }
 
 fn count<const N: usize>(counters: &Counters<N>, labels: Labels<N>) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aldis_wire::id::HostId;
@@ -13,8 +14,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::admin::Admin;
 use super::dht::{DhtConfig, Rendezvous};
+use super::gateway::{self, Gateway, GatewayConfig, GatewayError};
 use super::hub::{Command, Hub};
+use super::log::Log;
+use super::metrics::{self, Metrics};
 use super::quic::{Quic, QuicError};
 use super::store::Store;
 use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
@@ -67,6 +72,17 @@ pub enum StartError {
         /// The system's reason.
         error: std::io::Error,
     },
+    /// The port for edges is taken or the address is not ours.
+    #[error("cannot listen for edges on TCP {address}: {error}; choose another with --listen-http")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// The gateway cannot begin: above all, its certificate.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
     /// The operating system gives no randomness.
     #[error("the operating system gives no randomness: {0}")]
     Randomness(getrandom::Error),
@@ -85,6 +101,9 @@ pub struct Host {
     hub: Arc<Hub>,
     quic: Quic,
     quic_address: SocketAddr,
+    gateway: Option<Gateway>,
+    http_address: SocketAddr,
+    takes_edges: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
     stopped: watch::Receiver<Option<StopReason>>,
@@ -109,14 +128,17 @@ pub async fn start_with(
     network: Network,
     rendezvous: Option<Arc<dyn Rendezvous>>,
 ) -> Result<Host, StartError> {
-    let id = HostId::new(config.identity.verifying_key().to_bytes());
     let (socket, quic_address) = Quic::socket(config.quic).map_err(quic_error)?;
+    let http = |error| StartError::Http { address: config.http, error };
+    let listener = gateway::bind(config.http).map_err(http)?;
+    let http_address = listener.local_addr().map_err(http)?;
 
     let store = Store::new(config.store.clone());
     let reading = store.clone();
     let kept = tokio::task::spawn_blocking(move || reading.begin()).await.map_err(|_| StartError::Store)?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
+    let settings = published(&config, rendezvous.is_some(), quic_address, http_address);
     let setup = Setup {
         network: network.clone(),
         identity: config.identity.clone(),
@@ -125,27 +147,78 @@ pub async fn start_with(
         epoch: kept.epoch,
         cache: kept.hints,
         marks: kept.marks,
-        settings: Settings { dht: rendezvous.is_some(), ..published(config.settings.clone(), quic_address) },
+        settings: settings.clone(),
     };
-    let hub = Hub::new(setup, Box::new(super::notes::log));
+    let (metrics, log) = (Arc::new(Metrics::default()), Log::default());
+    let counting = metrics.clone();
+    let hub = Hub::new(
+        setup,
+        Box::new(move |note| {
+            counting.note(note);
+            log.note(note);
+        }),
+    );
     let quic = Quic::start(socket, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
+
+    let takes_edges = Arc::new(AtomicBool::new(true));
+    let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
 
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
     let commands =
         Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port: quic_address.port(), queue, stop };
+    let (timing, accepting) = (hub.clone(), quic.clone());
     let tasks = vec![
-        tokio::spawn({
-            let hub = hub.clone();
-            async move { hub.run_timer().await }
-        }),
-        tokio::spawn({
-            let quic = quic.clone();
-            async move { quic.run().await }
-        }),
+        tokio::spawn(async move { timing.run_timer().await }),
+        tokio::spawn(async move { accepting.run().await }),
         tokio::spawn(commands.run()),
     ];
-    Ok(Host { id, hub, quic, quic_address, tasks, writer: Some(writer), stopped })
+    Ok(Host {
+        id: host_id(&config),
+        hub,
+        quic,
+        quic_address,
+        gateway: Some(gateway),
+        http_address,
+        takes_edges,
+        tasks,
+        writer: Some(writer),
+        stopped,
+    })
+}
+
+fn open_gateway(
+    config: &HostConfig,
+    network: Network,
+    settings: &Settings,
+    hub: &Arc<Hub>,
+    metrics: Arc<Metrics>,
+    listener: tokio::net::TcpListener,
+    takes_edges: &Arc<AtomicBool>,
+) -> Result<Gateway, StartError> {
+    let admin = Admin {
+        hub: hub.clone(),
+        network: network.clone(),
+        software: settings.software.clone(),
+        gateways: settings.gateways.clone(),
+        takes_edges: takes_edges.clone(),
+    };
+    let others = admin.router().merge(metrics::router(metrics, hub.clone()));
+    let config = GatewayConfig {
+        host: host_id(config),
+        network,
+        origins: config.origins.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        ice_servers: config.ice_servers.clone(),
+        tls: config.gateway_tls.clone(),
+        grace: settings.grace,
+        timing: gateway::Timing::default(),
+    };
+    Ok(Gateway::start(config, hub.clone(), listener, others, takes_edges.clone())?)
+}
+
+fn host_id(config: &HostConfig) -> HostId {
+    HostId::new(config.identity.verifying_key().to_bytes())
 }
 
 impl Host {
@@ -159,6 +232,12 @@ impl Host {
     #[must_use]
     pub fn quic_address(&self) -> SocketAddr {
         self.quic_address
+    }
+
+    /// Where edges and pages reach it, as bound.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
     }
 
     /// The machine.
@@ -179,12 +258,17 @@ impl Host {
     /// Ends gracefully: edges are told where else to go, hosts that we are leaving; at most 5 s.
     pub async fn stop(mut self) {
         let deadline = Instant::now() + STOP_MAX;
+        self.takes_edges.store(false, Ordering::Release);
         self.hub.happened(Input::ShutdownAsked);
         let machine = deadline.min(Instant::now() + LAST_WORDS_MAX);
         if timeout_at(machine, self.stopped.wait_for(Option::is_some)).await.is_err() {
             tracing::warn!("the host did not say all its goodbyes in time");
         }
-        self.quic.close(deadline.saturating_duration_since(Instant::now())).await;
+        let links = self.quic.close(deadline.saturating_duration_since(Instant::now()));
+        match self.gateway.take() {
+            Some(gateway) => _ = tokio::join!(links, gateway.stop()),
+            None => links.await,
+        }
         for task in &self.tasks {
             task.abort();
         }
@@ -270,15 +354,19 @@ impl Commands {
     }
 }
 
-/// The settings with the addresses that only the bound socket knows.
-fn published(mut settings: Settings, bound: SocketAddr) -> Settings {
-    for address in &mut settings.addresses {
-        if address.port() == 0 {
-            address.set_port(bound.port());
-        }
+/// The settings with what only the bound sockets know. A host that is bound to one address publishes it, unless the
+/// operator says otherwise; one that is bound to all of them cannot know which of them others can reach.
+fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr) -> Settings {
+    let mut settings = Settings { dht, ..config.settings.clone() };
+    for address in settings.addresses.iter_mut().filter(|address| address.port() == 0) {
+        address.set_port(quic.port());
     }
-    if settings.addresses.is_empty() && !bound.ip().is_unspecified() {
-        settings.addresses.push(bound);
+    if settings.addresses.is_empty() && !quic.ip().is_unspecified() {
+        settings.addresses.push(quic);
+    }
+    if settings.gateways.is_empty() && !http.ip().is_unspecified() {
+        let scheme = if config.gateway_tls.is_some() { "wss" } else { "ws" };
+        settings.gateways.push(format!("{scheme}://{http}{}", aldis_wire::edge::PATH));
     }
     settings
 }

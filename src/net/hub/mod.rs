@@ -4,7 +4,7 @@
 //! input to the machine and puts what it says into the mailboxes of sockets and links, in order, before it returns. So
 //! an offer goes from the sender's socket into the receiver's mailbox on the sender's own task.
 //!
-//! Locks are taken in one order: the core's, then a mailbox's. None is held across an await.
+//! Locks are taken in one order: the recent view's, the core's, then a mailbox's. None is held across an await.
 
 mod command;
 mod counts;
@@ -35,6 +35,8 @@ use link::LinkBox;
 
 /// The timer never calls the machine more often than this, whatever the machine asks for.
 const TIMER_FLOOR: Duration = Duration::from_millis(1);
+/// How long a view is good for strangers, who could otherwise keep the lock busy by asking.
+pub const VIEW_KEPT: Duration = Duration::from_millis(200);
 /// Room for outputs that is kept between calls; a larger burst gives its memory back.
 const OUTPUTS_KEPT_MAX: usize = 1_024;
 
@@ -52,6 +54,7 @@ pub struct Hub {
     next_key: AtomicU64,
     /// Tells the timer that it must wake earlier than it thinks.
     timer: Notify,
+    recent: Mutex<Option<(Moment, Arc<View>)>>,
 }
 
 /// What a hub drives. In a running host it is the [`Relay`]; tests of sockets put a script in its place.
@@ -125,6 +128,7 @@ impl Hub {
             started: Instant::now(),
             next_key: AtomicU64::new(1),
             timer: Notify::new(),
+            recent: Mutex::new(None),
         });
         let mut core = lock(&hub.core);
         hub.deliver(&mut core);
@@ -146,6 +150,11 @@ impl Hub {
         self.finish(core);
     }
 
+    /// Leaves a note about something that the machine does not see: what a front door turned away.
+    pub fn note(&self, note: &Note) {
+        (self.notes)(note);
+    }
+
     /// A moment ago, on the machine's clock.
     #[must_use]
     pub fn now(&self) -> Moment {
@@ -156,6 +165,21 @@ impl Hub {
     #[must_use]
     pub fn view(&self) -> View {
         lock(&self.core).machine.view(self.now())
+    }
+
+    /// As [`Hub::view`], at most [`VIEW_KEPT`] old: for whoever may ask as often as they like.
+    #[must_use]
+    pub fn recent_view(&self) -> Arc<View> {
+        let mut recent = lock(&self.recent);
+        let now = self.now();
+        match &*recent {
+            Some((at, view)) if now.since(*at) < VIEW_KEPT => view.clone(),
+            _ => {
+                let view = Arc::new(self.view());
+                *recent = Some((now, view.clone()));
+                view
+            }
+        }
     }
 
     /// Gives a new socket its key and mailbox and tells the machine of it. Drop the mailbox when the socket is gone.

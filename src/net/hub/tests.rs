@@ -195,7 +195,7 @@ async fn of_commands_that_make_each_other_needless_the_newest_waits_and_dials_ar
     assert!(matches!(hub.next_command().await, Command::Dial { dial: DialKey(0), .. }));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_timer_calls_when_the_machine_asked_and_follows_when_it_changes_its_mind() {
     let (hub, script) = Script::hub();
     let begun = hub.now();

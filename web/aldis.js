@@ -605,6 +605,7 @@ export class Aldis extends Emitter {
 
   /** @param {any} welcome */
   #welcomed(welcome) {
+    if (this.#state === "open") return;
     const previous = this.peer;
     if (!welcome.resumed) {
       this.#loseSession();
@@ -660,21 +661,29 @@ export class Aldis extends Emitter {
       } catch { /* not a URL that can be used here: as if it had not been told */ }
     }
     this.#learnt = [...new Set([...fresh, ...this.#learnt])].slice(0, HOSTS_MAX);
+    // What is not known any more needs no memory of its failures.
+    const known = new Set(this.hosts);
+    for (const memory of [this.#failures, this.#avoid]) for (const url of memory.keys()) if (!known.has(url)) memory.delete(url);
   }
 
   /** The host is going away (§4.2). @param {any} message */
   #drained({ retry_after_ms: waitMs = 0, hosts }) {
     this.#learn(hosts);
-    this.#avoid.set(this.#url, performance.now() + Math.max(waitMs, this.#timing.drainedMs));
-    if (this.hosts.length < 2) return; // nowhere to go: stay while it lasts
     const jitteredMs = waitMs * (0.75 + Math.random() / 2);
     this.#movingMs = performance.now() + jitteredMs;
-    this.#setTimer("drain", jitteredMs, () => {
-      this.#send({ type: "bye" });
-      this.#loseSession();
-      this.#attempts = 0;
-      this.#drop("the host is going away");
-    });
+    if (this.hosts.length < 2) return; // nowhere to go: stay while it lasts, and come back to it
+    this.#avoid.set(this.#url, performance.now() + Math.max(waitMs, this.#timing.drainedMs));
+    this.#setTimer("drain", jitteredMs, () => this.#move(performance.now() + this.#timing.signalMs));
+  }
+
+  /** Says goodbye and goes to another host, once the receipts of what was sent are there. @param {number} untilMs when not to wait for them any longer */
+  #move(untilMs) {
+    const waiting = [...this.#open.values()].some(({ message, sent }) => message.type === "signal" && sent);
+    if (waiting && performance.now() < untilMs) return this.#setTimer("drain", 50, () => this.#move(untilMs));
+    this.#send({ type: "bye" });
+    this.#loseSession();
+    this.#attempts = 0;
+    return this.#drop("the host is going away");
   }
 
   /** @param {any} error */
@@ -684,7 +693,7 @@ export class Aldis extends Emitter {
     if (open) return this.#refusedRequest(id, open, new AldisError(code, message, retryAfterMs));
     if (code === "replaced") return this.#end("replaced");
     this._emit("error", { code, message });
-    if (retryAfterMs > 0) this.#avoid.set(this.#url, performance.now() + retryAfterMs);
+    if (retryAfterMs > 0 && (this.#state !== "open" || ENDS_SESSION.has(code))) this.#avoid.set(this.#url, performance.now() + retryAfterMs);
     if (this.#state !== "open") {
       if (code === "session_lost" && this.#session) {
         this.#loseSession();
@@ -1098,9 +1107,14 @@ export class Connection extends Emitter {
 
   /** Ends the connection and tells the other end. */
   close() {
+    this.#leave("closed");
+  }
+
+  /** @param {string} reason */
+  #leave(reason) {
     if (this.state === "closed") return;
     if (this.#client.state === "open") void this.#client.signal(this.peer, { aldis: "rtc", link: this.link, bye: true }, { topic: this.topic });
-    this._end("closed");
+    this._end(reason);
   }
 
   /** Negotiates new ICE paths, for example after a change of networks. Happens by itself when the connection fails. */
@@ -1130,6 +1144,7 @@ export class Connection extends Emitter {
   _moved(peer) {
     if (this.#control.readyState === "open") this.#control.send(peer);
     else void this.#client.signal(this.peer, { aldis: "rtc", link: this.link, n: this.#next() }, { topic: this.topic });
+    this.#offerAgain(); // its answer may have been on its way to our old id
   }
 
   /** @internal @param {string} from @param {any} data */
@@ -1139,7 +1154,9 @@ export class Connection extends Emitter {
     if (!(data.n > this.#received)) return;
     this.#received = data.n;
     this.#receiving = this.#receiving.then(() => this.#apply(data)).catch((error) => {
-      if (this.state !== "closed") this._end(`failed: ${error.message}`);
+      if (this.state === "closed") return;
+      this.#client._emit("error", { code: "negotiation", message: String(error) });
+      this.#leave("failed");
     });
   }
 
@@ -1263,7 +1280,10 @@ export class Connection extends Emitter {
     if (peer === previous || !/^[0-9a-f]{64}$/.test(peer)) return;
     this.peer = peer;
     this._emit("peer", { peer, previous });
-    // What was on its way to the old id may not have arrived.
+    this.#offerAgain(); // it may have been on its way to the old id
+  }
+
+  #offerAgain() {
     if (this.pc.signalingState === "have-local-offer" && !this.#description) this.#queue(this.pc.localDescription);
   }
 

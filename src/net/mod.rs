@@ -3,7 +3,26 @@
 //! | module | world |
 //! |---|---|
 //! | [`hub`] | the machine behind a lock, and the mailboxes through which its outputs leave |
+//! | [`gateway`] | edges: WebSocket, and the pages that come with it |
+//! | [`quic`], [`tls`] | links to other hosts |
+//! | [`dht`] | where hosts of a network find each other |
+//! | [`store`] | what outlives a run |
+//! | [`admin`] | operators: health and the management view |
+//! | [`metrics`] | operators: counts for Prometheus |
+//! | [`log`] | operators: what a note says in words |
+//! | [`driver`] | joins them: a whole host |
+//!
+//! Worlds know the hub and the machine's contract, never each other; only [`driver`] knows them all.
 
 #![allow(clippy::disallowed_methods, reason = "the outside world: clocks, sockets and files are its job")]
 
+pub mod admin;
+pub mod dht;
+pub mod driver;
+pub mod gateway;
 pub mod hub;
+pub mod log;
+pub mod metrics;
+pub mod quic;
+pub mod store;
+pub mod tls;

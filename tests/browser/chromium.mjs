@@ -7,6 +7,8 @@ const FLAGS = [
   "--disable-component-update", "--disable-sync", "--mute-audio",
   // Candidates with plain loopback addresses: names of mDNS would need a responder.
   "--disable-features=WebRtcHideLocalIpsWithMdns",
+  // A camera that is a test picture, and nobody asks.
+  "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
   // Every page is as if in front.
   "--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
 ];

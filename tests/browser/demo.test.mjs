@@ -41,6 +41,15 @@ test("two tabs on two hosts see each other's picture, chat, and show receipts", 
   await second.press("#words", "Enter");
   await first.locator("#chat li", { hasText: `${names[1]}: Aye` }).waitFor();
   await second.locator("#log li", { hasText: "delivered" }).first().waitFor();
+  // The camera takes the lamp's place without a new negotiation, and gives it back.
+  const receipts = await first.locator("#log li").count();
+  await first.click("#camera");
+  await first.getByText("Use lamp").waitFor();
+  const moment = await second.evaluate(() => document.querySelector("#cards .card:not(#us) video").currentTime);
+  await until(() => second.evaluate((then) => document.querySelector("#cards .card:not(#us) video").currentTime > then + 0.5, moment), "the picture goes on");
+  await first.click("#camera");
+  await first.getByText("Use camera").waitFor();
+  assert.equal(await first.locator("#log li").count(), receipts);
   await second.close();
   await first.getByText("Nobody else is here").waitFor();
   first.checkErrors();

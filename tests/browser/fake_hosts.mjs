@@ -8,7 +8,7 @@ import { extname } from "node:path";
 import { WebSocketServer } from "ws";
 
 const WEB = new URL("../../web/", import.meta.url);
-const KINDS = { ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml" };
+const KINDS = { ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".json": "application/json" };
 /** After this long the others notice that a host is dead. */
 const EXPIRY_MS = 3_000;
 const LIMITS = { message_bytes: 65_536, meta_bytes: 1_024, topics: 32, sample: 64, grace_ms: 30_000, signal_timeout_ms: 5_000 };
@@ -59,8 +59,10 @@ class FakeHost {
   async serve(request, response) {
     const { pathname } = new URL(request.url, "http://x");
     if (pathname === "/api/status") {
-      const hosts = this.network.hosts.map(({ id, ws }) => ({ host: id, gateway_urls: [ws], edges: [...this.network.sessions.values()].filter(({ host }) => host.id === id).length }));
-      return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ host: this.id, network: "fake", hosts }));
+      const peers = (host) => [...this.network.sessions.values()].filter((session) => session.host === host).length;
+      const hosts = this.network.hosts.filter((host) => host !== this).map((host) => ({ host: host.id, gateways: [host.ws], peers: peers(host), live: true }));
+      const status = { host: this.id, network: { name: "fake" }, gateways: [this.ws], sessions: peers(this), hosts };
+      return response.writeHead(200, { "content-type": KINDS[".json"], "access-control-allow-origin": "*" }).end(JSON.stringify(status));
     }
     const file = pathname === "/aldis.js" ? "aldis.js" : pathname === "/" ? "demo/index.html" : `demo${pathname}`;
     try {

@@ -76,7 +76,7 @@ async function startReal(count) {
   try {
     await Promise.all(hosts.map((host) => host.started()));
     // Linked to each other, and each in the others' directories.
-    for (const host of hosts) await until(async () => (await host.status()).hosts.filter(isAlive).length >= count - 1, `host ${host.id.slice(0, 8)} knows the others`);
+    for (const host of hosts) await until(async () => (await host.status()).hosts.filter(({ live }) => live).length >= count - 1, `host ${host.id.slice(0, 8)} knows the others`);
   } catch (error) {
     for (const host of hosts) console.error(`--- log of host ${host.id.slice(0, 8)}\n${host.log}`);
     await stop();
@@ -84,8 +84,6 @@ async function startReal(count) {
   }
   return { hosts, stop };
 }
-
-const isAlive = (host) => host.expired !== true;
 
 class RealHost {
   log = "";

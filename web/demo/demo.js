@@ -87,28 +87,24 @@ function pill(element, state, text = state) {
   element.setAttribute("data-state", state);
 }
 
-/** The hosts we know of, with their load if our host tells it (`/api/status`). */
+/** The hosts we know of, with what our host tells of them (`/api/status`). */
 async function showHosts() {
-  /** @type {Map<string, number | undefined>} edges by gateway URL */
-  const edges = new Map([aldis.url, ...aldis.hosts].map((url) => [url, undefined]));
-  // Only the host that served this page may be asked by it.
-  if (place(aldis.url) === location.host) {
-    try {
-      const status = await (await fetch("/api/status")).json();
-      for (const host of status.hosts ?? []) {
-        for (const url of (host.gateway_urls ?? []).filter(isGateway)) {
-          edges.set(url, host.edges);
-          lost.delete(url);
-        }
-      }
-    } catch { /* then without figures */ }
-  }
-  at("hosts").replaceChildren(...[...edges].map(([url, count]) => {
+  /** @type {Map<string, { peers?: number, live?: boolean }>} by gateway URL */
+  const known = new Map();
+  try {
+    const status = await (await fetch(pageOf(aldis.url).replace(/\?.*/, "api/status"))).json();
+    for (const url of status.gateways.filter(isGateway)) known.set(url, { peers: status.sessions, live: true });
+    for (const { gateways, peers, live } of status.hosts) for (const url of gateways.filter(isGateway)) known.set(url, { peers, live });
+  } catch { /* our host does not tell: then without figures */ }
+  for (const url of [aldis.url, ...aldis.hosts]) if (!known.has(url)) known.set(url, {});
+  for (const [url, { live }] of known) if (live ?? !lost.has(url)) lost.delete(url); else lost.add(url);
+  at("hosts").replaceChildren(...[...known].map(([url, { peers }]) => {
     const here = url === aldis.url && aldis.state === "open";
     const name = here ? make("span", { className: "here", textContent: place(url) }) : link(url, place(url));
-    return make("li", {}, name, make("span", { className: "edges", textContent: count === undefined ? "" : `${count} edge${count === 1 ? "" : "s"}` }), make("span", { textContent: here ? "this tab" : lost.has(url) ? "does not answer" : "" }));
+    const load = lost.has(url) ? "does not answer" : peers === undefined ? "" : `${peers} peer${peers === 1 ? "" : "s"}`;
+    return make("li", {}, name, make("span", { className: "load", textContent: load }), make("span", { textContent: here ? "this tab" : "" }));
   }));
-  at("elsewhere").replaceChildren(...[...edges.keys()].filter((url) => url !== aldis.url && !lost.has(url)).slice(0, 6).map((url) => make("li", {}, link(url, `Open on ${place(url)}`))));
+  at("elsewhere").replaceChildren(...[...known.keys()].filter((url) => url !== aldis.url && !lost.has(url)).slice(0, 6).map((url) => make("li", {}, link(url, `Open on ${place(url)}`))));
 }
 
 /** @param {string} url @param {string} textContent */

@@ -1,6 +1,7 @@
 //! A link's mailbox: one queue of frames per channel, and what is to be done with the connection.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aldis_wire::host::{Channel, GoodbyeReason};
@@ -45,6 +46,8 @@ pub enum LinkEnd {
 #[derive(Debug)]
 pub(super) struct LinkBox {
     pub(super) key_exchange: &'static str,
+    /// Set inside the machine's call: the frame after the one that admitted the other side may already be large.
+    wide: AtomicBool,
     state: Mutex<State>,
     orders: Notify,
     frames: [Notify; CHANNELS],
@@ -73,6 +76,7 @@ impl LinkBox {
     pub(super) fn new(key_exchange: &'static str) -> Self {
         Self {
             key_exchange,
+            wide: AtomicBool::new(false),
             state: Mutex::new(State::default()),
             orders: Notify::new(),
             frames: std::array::from_fn(|_| Notify::new()),
@@ -105,6 +109,7 @@ impl LinkBox {
     }
 
     pub(super) fn widen(&self) {
+        self.wide.store(true, Ordering::Release);
         let mut state = lock(&self.state);
         if !state.orders.contains(&LinkOrder::Widen) {
             state.orders.push_back(LinkOrder::Widen);
@@ -143,6 +148,12 @@ pub struct LinkMailbox {
 impl LinkMailbox {
     pub(super) fn new(key: LinkKey, shared: Arc<LinkBox>) -> Self {
         Self { key, shared }
+    }
+
+    /// Whether the other side is admitted and may send large frames.
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        self.shared.wide.load(Ordering::Acquire)
     }
 
     /// What is to be done next. After `Close` it says `Close` for ever. For one caller; dropping the future loses

@@ -4,9 +4,10 @@
 //! input to the machine and puts what it says into the mailboxes of sockets and links, in order, before it returns. So
 //! an offer goes from the sender's socket into the receiver's mailbox on the sender's own task.
 //!
-//! Locks are taken in one order: the core's, then a mailbox's. None is held across an await.
+//! Locks are taken in one order: the recent view's, the core's, then a mailbox's. None is held across an await.
 
 mod command;
+mod counts;
 mod edge;
 mod link;
 
@@ -24,6 +25,7 @@ use crate::relay::view::View;
 use crate::relay::{Relay, Setup};
 
 pub use command::{COMMANDS_MAX, Command};
+pub use counts::{Count, Counts};
 pub use edge::{EDGE_QUEUE_BYTES, EDGE_QUEUE_MAX, EdgeMailbox};
 pub use link::{LINK_QUEUE_BYTES, LinkEnd, LinkMailbox, LinkOrder};
 
@@ -33,6 +35,8 @@ use link::LinkBox;
 
 /// The timer never calls the machine more often than this, whatever the machine asks for.
 const TIMER_FLOOR: Duration = Duration::from_millis(1);
+/// How long a view is good for strangers, who could otherwise keep the lock busy by asking.
+pub const VIEW_KEPT: Duration = Duration::from_millis(200);
 /// Room for outputs that is kept between calls; a larger burst gives its memory back.
 const OUTPUTS_KEPT_MAX: usize = 1_024;
 
@@ -43,16 +47,42 @@ pub type NoteSink = Box<dyn Fn(&Note) + Send + Sync>;
 pub struct Hub {
     core: Mutex<Core>,
     commands: Commands,
+    counts: Counts,
     notes: NoteSink,
     started: Instant,
     /// The next edge's or link's key.
     next_key: AtomicU64,
     /// Tells the timer that it must wake earlier than it thinks.
     timer: Notify,
+    recent: Mutex<Option<(Moment, Arc<View>)>>,
+}
+
+/// What a hub drives. In a running host it is the [`Relay`]; tests of sockets put a script in its place.
+pub(crate) trait Machine: Send {
+    /// See [`Relay::handle`].
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Outbox);
+    /// See [`Relay::next_timeout`].
+    fn next_timeout(&self) -> Option<Moment>;
+    /// See [`Relay::view`].
+    fn view(&self, now: Moment) -> View;
+}
+
+impl Machine for Relay {
+    fn handle(&mut self, now: Moment, input: Input, out: &mut Outbox) {
+        Relay::handle(self, now, input, out);
+    }
+
+    fn next_timeout(&self) -> Option<Moment> {
+        Relay::next_timeout(self)
+    }
+
+    fn view(&self, now: Moment) -> View {
+        Relay::view(self, now)
+    }
 }
 
 struct Core {
-    relay: Relay,
+    machine: Box<dyn Machine>,
     outbox: Outbox,
     edges: HashMap<EdgeKey, Arc<EdgeBox>>,
     links: HashMap<LinkKey, Arc<LinkBox>>,
@@ -76,8 +106,13 @@ impl Hub {
     pub fn new(setup: Setup, notes: NoteSink) -> Arc<Self> {
         let mut outbox = Outbox::default();
         let relay = Relay::new(setup, Moment::default(), &mut outbox);
+        Self::of(Box::new(relay), outbox, notes)
+    }
+
+    /// A hub around any machine, which has already said `outbox`.
+    pub(crate) fn of(machine: Box<dyn Machine>, outbox: Outbox, notes: NoteSink) -> Arc<Self> {
         let core = Core {
-            relay,
+            machine,
             outbox,
             edges: HashMap::new(),
             links: HashMap::new(),
@@ -88,10 +123,12 @@ impl Hub {
         let hub = Arc::new(Self {
             core: Mutex::new(core),
             commands: Commands::default(),
+            counts: Counts::default(),
             notes,
             started: Instant::now(),
             next_key: AtomicU64::new(1),
             timer: Notify::new(),
+            recent: Mutex::new(None),
         });
         let mut core = lock(&hub.core);
         hub.deliver(&mut core);
@@ -113,6 +150,11 @@ impl Hub {
         self.finish(core);
     }
 
+    /// Leaves a note about something that the machine does not see: what a front door turned away.
+    pub fn note(&self, note: &Note) {
+        (self.notes)(note);
+    }
+
     /// A moment ago, on the machine's clock.
     #[must_use]
     pub fn now(&self) -> Moment {
@@ -122,7 +164,22 @@ impl Hub {
     /// What an operator may see. Costs a walk over all hosts under the lock.
     #[must_use]
     pub fn view(&self) -> View {
-        lock(&self.core).relay.view(self.now())
+        lock(&self.core).machine.view(self.now())
+    }
+
+    /// As [`Hub::view`], at most [`VIEW_KEPT`] old: for whoever may ask as often as they like.
+    #[must_use]
+    pub fn recent_view(&self) -> Arc<View> {
+        let mut recent = lock(&self.recent);
+        let now = self.now();
+        match &*recent {
+            Some((at, view)) if now.since(*at) < VIEW_KEPT => view.clone(),
+            _ => {
+                let view = Arc::new(self.view());
+                *recent = Some((now, view.clone()));
+                view
+            }
+        }
     }
 
     /// Gives a new socket its key and mailbox and tells the machine of it. Drop the mailbox when the socket is gone.
@@ -174,6 +231,12 @@ impl Hub {
         lock(&self.core).links.get(&link).map(|shared| shared.key_exchange)
     }
 
+    /// Counts of what the machine never hears of.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     /// How many sockets and connections have mailboxes now.
     #[must_use]
     pub fn mailboxes(&self) -> (usize, usize) {
@@ -222,11 +285,11 @@ impl Hub {
     }
 
     fn step(&self, core: &mut Core, input: Input) {
-        core.relay.handle(self.now(), input, &mut core.outbox);
+        core.machine.handle(self.now(), input, &mut core.outbox);
         self.deliver(core);
         // Ends: each turn takes a socket out of its table or answers a dial that was not taken.
         while let Some(input) = core.caused.pop_front() {
-            core.relay.handle(self.now(), input, &mut core.outbox);
+            core.machine.handle(self.now(), input, &mut core.outbox);
             self.deliver(core);
         }
     }
@@ -239,6 +302,7 @@ impl Hub {
                 Output::TellEdge { edge, event } => {
                     if core.edges.get(&edge).is_some_and(|shared| shared.put(event).is_err()) {
                         core.edges.remove(&edge);
+                        self.counts.edges_overflowed.add();
                         core.caused.push_back(Input::EdgeClosed { edge });
                     }
                 }
@@ -250,6 +314,7 @@ impl Hub {
                 Output::Send { link, channel, frame } => {
                     if core.links.get(&link).is_some_and(|shared| shared.put(channel, frame).is_err()) {
                         core.links.remove(&link);
+                        self.counts.links_overflowed.add();
                         core.caused.push_back(Input::LinkClosed { link, reason: link::OVERFLOWED.to_owned() });
                     }
                 }
@@ -293,7 +358,7 @@ impl Hub {
 impl Core {
     /// When the timer must call.
     fn due(&self) -> Option<Moment> {
-        self.relay.next_timeout().map(|moment| moment.max(self.woken + TIMER_FLOOR))
+        self.machine.next_timeout().map(|moment| moment.max(self.woken + TIMER_FLOOR))
     }
 
     fn end_link(&mut self, link: LinkKey, reason: GoodbyeReason) {
@@ -314,3 +379,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod script;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! Where hosts of a network meet: the BitTorrent mainline DHT, behind a seam that tests can fill otherwise.
+//!
+//! What a DHT says are hints from strangers; the machine decides which of them are dialled. That no DHT answers never
+//! disturbs a host: it is told in words, and the next try starts from nothing.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use mainline::async_dht::AsyncDht;
+use mainline::{Dht, Id};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// Starting a node looks up the names of the nodes to begin from, and may wait for a dead resolver.
+const BUILD_MAX: Duration = Duration::from_secs(15);
+/// One look-up takes two seconds for each round of nodes that do not answer.
+const LOOK_UP_MAX: Duration = Duration::from_secs(30);
+/// Telling the nodes that were found.
+const ANNOUNCE_MAX: Duration = Duration::from_secs(20);
+/// Asking whether anybody is there at all.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Addresses taken from one look-up; strangers can make up any number.
+const FOUND_MAX: usize = 1_024;
+/// Addresses of nodes that are remembered for building the node anew.
+const NODES_MAX: usize = 64;
+
+/// Takes addresses as they come.
+pub type Found<'a> = &'a mut (dyn FnMut(Vec<SocketAddr>) + Send);
+
+/// A place where hosts of a network leave their address and find those of others.
+pub trait Rendezvous: Send + Sync {
+    /// Asks who is there. Hands on each address once, in batches, while they come.
+    ///
+    /// # Errors
+    /// When nobody answered: what is wrong, in words for an operator.
+    fn look_up<'a>(&'a self, found: Found<'a>) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Leaves our address there: the sender's, with this UDP port.
+    ///
+    /// # Errors
+    /// When nobody took it: what is wrong, in words for an operator.
+    fn register(&self, port: u16) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// Which DHT a host uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DhtConfig {
+    /// None.
+    Off,
+    /// The public one.
+    #[default]
+    Mainline,
+    /// The one to which these nodes belong, `host:port` each. If all are on loopback, ours is as well.
+    Bootstrap(Vec<String>),
+}
+
+impl DhtConfig {
+    /// The rendezvous under `key`; `None` when there is none.
+    #[must_use]
+    pub fn rendezvous(&self, key: [u8; 20]) -> Option<Box<dyn Rendezvous>> {
+        let nodes = match self {
+            Self::Off => return None,
+            Self::Mainline => mainline::DEFAULT_BOOTSTRAP_NODES.map(str::to_owned).to_vec(),
+            Self::Bootstrap(nodes) => nodes.clone(),
+        };
+        Some(Box::new(Mainline::new(key, nodes)))
+    }
+}
+
+/// The mainline DHT.
+#[derive(Debug)]
+pub struct Mainline {
+    key: Id,
+    /// Where to begin, as given.
+    nodes: Vec<String>,
+    /// Held through each conversation: on one key, the library mixes up a look-up and an announcement that overlap.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The running node; `None` before the first use and after one that nobody answered.
+    node: Option<AsyncDht>,
+    /// Nodes that answered before, so that we depend less on the well-known ones.
+    known: Vec<String>,
+}
+
+impl Mainline {
+    /// The DHT of `nodes`, under `key`. Nothing is started before it is used.
+    #[must_use]
+    pub fn new(key: [u8; 20], nodes: Vec<String>) -> Self {
+        Self { key: Id::from(key), nodes, state: Mutex::default() }
+    }
+
+    async fn ask(&self, found: Found<'_>) -> Result<(), String> {
+        let mut state = self.state.lock().await;
+        let node = self.running(&mut state).await?;
+        let mut seen = HashSet::new();
+        let asking = self.drain(&node, &mut seen, found);
+        let ended = timeout(LOOK_UP_MAX, asking).await.is_ok();
+        if seen.is_empty() && !(ended && answers(&node).await) {
+            state.node = None;
+            return Err(self.silence());
+        }
+        state.remember(&node).await;
+        Ok(())
+    }
+
+    /// One look-up to its end; nothing else may happen on this key meanwhile.
+    async fn drain(&self, node: &AsyncDht, seen: &mut HashSet<SocketAddrV4>, found: Found<'_>) {
+        let mut answers = node.get_peers(self.key);
+        while let Some(batch) = answers.next().await {
+            // Past the bound the rest is read and thrown away: the conversation must come to its end.
+            let new = batch.into_iter().filter(|address| seen.len() < FOUND_MAX && seen.insert(*address));
+            let new = new.map(SocketAddr::V4).collect::<Vec<_>>();
+            if !new.is_empty() {
+                found(new);
+            }
+        }
+    }
+
+    async fn tell(&self, port: u16) -> Result<(), String> {
+        let mut state = self.state.lock().await;
+        let node = self.running(&mut state).await?;
+        // The announcement goes to the nodes that this finds; begun by itself, it would go astray if it met a look-up.
+        let looked = timeout(LOOK_UP_MAX, self.drain(&node, &mut HashSet::new(), &mut |_| {})).await;
+        let outcome = match looked {
+            Ok(()) => timeout(ANNOUNCE_MAX, node.announce_peer(self.key, Some(port))).await,
+            Err(late) => Err(late),
+        };
+        match outcome {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                state.node = None;
+                Err(format!("{} ({error})", self.silence()))
+            }
+            Err(_) => {
+                state.node = None;
+                Err(self.silence())
+            }
+        }
+    }
+
+    /// The node, started if it is not running.
+    async fn running(&self, state: &mut State) -> Result<AsyncDht, String> {
+        if let Some(node) = &state.node {
+            return Ok(node.clone());
+        }
+        let nodes = self.nodes.iter().chain(&state.known).cloned().collect::<Vec<_>>();
+        let building = tokio::task::spawn_blocking(move || build(&nodes));
+        let node = match timeout(BUILD_MAX, building).await {
+            Ok(Ok(Ok(node))) => node.as_async(),
+            Ok(Ok(Err(error))) => return Err(format!("cannot open a socket for the DHT: {error}")),
+            Ok(Err(_)) => return Err("the DHT node did not start".to_owned()),
+            Err(_) => return Err(format!("the names of the DHT's nodes ({}) do not resolve", self.nodes.join(", "))),
+        };
+        state.node = Some(node.clone());
+        Ok(node)
+    }
+
+    fn silence(&self) -> String {
+        format!("no node of the DHT answers (tried {}); is UDP to the internet allowed?", self.nodes.join(", "))
+    }
+}
+
+impl State {
+    async fn remember(&mut self, node: &AsyncDht) {
+        if let Ok(mut known) = timeout(ANSWER_MAX, node.to_bootstrap()).await {
+            known.truncate(NODES_MAX);
+            self.known = known;
+        }
+    }
+}
+
+impl Rendezvous for Mainline {
+    fn look_up<'a>(&'a self, found: Found<'a>) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.ask(found))
+    }
+
+    fn register(&self, port: u16) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.tell(port))
+    }
+}
+
+/// Starts a node. Blocks on name resolution.
+fn build(nodes: &[String]) -> std::io::Result<Dht> {
+    let mut builder = Dht::builder();
+    builder.bootstrap(nodes);
+    if !nodes.is_empty() && nodes.iter().all(|node| is_loopback(node)) {
+        // A private DHT on one machine: be a full member of it. Answers then come at once, and nothing leaves.
+        builder.bind_address(Ipv4Addr::LOCALHOST).server_mode();
+    }
+    builder.build()
+}
+
+fn is_loopback(node: &str) -> bool {
+    node.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback() && matches!(address.ip(), IpAddr::V4(_)))
+}
+
+/// Whether any node answers. One that nobody knows at all gives an empty list at once.
+async fn answers(node: &AsyncDht) -> bool {
+    let id = timeout(ANSWER_MAX, node.info()).await.map(|info| *info.id());
+    let Ok(id) = id else { return false };
+    timeout(ANSWER_MAX, node.get_closest_nodes(id)).await.is_ok_and(|nodes| !nodes.is_empty())
+}

@@ -1,0 +1,379 @@
+//! One host: the machine, and all the worlds it lives in, joined.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aldis_wire::id::HostId;
+use aldis_wire::network::{Genesis, Network};
+use aldis_wire::seal::SealingKey;
+use ed25519_dalek::SigningKey;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::admin::Admin;
+use super::dht::{DhtConfig, Rendezvous};
+use super::gateway::{self, Gateway, GatewayConfig, GatewayError};
+use super::hub::{Command, Hub};
+use super::log::Log;
+use super::metrics::{self, Metrics};
+use super::quic::{Quic, QuicError};
+use super::store::Store;
+use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
+use crate::relay::{Settings, Setup};
+
+/// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// The part of it that the machine may take.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// Everything a host is made of.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// The network.
+    pub genesis: Genesis,
+    /// The protocol version, normally [`aldis_wire::limits::VERSION`].
+    pub version: u16,
+    /// The host's key.
+    pub identity: SigningKey,
+    /// The host's sealing key.
+    pub sealing: SealingKey,
+    /// Where epoch, hint cache and marks are kept; `None` to forget them.
+    pub store: Option<PathBuf>,
+    /// UDP address for links. Port 0 takes any free one.
+    pub quic: SocketAddr,
+    /// TCP address for edges, pages and status. Port 0 takes any free one.
+    pub http: SocketAddr,
+    /// PEM files of certificate chain and key for the gateway; `None` for plain HTTP.
+    pub gateway_tls: Option<(PathBuf, PathBuf)>,
+    /// Which DHT.
+    pub dht: DhtConfig,
+    /// Web origins that may connect; empty for all.
+    pub origins: Vec<String>,
+    /// Reverse proxies whose word about an edge's address is taken.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Handed to edges for their `RTCConfiguration`.
+    pub ice_servers: Vec<serde_json::Value>,
+    /// What the machine must know. Addresses with port 0 get the bound port.
+    pub settings: Settings,
+}
+
+/// Why a host cannot start. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port for links is taken or the address is not ours.
+    #[error("cannot listen for other hosts on UDP {address}: {error}; choose another with --listen-quic")]
+    Quic {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// The port for edges is taken or the address is not ours.
+    #[error("cannot listen for edges on TCP {address}: {error}; choose another with --listen-http")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// The gateway cannot begin: above all, its certificate.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The operating system gives no randomness.
+    #[error("the operating system gives no randomness: {0}")]
+    Randomness(getrandom::Error),
+    /// Reading the data directory failed in a way that it should not.
+    #[error("the data directory could not be read")]
+    Store,
+    /// TLS cannot be set up.
+    #[error("cannot prepare links: {0}")]
+    Tls(super::tls::TlsError),
+}
+
+/// A running host. Dropping it ends it without a goodbye; see [`Host::stop`].
+#[derive(Debug)]
+pub struct Host {
+    id: HostId,
+    hub: Arc<Hub>,
+    quic: Quic,
+    quic_address: SocketAddr,
+    gateway: Option<Gateway>,
+    http_address: SocketAddr,
+    takes_edges: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    stopped: watch::Receiver<Option<StopReason>>,
+}
+
+/// Starts a host. Must run inside tokio.
+///
+/// # Errors
+/// [`StartError`], before anything of it runs.
+pub async fn start(config: HostConfig) -> Result<Host, StartError> {
+    let network = Network::with_version(&config.genesis, config.version);
+    let rendezvous = config.dht.rendezvous(network.rendezvous).map(Arc::from);
+    start_with(config, network, rendezvous).await
+}
+
+/// As [`start`], with another rendezvous than the configured one; for tests.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(
+    config: HostConfig,
+    network: Network,
+    rendezvous: Option<Arc<dyn Rendezvous>>,
+) -> Result<Host, StartError> {
+    let (socket, quic_address) = Quic::socket(config.quic).map_err(quic_error)?;
+    let http = |error| StartError::Http { address: config.http, error };
+    let listener = gateway::bind(config.http).map_err(http)?;
+    let http_address = listener.local_addr().map_err(http)?;
+
+    let store = Store::new(config.store.clone());
+    let reading = store.clone();
+    let kept = tokio::task::spawn_blocking(move || reading.begin()).await.map_err(|_| StartError::Store)?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
+    let settings = published(&config, rendezvous.is_some(), quic_address, http_address);
+    let setup = Setup {
+        network: network.clone(),
+        identity: config.identity.clone(),
+        sealing: config.sealing.clone(),
+        seed,
+        epoch: kept.epoch,
+        cache: kept.hints,
+        marks: kept.marks,
+        settings: settings.clone(),
+    };
+    let (metrics, log) = (Arc::new(Metrics::default()), Log::default());
+    let counting = metrics.clone();
+    let hub = Hub::new(
+        setup,
+        Box::new(move |note| {
+            counting.note(note);
+            log.note(note);
+        }),
+    );
+    let quic = Quic::start(socket, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
+
+    let takes_edges = Arc::new(AtomicBool::new(true));
+    let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
+
+    let (queue, writer) = store.writer();
+    let (stop, stopped) = watch::channel(None);
+    let commands =
+        Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port: quic_address.port(), queue, stop };
+    let (timing, accepting) = (hub.clone(), quic.clone());
+    let tasks = vec![
+        tokio::spawn(async move { timing.run_timer().await }),
+        tokio::spawn(async move { accepting.run().await }),
+        tokio::spawn(commands.run()),
+    ];
+    Ok(Host {
+        id: host_id(&config),
+        hub,
+        quic,
+        quic_address,
+        gateway: Some(gateway),
+        http_address,
+        takes_edges,
+        tasks,
+        writer: Some(writer),
+        stopped,
+    })
+}
+
+fn open_gateway(
+    config: &HostConfig,
+    network: Network,
+    settings: &Settings,
+    hub: &Arc<Hub>,
+    metrics: Arc<Metrics>,
+    listener: tokio::net::TcpListener,
+    takes_edges: &Arc<AtomicBool>,
+) -> Result<Gateway, StartError> {
+    let admin = Admin {
+        hub: hub.clone(),
+        network: network.clone(),
+        software: settings.software.clone(),
+        gateways: settings.gateways.clone(),
+        takes_edges: takes_edges.clone(),
+    };
+    let others = admin.router().merge(metrics::router(metrics, hub.clone()));
+    let config = GatewayConfig {
+        host: host_id(config),
+        network,
+        origins: config.origins.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        ice_servers: config.ice_servers.clone(),
+        tls: config.gateway_tls.clone(),
+        grace: settings.grace,
+        timing: gateway::Timing::default(),
+    };
+    Ok(Gateway::start(config, hub.clone(), listener, others, takes_edges.clone())?)
+}
+
+fn host_id(config: &HostConfig) -> HostId {
+    HostId::new(config.identity.verifying_key().to_bytes())
+}
+
+impl Host {
+    /// The host's id.
+    #[must_use]
+    pub fn id(&self) -> HostId {
+        self.id
+    }
+
+    /// Where other hosts reach it, as bound.
+    #[must_use]
+    pub fn quic_address(&self) -> SocketAddr {
+        self.quic_address
+    }
+
+    /// Where edges and pages reach it, as bound.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Waits until the machine wants the process to end, and says why.
+    pub async fn ended(&mut self) -> StopReason {
+        match self.stopped.wait_for(Option::is_some).await.map(|reason| *reason) {
+            Ok(Some(reason)) => reason,
+            // The sender lives as long as the host's tasks.
+            _ => StopReason::Asked,
+        }
+    }
+
+    /// Ends gracefully: edges are told where else to go, hosts that we are leaving; at most 5 s.
+    pub async fn stop(mut self) {
+        let deadline = Instant::now() + STOP_MAX;
+        self.takes_edges.store(false, Ordering::Release);
+        self.hub.happened(Input::ShutdownAsked);
+        let machine = deadline.min(Instant::now() + LAST_WORDS_MAX);
+        if timeout_at(machine, self.stopped.wait_for(Option::is_some)).await.is_err() {
+            tracing::warn!("the host did not say all its goodbyes in time");
+        }
+        let links = self.quic.close(deadline.saturating_duration_since(Instant::now()));
+        match self.gateway.take() {
+            Some(gateway) => _ = tokio::join!(links, gateway.stop()),
+            None => links.await,
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in std::mem::take(&mut self.tasks) {
+            // Aborted or done: either way it holds the store's queue no longer.
+            let _ = task.await;
+        }
+        if let Some(writer) = self.writer.take()
+            && timeout_at(Instant::now() + LAST_WORDS_MAX, writer).await.is_err()
+        {
+            tracing::error!("the disk took too long for what should be kept");
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.quic.cut();
+    }
+}
+
+/// What does the machine's commands.
+struct Commands {
+    hub: Arc<Hub>,
+    quic: Quic,
+    rendezvous: Option<Arc<dyn Rendezvous>>,
+    port: u16,
+    queue: mpsc::Sender<Stored>,
+    stop: watch::Sender<Option<StopReason>>,
+}
+
+impl Commands {
+    async fn run(self) {
+        loop {
+            match self.hub.next_command().await {
+                Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
+                Command::LookUp => self.look_up(),
+                Command::Register => self.register(),
+                Command::Store(stored) => {
+                    if let Err(error) = self.queue.try_send(stored) {
+                        tracing::error!(%error, "the disk is too slow for what should be kept");
+                    }
+                }
+                Command::Stop(reason) => {
+                    self.stop.send_replace(Some(reason));
+                }
+            }
+        }
+    }
+
+    fn look_up(&self) {
+        let (hub, rendezvous) = (self.hub.clone(), self.rendezvous.clone());
+        tokio::spawn(async move {
+            let found_by = hub.clone();
+            let asking = tokio::spawn(async move {
+                let Some(rendezvous) = rendezvous else { return Err("the DHT is switched off".to_owned()) };
+                let mut found = |addresses: Vec<SocketAddr>| {
+                    let hints = addresses.into_iter().map(|address| Hint { address, host: None }).collect();
+                    found_by.happened(Input::HintsFound { source: HintSource::Dht, hints });
+                };
+                rendezvous.look_up(&mut found).await
+            });
+            let outcome = asking.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
+            hub.happened(Input::LookUpEnded { outcome });
+        });
+    }
+
+    fn register(&self) {
+        let (hub, rendezvous, port) = (self.hub.clone(), self.rendezvous.clone(), self.port);
+        tokio::spawn(async move {
+            let telling = tokio::spawn(async move {
+                match rendezvous {
+                    Some(rendezvous) => rendezvous.register(port).await,
+                    None => Err("the DHT is switched off".to_owned()),
+                }
+            });
+            let outcome = telling.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
+            hub.happened(Input::RegistrationEnded { outcome });
+        });
+    }
+}
+
+/// The settings with what only the bound sockets know. A host that is bound to one address publishes it, unless the
+/// operator says otherwise; one that is bound to all of them cannot know which of them others can reach.
+fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr) -> Settings {
+    let mut settings = Settings { dht, ..config.settings.clone() };
+    for address in settings.addresses.iter_mut().filter(|address| address.port() == 0) {
+        address.set_port(quic.port());
+    }
+    if settings.addresses.is_empty() && !quic.ip().is_unspecified() {
+        settings.addresses.push(quic);
+    }
+    if settings.gateways.is_empty() && !http.ip().is_unspecified() {
+        let scheme = if config.gateway_tls.is_some() { "wss" } else { "ws" };
+        settings.gateways.push(format!("{scheme}://{http}{}", aldis_wire::edge::PATH));
+    }
+    settings
+}
+
+fn quic_error(error: QuicError) -> StartError {
+    match error {
+        QuicError::Bind { address, error } => StartError::Quic { address, error },
+        QuicError::Tls(error) => StartError::Tls(error),
+    }
+}

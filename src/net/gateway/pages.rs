@@ -1,0 +1,41 @@
+//! The demo and the client library, built into the program: a host is one file.
+
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+
+/// What a page of ours may do: load its own files, and talk to any host.
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss: http: https:; img-src 'self' data: blob:; \
+                      media-src 'self' blob: mediastream:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; \
+                      base-uri 'none'; form-action 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const PICTURE: &str = "image/svg+xml";
+
+/// Path, type and content of each file.
+const FILES: [(&str, &str, &str); 6] = [
+    ("/", HTML, include_str!("../../../web/demo/index.html")),
+    ("/demo.css", STYLE, include_str!("../../../web/demo/demo.css")),
+    ("/demo.js", SCRIPT, include_str!("../../../web/demo/demo.js")),
+    ("/lamp.js", SCRIPT, include_str!("../../../web/demo/lamp.js")),
+    ("/lamp.svg", PICTURE, include_str!("../../../web/demo/lamp.svg")),
+    ("/aldis.js", SCRIPT, include_str!("../../../web/aldis.js")),
+];
+
+pub(super) fn router() -> Router {
+    FILES.into_iter().fold(Router::new(), |router, (path, kind, content)| {
+        let headers = [
+            (header::CONTENT_TYPE, kind),
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            // The program may be a newer one at any time.
+            (header::CACHE_CONTROL, "no-cache"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+        ];
+        // Pages of any origin may load the library.
+        let shared = (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        router.route(path, get(async move || ([shared], headers, content)))
+    })
+}

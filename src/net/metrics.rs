@@ -1,0 +1,304 @@
+//! Counts for Prometheus, one registry per host. Labels have few values; never a peer's, topic's or host's id.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use aldis_wire::announcement::GoneReason;
+use aldis_wire::host::{Outcome, Role};
+use aldis_wire::refusal::Refusal;
+use axum::Router;
+use axum::http::header;
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::net::hub::Hub;
+use crate::relay::io::{CatchUp, DialFailure, Fault, Note};
+use crate::relay::view::View;
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+
+/// All counts of one host.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    counts: Counts,
+    gauges: Gauges,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    sessions_opened: Counters<1>,
+    sessions_ended: Counters<1>,
+    edge_refusals: Counters<1>,
+    signals: Counters<3>,
+    signals_passed_on: Counter,
+    links_admitted: Counters<1>,
+    links_ended: Counters<1>,
+    misbehaviours: Counters<1>,
+    dials_failed: Counters<1>,
+    dht_answers: Counters<2>,
+    hosts_appeared: Counter,
+    hosts_expired: Counter,
+    hosts_quarantined: Counters<1>,
+    announcements_made: Counters<1>,
+    ops_announced: Counter,
+    announcements_received: Counters<1>,
+    catch_ups: Counters<1>,
+}
+
+#[derive(Debug, Default)]
+struct Gauges {
+    edges: Gauge,
+    sessions: Gauge,
+    topics: Gauge,
+    links: Gauge,
+    hosts: Family<Labels<1>, Gauge>,
+    peers: Gauge,
+    memberships: Gauge,
+    hints: Gauge,
+    dht_works: Gauge,
+    slowest_link: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let (counts, gauges) = (Counts::default(), Gauges::default());
+        let mut registry = Registry::with_prefix("aldis");
+        counts.register(&mut registry);
+        gauges.register(&mut registry);
+        Self { registry, counts, gauges }
+    }
+}
+
+impl Metrics {
+    /// Counts a note.
+    pub fn note(&self, note: &Note) {
+        let counts = &self.counts;
+        match note {
+            Note::SessionOpened { resumed, .. } => count(&counts.sessions_opened, [("resumed", yes_no(*resumed))]),
+            Note::SessionEnded { reason, .. } => count(&counts.sessions_ended, [("reason", gone(*reason))]),
+            Note::EdgeRefused { refusal } => count(&counts.edge_refusals, [("refusal", refusal.name())]),
+            Note::SignalEnded { outcome, local } => counts.signal(*outcome, *local),
+            Note::SignalPassedOn => _ = counts.signals_passed_on.inc(),
+            Note::LinkAdmitted { role, .. } => count(&counts.links_admitted, [("role", role_name(*role))]),
+            Note::LinkEnded { admitted, .. } => count(&counts.links_ended, [("admitted", yes_no(*admitted))]),
+            Note::Misbehaved { fault, .. } => count(&counts.misbehaviours, [("fault", fault_name(*fault))]),
+            Note::DialFailed { failure, .. } => count(&counts.dials_failed, [("reason", failure_name(failure))]),
+            Note::DhtAnswered { registration, outcome } => {
+                let asked = if *registration { "registration" } else { "look_up" };
+                count(&counts.dht_answers, [("asked", asked), ("answered", yes_no(outcome.is_ok()))]);
+            }
+            Note::HostAppeared { .. } => _ = counts.hosts_appeared.inc(),
+            Note::HostExpired { .. } => _ = counts.hosts_expired.inc(),
+            Note::HostQuarantined { fault, .. } => count(&counts.hosts_quarantined, [("fault", fault_name(*fault))]),
+            Note::Announced { ops } => {
+                let kind = if *ops == 0 { "heartbeat" } else { "change" };
+                count(&counts.announcements_made, [("kind", kind)]);
+                counts.ops_announced.inc_by(*ops as u64);
+            }
+            Note::AnnouncementReceived { new } => count(&counts.announcements_received, [("new", yes_no(*new))]),
+            Note::CaughtUp { by, .. } => count(&counts.catch_ups, [("by", catch_up_name(*by))]),
+        }
+    }
+
+    /// Everything in the OpenMetrics text format, with the gauges as `view` shows them.
+    #[must_use]
+    pub fn render(&self, view: &View) -> String {
+        self.gauges.show(view);
+        let mut text = String::new();
+        // Writing to memory cannot fail.
+        let written = encode(&mut text, &self.registry);
+        debug_assert!(written.is_ok(), "metrics that cannot be written");
+        text
+    }
+}
+
+impl Counts {
+    fn signal(&self, outcome: Outcome, local: bool) {
+        let (status, refusal) = match outcome {
+            Outcome::Delivered => ("delivered", ""),
+            Outcome::Refused(refusal) => ("refused", Refusal::name(refusal)),
+            Outcome::Unknown => ("unknown", ""),
+        };
+        count(&self.signals, [("status", status), ("refusal", refusal), ("local", yes_no(local))]);
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("sessions_opened", "Sessions that began or went on", self.sessions_opened.clone());
+        registry.register("sessions_ended", "Sessions that are over, by reason", self.sessions_ended.clone());
+        registry.register("edge_refusals", "What edges were refused, by code", self.edge_refusals.clone());
+        registry.register("signals", "Receipts given to edges of this host", self.signals.clone());
+        registry.register(
+            "signals_passed_on",
+            "Signals handed on towards another host",
+            self.signals_passed_on.clone(),
+        );
+        registry.register("links_admitted", "Links admitted both ways, by our end", self.links_admitted.clone());
+        registry.register("links_ended", "Connections to hosts that are gone or refused", self.links_ended.clone());
+        registry.register("misbehaviours", "Faults of other hosts, by kind", self.misbehaviours.clone());
+        registry.register("dials_failed", "Attempts to reach a host that came to nothing", self.dials_failed.clone());
+        registry.register("dht_answers", "Look-ups and registrations in the DHT", self.dht_answers.clone());
+        registry.register("hosts_appeared", "Hosts that became known", self.hosts_appeared.clone());
+        registry.register("hosts_expired", "Hosts that were not heard of any more", self.hosts_expired.clone());
+        registry.register("hosts_quarantined", "Hosts whose roster was refused", self.hosts_quarantined.clone());
+        registry.register("announcements_made", "Our own announcements", self.announcements_made.clone());
+        registry.register("ops_announced", "Changes in our own announcements", self.ops_announced.clone());
+        registry.register(
+            "announcements_received",
+            "Announcements of other hosts, and whether they were new",
+            self.announcements_received.clone(),
+        );
+        registry.register("catch_ups", "Rosters brought up to date, by means", self.catch_ups.clone());
+    }
+}
+
+impl Gauges {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("edges", "Edges connected now", self.edges.clone());
+        registry.register("sessions", "Sessions, those that wait for their edge included", self.sessions.clone());
+        registry.register("topics", "Topics with members or watchers at home here", self.topics.clone());
+        registry.register("links", "Links to other hosts", self.links.clone());
+        registry.register("hosts", "Other hosts known", self.hosts.clone());
+        registry.register("remote_peers", "Peers at home at live other hosts", self.peers.clone());
+        registry.register("remote_memberships", "Memberships of the same", self.memberships.clone());
+        registry.register("discovery_hints", "Addresses at which there may be hosts", self.hints.clone());
+        registry.register("dht_works", "1 when the last look-up was answered", self.dht_works.clone());
+        registry.register_with_unit(
+            "slowest_link_round_trip",
+            "Longest round trip of all links",
+            Unit::Seconds,
+            self.slowest_link.clone(),
+        );
+    }
+
+    fn show(&self, view: &View) {
+        self.edges.set(number(view.edges));
+        self.sessions.set(number(view.sessions));
+        self.topics.set(number(view.topics));
+        self.links.set(number(view.links.len()));
+        let live = view.hosts.iter().filter(|host| host.live);
+        self.hosts.get_or_create(&[("live", "yes")]).set(number(live.clone().count()));
+        self.hosts.get_or_create(&[("live", "no")]).set(number(view.hosts.iter().filter(|host| !host.live).count()));
+        self.peers.set(number(live.clone().map(|host| host.peers).sum()));
+        self.memberships.set(number(live.map(|host| host.memberships).sum()));
+        self.hints.set(number(view.discovery.hints));
+        self.dht_works.set(i64::from(view.discovery.dht_problem.is_none()));
+        self.slowest_link.set(view.links.iter().map(|link| link.rtt.as_secs_f64()).fold(0.0, f64::max));
+    }
+}
+
+/// `GET /metrics`: what `metrics` has counted and what the machine shows.
+pub fn router(metrics: Arc<Metrics>, hub: Arc<Hub>) -> Router {
+    let render = async move || ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render(&hub.recent_view()));
+    Router::new().route("/metrics", get(render))
+}
+
+fn count<const N: usize>(counters: &Counters<N>, labels: Labels<N>) {
+    counters.get_or_create(&labels).inc();
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn yes_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Dialler => "dialler",
+        Role::Acceptor => "acceptor",
+    }
+}
+
+fn gone(reason: GoneReason) -> &'static str {
+    match reason {
+        GoneReason::Closed => "closed",
+        GoneReason::Lost => "lost",
+        GoneReason::Moved => "moved",
+        GoneReason::Ended => "ended",
+        GoneReason::HostClosed => "host_closed",
+    }
+}
+
+fn failure_name(failure: &DialFailure) -> &'static str {
+    match failure {
+        DialFailure::TimedOut => "timed_out",
+        DialFailure::OtherNetwork => "other_network",
+        DialFailure::OtherHost => "other_host",
+        DialFailure::Failed(_) => "failed",
+    }
+}
+
+fn catch_up_name(by: CatchUp) -> &'static str {
+    match by {
+        CatchUp::Graft => "graft",
+        CatchUp::Digest => "digest",
+    }
+}
+
+fn fault_name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::BadFrame => "bad_frame",
+        Fault::OutOfOrder => "out_of_order",
+        Fault::WrongProof => "wrong_proof",
+        Fault::NoHello => "no_hello",
+        Fault::BadSignature => "bad_signature",
+        Fault::WrongDigest => "wrong_digest",
+        Fault::BadOp => "bad_op",
+        Fault::BadProof => "bad_proof",
+        Fault::OverQuota => "over_quota",
+        Fault::Replayed => "replayed",
+        Fault::ForeignSender => "foreign_sender",
+        Fault::Unsealable => "unsealable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::view::DiscoveryView;
+    use aldis_wire::id::HostId;
+
+    #[test]
+    fn notes_are_counted_and_gauges_shown() {
+        let metrics = Metrics::default();
+        metrics.note(&Note::EdgeRefused { refusal: Refusal::TooBig });
+        metrics.note(&Note::EdgeRefused { refusal: Refusal::TooBig });
+        metrics.note(&Note::SignalEnded { outcome: Outcome::Refused(Refusal::NoSuchPeer), local: false });
+        metrics.note(&Note::Announced { ops: 3 });
+        let view = View {
+            host: HostId::new([1; 32]),
+            epoch: 1,
+            seq: 2,
+            edges: 7,
+            sessions: 8,
+            topics: 9,
+            links: Vec::new(),
+            hosts: Vec::new(),
+            discovery: DiscoveryView { dht_problem: Some("no answer".to_owned()), ..DiscoveryView::default() },
+        };
+        let text = metrics.render(&view);
+        for line in [
+            "aldis_edge_refusals_total{refusal=\"too_big\"} 2",
+            "aldis_signals_total{status=\"refused\",refusal=\"no_such_peer\",local=\"no\"} 1",
+            "aldis_announcements_made_total{kind=\"change\"} 1",
+            "aldis_ops_announced_total 3",
+            "aldis_edges 7",
+            "aldis_dht_works 0",
+            "aldis_slowest_link_round_trip_seconds 0.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

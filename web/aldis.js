@@ -1015,9 +1015,9 @@ export class Swarm extends Emitter {
 
 // ----------------------------------------------------------------------------------------------------------------- Connection
 //
-// Signals between the two ends: `{ aldis: "rtc", link, n, first?, description?, candidates?, bye? }`. `link` is the connection's random
-// name, known to its ends alone; it survives a change of peer id. `n` grows by one, so that repetitions are dropped. `first` is set until
-// the ends have agreed once. One signal is on its way at a time: descriptions stay in order, and candidates that gather meanwhile go together.
+// Signals between the two ends: `{ aldis: "rtc", link, n, first?, description?, offer?, candidates?, bye? }`. `link` is the connection's
+// random name, known to its ends alone; it survives a change of peer id. `n` grows by one, so that repetitions are dropped. `first` is set
+// until the ends have agreed once. `offer` numbers a side's offers: made again, an offer keeps its number, and its answer tells it. One signal is on its way at a time: descriptions stay in order, and candidates that gather meanwhile go together.
 
 /**
  * @typedef {object} ConnectionEvents
@@ -1047,7 +1047,6 @@ export class Connection extends Emitter {
 
   // Perfect negotiation (W3C WebRTC §10.7).
   #makingOffer = false;
-  #ignoringOffer = false;
   #settingAnswer = false;
   /** @type {Promise<unknown>} incoming messages are handled one after the other */ #receiving = Promise.resolve();
   #received = 0;
@@ -1056,7 +1055,8 @@ export class Connection extends Emitter {
   // What is to be sent.
   #sent = 0;
   #sending = false;
-  /** @type {RTCSessionDescription | null} */ #description = null;
+  /** @type {{ description: RTCSessionDescription, offer: number } | null} */ #described = null;
+  #offers = 0;
   /** @type {RTCIceCandidateInit[]} */ #candidates = [];
 
   /** @internal @param {Aldis} client @param {{ peer: string, topic?: string, link: string, incoming: boolean }} options */
@@ -1161,18 +1161,18 @@ export class Connection extends Emitter {
   }
 
   /** @param {any} data */
-  async #apply({ description, candidates = [] }) {
+  async #apply({ description, offer, candidates = [] }) {
     const { pc } = this;
     if (this.state === "closed") return;
     if (description) {
       const readyForOffer = !this.#makingOffer && (pc.signalingState === "stable" || this.#settingAnswer);
-      this.#ignoringOffer = !this.polite && description.type === "offer" && !readyForOffer;
-      if (!this.#ignoringOffer) {
+      const ignored = description.type === "offer" ? !this.polite && !readyForOffer : pc.signalingState !== "have-local-offer" || offer !== this.#offers;
+      if (!ignored) {
         this.#settingAnswer = description.type === "answer";
         await pc.setRemoteDescription(description).finally(() => { this.#settingAnswer = false; });
         if (description.type === "offer") {
           await pc.setLocalDescription();
-          this.#queue(pc.localDescription);
+          this.#queue(offer);
         }
       }
     }
@@ -1194,7 +1194,9 @@ export class Connection extends Emitter {
     try {
       this.#makingOffer = true;
       await this.pc.setLocalDescription();
-      if (this.pc.localDescription?.type === "offer") this.#queue(this.pc.localDescription);
+      if (this.pc.localDescription?.type !== "offer") return;
+      this.#offers += 1;
+      this.#queue(this.#offers);
     } catch (error) {
       if (this.state !== "closed") this.#client._emit("error", { code: "negotiation", message: String(error) });
     } finally {
@@ -1202,9 +1204,10 @@ export class Connection extends Emitter {
     }
   }
 
-  /** A newer description takes the place of one that has not left yet. @param {RTCSessionDescription | null} description */
-  #queue(description) {
-    this.#description = description;
+  /** Sends our description as it is now; it takes the place of one that has not left yet. @param {number} offer */
+  #queue(offer) {
+    const description = this.pc.localDescription;
+    if (description) this.#described = { description, offer };
     void this.#pump();
   }
 
@@ -1212,13 +1215,13 @@ export class Connection extends Emitter {
     if (this.#sending) return;
     this.#sending = true;
     try {
-      while (this.state !== "closed" && (this.#description || (this.#candidates.length > 0 && this.#sent > 0))) {
-        const description = this.#description ?? undefined;
+      while (this.state !== "closed" && (this.#described || (this.#candidates.length > 0 && this.#sent > 0))) {
+        const described = this.#described;
         const candidates = this.#candidates;
-        this.#description = null;
+        this.#described = null;
         this.#candidates = [];
         const first = this._isFresh || undefined;
-        const receipt = await this.#deliver({ aldis: "rtc", link: this.link, n: this.#next(), first, description, candidates });
+        const receipt = await this.#deliver({ aldis: "rtc", link: this.link, n: this.#next(), first, ...described, candidates });
         // While connected, a missing answer is no reason to end: the other end may be changing hosts, and restarts are bounded.
         if (receipt.status !== "delivered" && first && this._isFresh) this._end(receipt.code ?? receipt.status);
       }
@@ -1284,7 +1287,7 @@ export class Connection extends Emitter {
   }
 
   #offerAgain() {
-    if (this.pc.signalingState === "have-local-offer" && !this.#description) this.#queue(this.pc.localDescription);
+    if (this.pc.signalingState === "have-local-offer" && !this.#described) this.#queue(this.#offers);
   }
 
   /** @param {ConnectionState} state @param {string} [reason] */

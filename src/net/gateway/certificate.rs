@@ -81,7 +81,7 @@ impl Certificate {
     }
 }
 
-fn load(chain_path: &Path, key_path: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
+pub(super) fn load(chain_path: &Path, key_path: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
     let chain = CertificateDer::pem_slice_iter(&contents(chain_path)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| CertificateError::new(chain_path, error))?;

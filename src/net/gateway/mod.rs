@@ -18,7 +18,7 @@ mod upgrade;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -147,6 +147,14 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nodelay(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG_MAX)
+}
+
+/// Whether a certificate chain and its key can be used: what a start would say.
+///
+/// # Errors
+/// [`CertificateError`] names the file and what is wrong with it.
+pub fn check_certificate(chain: &Path, key: &Path) -> Result<(), CertificateError> {
+    certificate::load(chain, key).map(|_| ())
 }
 
 impl Gateway {

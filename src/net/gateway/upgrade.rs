@@ -61,7 +61,9 @@ pub(super) async fn upgrade(
 
 fn refused(front: &Front, status: StatusCode, refusal: Refusal, words: &str) -> Response {
     front.hub.note(&Note::EdgeRefused { refusal });
-    (status, [(header::CONTENT_TYPE, "application/json")], refusal_json(refusal, words)).into_response()
+    // A connection that was refused must not wait for more requests.
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CONNECTION, "close")];
+    (status, headers, refusal_json(refusal, words)).into_response()
 }
 
 /// A refusal as an edge reads it; the refusal's own sentence when `words` is empty.

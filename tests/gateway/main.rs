@@ -1,0 +1,14 @@
+//! The front door on real sockets: what edges, browsers, operators and strangers can do to it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may fail by panic, and it has clocks and sockets"
+)]
+
+mod harness;
+mod http;
+mod tls;

@@ -605,6 +605,7 @@ export class Aldis extends Emitter {
 
   /** @param {any} welcome */
   #welcomed(welcome) {
+    if (this.#state === "open") return;
     const previous = this.peer;
     if (!welcome.resumed) {
       this.#loseSession();
@@ -660,21 +661,29 @@ export class Aldis extends Emitter {
       } catch { /* not a URL that can be used here: as if it had not been told */ }
     }
     this.#learnt = [...new Set([...fresh, ...this.#learnt])].slice(0, HOSTS_MAX);
+    // What is not known any more needs no memory of its failures.
+    const known = new Set(this.hosts);
+    for (const memory of [this.#failures, this.#avoid]) for (const url of memory.keys()) if (!known.has(url)) memory.delete(url);
   }
 
   /** The host is going away (§4.2). @param {any} message */
   #drained({ retry_after_ms: waitMs = 0, hosts }) {
     this.#learn(hosts);
-    this.#avoid.set(this.#url, performance.now() + Math.max(waitMs, this.#timing.drainedMs));
-    if (this.hosts.length < 2) return; // nowhere to go: stay while it lasts
     const jitteredMs = waitMs * (0.75 + Math.random() / 2);
     this.#movingMs = performance.now() + jitteredMs;
-    this.#setTimer("drain", jitteredMs, () => {
-      this.#send({ type: "bye" });
-      this.#loseSession();
-      this.#attempts = 0;
-      this.#drop("the host is going away");
-    });
+    if (this.hosts.length < 2) return; // nowhere to go: stay while it lasts, and come back to it
+    this.#avoid.set(this.#url, performance.now() + Math.max(waitMs, this.#timing.drainedMs));
+    this.#setTimer("drain", jitteredMs, () => this.#move(performance.now() + this.#timing.signalMs));
+  }
+
+  /** Says goodbye and goes to another host, once the receipts of what was sent are there. @param {number} untilMs when not to wait for them any longer */
+  #move(untilMs) {
+    const waiting = [...this.#open.values()].some(({ message, sent }) => message.type === "signal" && sent);
+    if (waiting && performance.now() < untilMs) return this.#setTimer("drain", 50, () => this.#move(untilMs));
+    this.#send({ type: "bye" });
+    this.#loseSession();
+    this.#attempts = 0;
+    return this.#drop("the host is going away");
   }
 
   /** @param {any} error */
@@ -684,7 +693,7 @@ export class Aldis extends Emitter {
     if (open) return this.#refusedRequest(id, open, new AldisError(code, message, retryAfterMs));
     if (code === "replaced") return this.#end("replaced");
     this._emit("error", { code, message });
-    if (retryAfterMs > 0) this.#avoid.set(this.#url, performance.now() + retryAfterMs);
+    if (retryAfterMs > 0 && (this.#state !== "open" || ENDS_SESSION.has(code))) this.#avoid.set(this.#url, performance.now() + retryAfterMs);
     if (this.#state !== "open") {
       if (code === "session_lost" && this.#session) {
         this.#loseSession();
@@ -1006,9 +1015,9 @@ export class Swarm extends Emitter {
 
 // ----------------------------------------------------------------------------------------------------------------- Connection
 //
-// Signals between the two ends: `{ aldis: "rtc", link, n, first?, description?, candidates?, bye? }`. `link` is the connection's random
-// name, known to its ends alone; it survives a change of peer id. `n` grows by one, so that repetitions are dropped. `first` is set until
-// the ends have agreed once. One signal is on its way at a time: descriptions stay in order, and candidates that gather meanwhile go together.
+// Signals between the two ends: `{ aldis: "rtc", link, n, first?, description?, offer?, candidates?, bye? }`. `link` is the connection's
+// random name, known to its ends alone; it survives a change of peer id. `n` grows by one, so that repetitions are dropped. `first` is set
+// until the ends have agreed once. `offer` numbers a side's offers: made again, an offer keeps its number, and its answer tells it. One signal is on its way at a time: descriptions stay in order, and candidates that gather meanwhile go together.
 
 /**
  * @typedef {object} ConnectionEvents
@@ -1038,7 +1047,6 @@ export class Connection extends Emitter {
 
   // Perfect negotiation (W3C WebRTC §10.7).
   #makingOffer = false;
-  #ignoringOffer = false;
   #settingAnswer = false;
   /** @type {Promise<unknown>} incoming messages are handled one after the other */ #receiving = Promise.resolve();
   #received = 0;
@@ -1047,7 +1055,8 @@ export class Connection extends Emitter {
   // What is to be sent.
   #sent = 0;
   #sending = false;
-  /** @type {RTCSessionDescription | null} */ #description = null;
+  /** @type {{ description: RTCSessionDescription, offer: number } | null} */ #described = null;
+  #offers = 0;
   /** @type {RTCIceCandidateInit[]} */ #candidates = [];
 
   /** @internal @param {Aldis} client @param {{ peer: string, topic?: string, link: string, incoming: boolean }} options */
@@ -1098,9 +1107,14 @@ export class Connection extends Emitter {
 
   /** Ends the connection and tells the other end. */
   close() {
+    this.#leave("closed");
+  }
+
+  /** @param {string} reason */
+  #leave(reason) {
     if (this.state === "closed") return;
     if (this.#client.state === "open") void this.#client.signal(this.peer, { aldis: "rtc", link: this.link, bye: true }, { topic: this.topic });
-    this._end("closed");
+    this._end(reason);
   }
 
   /** Negotiates new ICE paths, for example after a change of networks. Happens by itself when the connection fails. */
@@ -1130,6 +1144,7 @@ export class Connection extends Emitter {
   _moved(peer) {
     if (this.#control.readyState === "open") this.#control.send(peer);
     else void this.#client.signal(this.peer, { aldis: "rtc", link: this.link, n: this.#next() }, { topic: this.topic });
+    this.#offerAgain(); // its answer may have been on its way to our old id
   }
 
   /** @internal @param {string} from @param {any} data */
@@ -1139,23 +1154,25 @@ export class Connection extends Emitter {
     if (!(data.n > this.#received)) return;
     this.#received = data.n;
     this.#receiving = this.#receiving.then(() => this.#apply(data)).catch((error) => {
-      if (this.state !== "closed") this._end(`failed: ${error.message}`);
+      if (this.state === "closed") return;
+      this.#client._emit("error", { code: "negotiation", message: String(error) });
+      this.#leave("failed");
     });
   }
 
   /** @param {any} data */
-  async #apply({ description, candidates = [] }) {
+  async #apply({ description, offer, candidates = [] }) {
     const { pc } = this;
     if (this.state === "closed") return;
     if (description) {
       const readyForOffer = !this.#makingOffer && (pc.signalingState === "stable" || this.#settingAnswer);
-      this.#ignoringOffer = !this.polite && description.type === "offer" && !readyForOffer;
-      if (!this.#ignoringOffer) {
+      const ignored = description.type === "offer" ? !this.polite && !readyForOffer : pc.signalingState !== "have-local-offer" || offer !== this.#offers;
+      if (!ignored) {
         this.#settingAnswer = description.type === "answer";
         await pc.setRemoteDescription(description).finally(() => { this.#settingAnswer = false; });
         if (description.type === "offer") {
           await pc.setLocalDescription();
-          this.#queue(pc.localDescription);
+          this.#queue(offer);
         }
       }
     }
@@ -1177,7 +1194,9 @@ export class Connection extends Emitter {
     try {
       this.#makingOffer = true;
       await this.pc.setLocalDescription();
-      if (this.pc.localDescription?.type === "offer") this.#queue(this.pc.localDescription);
+      if (this.pc.localDescription?.type !== "offer") return;
+      this.#offers += 1;
+      this.#queue(this.#offers);
     } catch (error) {
       if (this.state !== "closed") this.#client._emit("error", { code: "negotiation", message: String(error) });
     } finally {
@@ -1185,9 +1204,10 @@ export class Connection extends Emitter {
     }
   }
 
-  /** A newer description takes the place of one that has not left yet. @param {RTCSessionDescription | null} description */
-  #queue(description) {
-    this.#description = description;
+  /** Sends our description as it is now; it takes the place of one that has not left yet. @param {number} offer */
+  #queue(offer) {
+    const description = this.pc.localDescription;
+    if (description) this.#described = { description, offer };
     void this.#pump();
   }
 
@@ -1195,13 +1215,13 @@ export class Connection extends Emitter {
     if (this.#sending) return;
     this.#sending = true;
     try {
-      while (this.state !== "closed" && (this.#description || (this.#candidates.length > 0 && this.#sent > 0))) {
-        const description = this.#description ?? undefined;
+      while (this.state !== "closed" && (this.#described || (this.#candidates.length > 0 && this.#sent > 0))) {
+        const described = this.#described;
         const candidates = this.#candidates;
-        this.#description = null;
+        this.#described = null;
         this.#candidates = [];
         const first = this._isFresh || undefined;
-        const receipt = await this.#deliver({ aldis: "rtc", link: this.link, n: this.#next(), first, description, candidates });
+        const receipt = await this.#deliver({ aldis: "rtc", link: this.link, n: this.#next(), first, ...described, candidates });
         // While connected, a missing answer is no reason to end: the other end may be changing hosts, and restarts are bounded.
         if (receipt.status !== "delivered" && first && this._isFresh) this._end(receipt.code ?? receipt.status);
       }
@@ -1263,8 +1283,11 @@ export class Connection extends Emitter {
     if (peer === previous || !/^[0-9a-f]{64}$/.test(peer)) return;
     this.peer = peer;
     this._emit("peer", { peer, previous });
-    // What was on its way to the old id may not have arrived.
-    if (this.pc.signalingState === "have-local-offer" && !this.#description) this.#queue(this.pc.localDescription);
+    this.#offerAgain(); // it may have been on its way to the old id
+  }
+
+  #offerAgain() {
+    if (this.pc.signalingState === "have-local-offer" && !this.#described) this.#queue(this.#offers);
   }
 
   /** @param {ConnectionState} state @param {string} [reason] */

@@ -3,13 +3,21 @@
 
 mod cert;
 mod config;
+mod demo;
+mod edge;
 mod flags;
 mod genesis;
+mod http;
 mod id;
+mod log;
+mod run;
+mod status;
+mod table;
 
 use std::io::Write;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 /// A federated relay through which browsers find each other and exchange WebRTC offers, answers and candidates.
@@ -28,8 +36,15 @@ Examples:
 
 Every command has its own help: aldis run --help";
 
+/// How long to wait for tasks that are ending when the work is done.
+const SHUTDOWN_TIME: Duration = Duration::from_millis(500);
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
+    Demo(demo::Arguments),
+    Status(status::Arguments),
+    Edge(edge::Arguments),
     Genesis(genesis::Arguments),
     Id(id::Arguments),
     Config(config::Arguments),
@@ -42,10 +57,39 @@ enum Command {
 /// What stopped it, as one sentence for a person.
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
+        Command::Run(arguments) => in_runtime(run::run(arguments)),
+        Command::Demo(arguments) => in_runtime(demo::run(arguments)),
+        Command::Status(arguments) => in_runtime(status::run(arguments)),
         Command::Genesis(arguments) => genesis::run(&arguments),
         Command::Id(arguments) => id::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Cert(arguments) => cert::run(&arguments),
+        Command::Edge(arguments) => in_runtime(edge::run(arguments)),
+    }
+}
+
+/// Runs something that waits for sockets.
+fn in_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads can be started")?;
+    let result = runtime.block_on(work);
+    // Threads that wait for input or for a name cannot be stopped; the process ends all the same.
+    runtime.shutdown_timeout(SHUTDOWN_TIME);
+    result
+}
+
+/// What comes from strangers must not steer the terminal.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
+/// A duration for people.
+fn milliseconds(time: Duration) -> String {
+    let micros = time.as_micros();
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..10_000 => format!("{}.{} ms", micros / 1_000, micros / 100 % 10),
+        _ => format!("{} ms", micros / 1_000),
     }
 }
 

@@ -48,7 +48,7 @@ struct Entry {
 
 /// Counts and buckets by address.
 #[derive(Debug, Default)]
-pub struct Addresses {
+pub(crate) struct Addresses {
     entries: BTreeMap<Prefix, Entry>,
     /// Entries without sockets, least recently used first.
     idle: BTreeSet<(u64, Prefix)>,
@@ -62,7 +62,12 @@ impl Addresses {
     /// # Errors
     /// `RateLimited` when too many came in a short time, `TooManyEdges` when too many are open or silent, `Overloaded`
     /// when there is no room for another address; and when it is worth trying again.
-    pub fn open(&mut self, now: Moment, address: IpAddr, settings: &Settings) -> Result<(), (Refusal, Duration)> {
+    pub(crate) fn open(
+        &mut self,
+        now: Moment,
+        address: IpAddr,
+        settings: &Settings,
+    ) -> Result<(), (Refusal, Duration)> {
         let prefix = Prefix::of(address);
         let mut entry = self.entries.get(&prefix).copied().unwrap_or_default();
         if entry.edges == 0 && !self.make_room(prefix) {
@@ -78,7 +83,7 @@ impl Addresses {
     }
 
     /// A socket is gone; `silent` when it never said hello.
-    pub fn close(&mut self, address: IpAddr, silent: bool) {
+    pub(crate) fn close(&mut self, address: IpAddr, silent: bool) {
         let prefix = Prefix::of(address);
         if let Some(mut entry) = self.entries.get(&prefix).copied() {
             entry.edges = entry.edges.saturating_sub(1);
@@ -88,7 +93,7 @@ impl Addresses {
     }
 
     /// An open socket has said hello. To be told once for each.
-    pub fn said_hello(&mut self, address: IpAddr) {
+    pub(crate) fn said_hello(&mut self, address: IpAddr) {
         if let Some(entry) = self.entries.get_mut(&Prefix::of(address)) {
             entry.silent = entry.silent.saturating_sub(1);
         }
@@ -98,7 +103,7 @@ impl Addresses {
     ///
     /// # Errors
     /// When the address asks too much: how long until it may again.
-    pub fn take_request(&mut self, now: Moment, address: IpAddr, settings: &Settings) -> Result<(), Duration> {
+    pub(crate) fn take_request(&mut self, now: Moment, address: IpAddr, settings: &Settings) -> Result<(), Duration> {
         match self.entries.get_mut(&Prefix::of(address)) {
             Some(entry) => entry.requests.take(now, settings.address_rate, 1),
             None => Ok(()),
@@ -106,15 +111,9 @@ impl Addresses {
     }
 
     /// Addresses remembered.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     fn put(&mut self, prefix: Prefix, mut entry: Entry) {

@@ -12,7 +12,7 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// A bucket. A new one is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// When the bucket will be full again ("theoretical arrival time"), in nanoseconds since the driver's start.
     full_at: u64,
 }
@@ -22,7 +22,7 @@ impl Bucket {
     ///
     /// # Errors
     /// When there are not enough: how long until there are, if nobody else takes any. Nothing is taken then.
-    pub fn take(&mut self, now: Moment, rate: Rate, tokens: u32) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, now: Moment, rate: Rate, tokens: u32) -> Result<(), Duration> {
         if rate.per_second == 0 {
             return Ok(());
         }
@@ -38,8 +38,8 @@ impl Bucket {
     }
 
     /// Whether the bucket is full, so that nothing is lost by forgetting it.
-    #[must_use]
-    pub fn is_full(&self, now: Moment) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_full(&self, now: Moment) -> bool {
         self.full_at <= nanos(now)
     }
 }

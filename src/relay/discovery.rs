@@ -38,13 +38,13 @@ const STREAM: u64 = u64::from_be_bytes(*b"discover");
 
 /// What discovery must know of the links; handed in, since another table keeps them.
 #[derive(Debug)]
-pub struct LinksNow<F> {
+pub(crate) struct LinksNow<F> {
     /// Whether an admitted link leads to this host.
-    pub linked: F,
+    pub(crate) linked: F,
     /// How many admitted links there are.
-    pub count: usize,
+    pub(crate) count: usize,
     /// How many other hosts are known by their rosters.
-    pub known_hosts: usize,
+    pub(crate) known_hosts: usize,
 }
 
 /// A dial under way.
@@ -56,7 +56,7 @@ struct Dial {
 
 /// Hints, dials, and our talk with the DHT.
 #[derive(Debug)]
-pub struct Discovery {
+pub(crate) struct Discovery {
     own: HostId,
     own_addresses: BTreeSet<SocketAddr>,
     private_addresses: bool,
@@ -77,7 +77,7 @@ pub struct Discovery {
 impl Discovery {
     /// A table that knows what the operator and the last run say.
     #[must_use]
-    pub fn new(setup: &Setup, own: HostId, now: Moment) -> Self {
+    pub(crate) fn new(setup: &Setup, own: HostId, now: Moment) -> Self {
         let settings = &setup.settings;
         let mut rng = ChaCha8Rng::from_seed(setup.seed);
         rng.set_stream(STREAM);
@@ -103,7 +103,7 @@ impl Discovery {
 
     /// Takes hints; most will be dropped. Those out of a host record must name the host, and replace what an older
     /// record of it said.
-    pub fn hints_found(&mut self, now: Moment, source: HintSource, hints: Vec<Hint>) {
+    pub(crate) fn hints_found(&mut self, now: Moment, source: HintSource, hints: Vec<Hint>) {
         self.wake = now;
         let hints: Vec<Hint> = hints
             .into_iter()
@@ -127,7 +127,7 @@ impl Discovery {
     }
 
     /// A direct link to this host is wanted for a while, even if there are links enough.
-    pub fn want_link(&mut self, now: Moment, host: HostId) {
+    pub(crate) fn want_link(&mut self, now: Moment, host: HostId) {
         let new = self.wanted.insert(host, now + WANTED_FOR).is_none();
         if new {
             self.wake = now;
@@ -140,7 +140,7 @@ impl Discovery {
     }
 
     /// Asks for what the policy allows now: `Dial`, `LookUp`, `Register`. Costs nothing unless something is due.
-    pub fn poll<F: Fn(HostId) -> bool>(&mut self, now: Moment, links: &LinksNow<F>, out: &mut Outbox) {
+    pub(crate) fn poll<F: Fn(HostId) -> bool>(&mut self, now: Moment, links: &LinksNow<F>, out: &mut Outbox) {
         if now < self.wake {
             return;
         }
@@ -161,12 +161,12 @@ impl Discovery {
 
     /// When to call [`Discovery::poll`] again, unless something else happens first.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<Moment> {
+    pub(crate) fn next_timeout(&self) -> Option<Moment> {
         Some(self.wake)
     }
 
     /// A dial came to nothing. Gives where it went, unless it was none of ours.
-    pub fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: &DialFailure) -> Option<SocketAddr> {
+    pub(crate) fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: &DialFailure) -> Option<SocketAddr> {
         let Dial { key: (address, _), .. } = self.dials.remove(&dial)?;
         self.wake = now;
         let pause = (*failure == DialFailure::OtherNetwork).then_some(OTHER_NETWORK_PAUSE);
@@ -175,7 +175,7 @@ impl Discovery {
     }
 
     /// A dial ended in a connection with `host`. Not in a link yet: until then it counts as a failure.
-    pub fn dial_succeeded(&mut self, now: Moment, dial: DialKey, host: HostId) -> Option<SocketAddr> {
+    pub(crate) fn dial_succeeded(&mut self, now: Moment, dial: DialKey, host: HostId) -> Option<SocketAddr> {
         let Dial { key: (address, _), .. } = self.dials.remove(&dial)?;
         self.wake = now;
         self.set_back(now, address, None);
@@ -184,7 +184,7 @@ impl Discovery {
     }
 
     /// A link is admitted both ways, whoever dialled.
-    pub fn link_admitted(&mut self, now: Moment, host: HostId, address: SocketAddr) {
+    pub(crate) fn link_admitted(&mut self, now: Moment, host: HostId, address: SocketAddr) {
         self.wake = now;
         self.cache_changed = true;
         let dials = &self.dials;
@@ -192,7 +192,7 @@ impl Discovery {
     }
 
     /// No link leads to `host` any more; the last one went to `address`. It is dialled again soon.
-    pub fn link_lost(&mut self, now: Moment, host: HostId, address: SocketAddr) {
+    pub(crate) fn link_lost(&mut self, now: Moment, host: HostId, address: SocketAddr) {
         self.wake = now;
         self.cache_changed = true;
         // The place may have been forgotten while the link stood.
@@ -202,19 +202,19 @@ impl Discovery {
     }
 
     /// A look-up is over; otherwise what is wrong.
-    pub fn look_up_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+    pub(crate) fn look_up_ended(&mut self, now: Moment, outcome: Result<(), String>) {
         self.wake = now;
         self.asking.look_up_ended(now, outcome);
     }
 
     /// A registration is over; otherwise what is wrong.
-    pub fn registration_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+    pub(crate) fn registration_ended(&mut self, now: Moment, outcome: Result<(), String>) {
         self.wake = now;
         self.asking.registration_ended(now, outcome);
     }
 
     /// Where hosts were last seen, if that changed and was not given lately.
-    pub fn cache(&mut self, now: Moment) -> Option<Stored> {
+    pub(crate) fn cache(&mut self, now: Moment) -> Option<Stored> {
         if self.cache_due()? > now {
             return None;
         }
@@ -225,7 +225,7 @@ impl Discovery {
 
     /// What an operator may see.
     #[must_use]
-    pub fn view(&self, now: Moment) -> DiscoveryView {
+    pub(crate) fn view(&self, now: Moment) -> DiscoveryView {
         DiscoveryView {
             hints: self.places.len(),
             dials: self.dials.len(),

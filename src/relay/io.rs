@@ -240,6 +240,22 @@ pub enum Request {
     Bye,
 }
 
+impl Request {
+    /// The id to echo, for requests that have one.
+    #[must_use]
+    pub fn id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Join { id, .. }
+            | Self::Leave { id, .. }
+            | Self::Watch { id, .. }
+            | Self::Unwatch { id, .. }
+            | Self::Discover { id, .. }
+            | Self::Signal { id, .. } => Some(id),
+            Self::Hello(_) | Self::Ack { .. } | Self::Ping | Self::Bye => None,
+        }
+    }
+}
+
 /// How an edge introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {

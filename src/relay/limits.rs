@@ -93,6 +93,10 @@ pub const NEW_ORIGINS_PER_LINK: Rate = Rate { per_second: 1, burst: 64 };
 pub const MARKS_KEPT: Duration = Duration::from_secs(86_400);
 /// Marks kept, 60 bytes each.
 pub const MARKS_MAX: usize = 65_536;
+/// A host that sees its own id under an epoch it never issued twice within this time stops: its key is in use elsewhere.
+pub const KEY_IN_USE_WINDOW: Duration = Duration::from_secs(60);
+/// A machine that is called later than this was asleep: it moves its expiries instead of expiring everybody.
+pub const LATENESS_FORGIVEN: Duration = Duration::from_secs(1);
 /// Rounds of comparing digests before another link is asked.
 pub const SYNC_ROUNDS_MAX: usize = 64;
 /// A reply to a query is waited for this long before another link is asked.

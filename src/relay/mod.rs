@@ -1,52 +1,123 @@
 //! The machine: everything a host decides, without I/O, clocks, async or randomness of its own.
+//!
+//! A [`Relay`] is told what happened ([`io::Input`]) and answers what to do ([`io::Output`]). Time, randomness and
+//! addresses come from outside, so that a test, a simulator and a real host run the very same machine.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`io`], [`setup`], [`view`] | the contract: what goes in, what comes out, what may be seen |
+//! | [`limits`] | every number that is ours alone |
+//! | `timers`, `bucket`, `addresses` | deadlines, token buckets, counts by address |
+//! | `roster`, `directory` | who is where, in one host's words and in all of them |
+//! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
+//! | `sessions`, `signals` | edges, and what they send each other |
+//! | [`discovery`] | where hosts may be, and when to dial |
+//! | `state`, `flow` | all tables in one place, and what happens step by step |
 
-pub mod addresses;
-pub mod bucket;
-pub mod discovery;
+mod addresses;
+mod bucket;
+mod directory;
+mod discovery;
+mod flow;
 pub mod io;
 pub mod limits;
+mod links;
+mod multicast;
+mod roster;
+mod sessions;
 pub mod setup;
+mod signals;
+mod state;
+mod timers;
 pub mod view;
 
 pub use setup::{Settings, Setup};
 
-use io::{Input, Moment, Outbox};
+use io::{Input, Moment, Note, Outbox};
+use state::State;
+use timers::Timer;
 
 /// One host's machine.
 #[derive(Debug)]
 pub struct Relay {
-    setup: Setup,
+    state: State,
 }
 
 impl Relay {
     /// A machine that has just started, and what it wants done first.
     #[must_use]
-    pub fn new(setup: Setup, _now: Moment, _out: &mut Outbox) -> Self {
-        Self { setup }
+    pub fn new(setup: Setup, now: Moment, out: &mut Outbox) -> Self {
+        let mut state = State::new(setup, now);
+        state.announce_record(now, out);
+        state.timers.set(Timer::Discovery, now);
+        state.timers.set(Timer::Housekeeping, now + limits::STORE_INTERVAL);
+        let mut relay = Self { state };
+        relay.run_timers(now, out);
+        relay
     }
 
     /// Takes what happened and says what to do. Never blocks, never fails: bad input is answered by an output.
-    pub fn handle(&mut self, _now: Moment, _input: Input, _out: &mut Outbox) {}
+    pub fn handle(&mut self, now: Moment, input: Input, out: &mut Outbox) {
+        let state = &mut self.state;
+        state.forgive_lateness(now);
+        match input {
+            Input::Woken => {}
+            Input::EdgeOpened { .. } | Input::EdgeAsked { .. } | Input::EdgeErred { .. } | Input::EdgeClosed { .. } => {
+                state.edge_input(now, input, out);
+            }
+            Input::LinkOpened { .. }
+            | Input::LinkReceived { .. }
+            | Input::LinkSent { .. }
+            | Input::LinkMeasured { .. }
+            | Input::LinkClosed { .. }
+            | Input::DialFailed { .. } => state.link_input(now, input, out),
+            Input::HintsFound { source, hints } => {
+                state.discovery.hints_found(now, source, hints);
+                state.timers.set_earlier(Timer::Discovery, now);
+            }
+            Input::LookUpEnded { outcome } => {
+                out.note(Note::DhtAnswered { registration: false, outcome: outcome.clone() });
+                state.discovery.look_up_ended(now, outcome);
+                state.timers.set_earlier(Timer::Discovery, now);
+            }
+            Input::RegistrationEnded { outcome } => {
+                out.note(Note::DhtAnswered { registration: true, outcome: outcome.clone() });
+                state.discovery.registration_ended(now, outcome);
+                state.timers.set_earlier(Timer::Discovery, now);
+            }
+            Input::ShutdownAsked => state.shut_down(now, out),
+        }
+        self.run_timers(now, out);
+    }
 
     /// When to call `handle` with `Input::Woken`, unless something else happens first.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Moment> {
-        None
+        self.state.timers.next()
     }
 
     /// What an operator may see. Costs a walk over all hosts.
     #[must_use]
-    pub fn view(&self, _now: Moment) -> view::View {
-        view::View {
-            host: aldis_wire::id::HostId::new(self.setup.identity.verifying_key().to_bytes()),
-            epoch: 0,
-            seq: 0,
-            edges: 0,
-            sessions: 0,
-            topics: 0,
-            links: Vec::new(),
-            hosts: Vec::new(),
-            discovery: view::DiscoveryView::default(),
+    pub fn view(&self, now: Moment) -> view::View {
+        self.state.view(now)
+    }
+
+    fn run_timers(&mut self, now: Moment, out: &mut Outbox) {
+        let state = &mut self.state;
+        while let Some(timer) = state.timers.pop_due(now) {
+            match timer {
+                Timer::Hello(edge) => state.hello_missed(edge, out),
+                Timer::Grace(session) => state.grace_over(now, session, out),
+                Timer::Signals => state.signals_timed_out(now, out),
+                Timer::Announce => state.announce(now, out),
+                Timer::Heartbeat => state.heartbeat(now, out),
+                Timer::Admission(link) => state.admission_missed(now, link, out),
+                Timer::Expiry(host) => state.expire(now, host, out),
+                Timer::Behind(origin) => state.catch_up(now, origin, out),
+                Timer::Summaries => state.summarise(now, out),
+                Timer::Discovery => state.discover(now, out),
+                Timer::Housekeeping => state.keep_house(now, out),
+            }
         }
     }
 }

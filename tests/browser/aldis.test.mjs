@@ -140,6 +140,21 @@ scene("a host is killed in the middle: the channel lives on, the page fails over
   await talk(alice, bob, "after the restart");
 });
 
+scene("a host is killed while a connection is being opened: it comes about by way of another host", 3, async (page, one, two) => {
+  const [alice, bob] = [await page(one), await page(two)];
+  await enter(alice, "s0");
+  await enter(bob, "s0");
+  await allSeeAll([alice, bob], 5_000);
+  // What is sent from now on gets nowhere: the offer's answer cannot reach the host that is about to die.
+  await bob.evaluate(() => { window.swarm.on("connection", () => window.socket.close()); });
+  const called = alice.evaluate((peer) => window.call(peer), await peerOf(bob));
+  await until(() => bob.evaluate(() => window.connection !== undefined), "the offer has arrived");
+  await one.kill();
+  await called;
+  await allSeeAll([alice, bob], MEMBERS_MS);
+  await talk(alice, bob, "at last");
+});
+
 scene("a keyed page keeps its peer id when its host is killed", 2, async (page, one, two) => {
   const [alice, bob] = [await page(one, { keyed: true }), await page(two)];
   await enter(alice, "s0");

@@ -321,14 +321,27 @@ chart("a draining host is left after the time it says, with a goodbye", async (c
   await line.joins("t");
   await joining;
   const atMs = performance.now();
+  const signal = aldis.signal(BOB, 1);
+  const { id } = await line.expect("signal");
   line.send({ type: "drain", retry_after_ms: 200, hosts: [two.url] });
+  setTimeout(() => line.send({ type: "receipt", seq: 1, id, status: "delivered" }), 400);
   await line.expect("bye");
-  assert.ok(performance.now() - atMs >= 100);
+  assert.ok(performance.now() - atMs >= 350);
+  assert.equal((await signal).status, "delivered", "it stays for receipts that are still to come");
   const other = await two.accept();
   await other.expect("hello");
   other.welcome({ peer: CAROL });
   await other.joins("t");
 }, 2);
+
+chart("the only host that drains is asked again when it is back", async (client, host) => {
+  const aldis = client();
+  const line = await opened(aldis, host);
+  line.send({ type: "drain", retry_after_ms: 50, hosts: [] });
+  await roundTrip(line, aldis);
+  line.cut();
+  await (await host.accept()).expect("hello");
+});
 
 chart("a draining host that closes early is not asked again, and the wait is kept", async (client, one, two) => {
   const aldis = client({ hosts: [one.url] });

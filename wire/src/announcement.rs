@@ -6,9 +6,9 @@ use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{CodecError, decode, encode};
+use crate::codec::{CodecError, at_most, decode, encode};
 use crate::id::{HostId, PeerId, TopicId};
-use crate::limits::{HEAD_BYTES, HEARTBEAT_MAX, HEARTBEAT_MIN, META_BYTES, OPS_BYTES};
+use crate::limits::{HEAD_BYTES, HEARTBEAT_MAX, HEARTBEAT_MIN, META_BYTES, OPS_BYTES, OPS_MAX};
 use crate::network::NetworkTag;
 use crate::proof::{Proof, Signature};
 use crate::record::SignedRecord;
@@ -75,9 +75,7 @@ impl SignedHead {
     /// # Errors
     /// [`CodecError`] when the bytes are not a head.
     pub fn peek(&self) -> Result<Head, CodecError> {
-        if self.bytes.len() > HEAD_BYTES {
-            return Err(CodecError::TooLong { limit: HEAD_BYTES });
-        }
+        at_most(self.bytes.len(), HEAD_BYTES)?;
         decode(&self.bytes)
     }
 
@@ -178,8 +176,9 @@ const LOST: u8 = 7;
 /// Encodes ops as `{kind, length (u16, big endian), bytes}` one after the other.
 ///
 /// # Errors
-/// [`CodecError::TooLong`] beyond [`OPS_BYTES`] or [`META_BYTES`].
+/// [`CodecError::TooLong`] beyond [`OPS_MAX`], [`OPS_BYTES`] or [`META_BYTES`].
 pub fn encode_ops(ops: &[Op]) -> Result<Bytes, CodecError> {
+    at_most(ops.len(), OPS_MAX)?;
     let mut out = Vec::new();
     for op in ops {
         let (kind, body) = encode_op(op)?;
@@ -188,9 +187,7 @@ pub fn encode_ops(ops: &[Op]) -> Result<Bytes, CodecError> {
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(&body);
     }
-    if out.len() > OPS_BYTES {
-        return Err(CodecError::TooLong { limit: OPS_BYTES });
-    }
+    at_most(out.len(), OPS_BYTES)?;
     Ok(Bytes::from(out))
 }
 
@@ -207,8 +204,10 @@ fn encode_op(op: &Op) -> Result<(u8, Vec<u8>), CodecError> {
         Op::Record(record) => (RECORD, encode(record)?),
         Op::Present { peer, proof } => (PRESENT, encode(&(peer, proof))?),
         Op::Gone { peer, reason } => (GONE, encode(&(peer, reason))?),
-        Op::Join { meta, .. } if meta.len() > META_BYTES => return Err(CodecError::TooLong { limit: META_BYTES }),
-        Op::Join { topic, peer, meta } => (JOIN, encode(&(topic, peer, meta))?),
+        Op::Join { topic, peer, meta } => {
+            at_most(meta.len(), META_BYTES)?;
+            (JOIN, encode(&(topic, peer, meta))?)
+        }
         Op::Leave { topic, peer } => (LEAVE, encode(&(topic, peer))?),
         Op::Status(status) => (STATUS, encode(status)?),
         Op::Lost { host, epoch, seq } => (LOST, encode(&(host, epoch, seq))?),
@@ -218,17 +217,17 @@ fn encode_op(op: &Op) -> Result<(u8, Vec<u8>), CodecError> {
 /// Reads ops. Kinds of newer minor versions are skipped; they are never covered by the digest.
 ///
 /// # Errors
-/// [`CodecError`] when the bytes are cut short or a known kind is malformed. Memory is bounded by [`OPS_BYTES`].
+/// [`CodecError`] when the bytes are cut short, or too many, or a known kind is malformed. Takes at most
+/// [`DECODED_BYTES`](crate::limits::DECODED_BYTES) of memory.
 pub fn decode_ops(mut bytes: &[u8]) -> Result<Vec<Op>, CodecError> {
-    if bytes.len() > OPS_BYTES {
-        return Err(CodecError::TooLong { limit: OPS_BYTES });
-    }
+    at_most(bytes.len(), OPS_BYTES)?;
     let mut ops = Vec::new();
     while !bytes.is_empty() {
         let (&[kind, high, low], rest) = bytes.split_first_chunk::<3>().ok_or(CodecError::Truncated)?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         let (body, rest) = rest.split_at_checked(length).ok_or(CodecError::Truncated)?;
         ops.extend(decode_op(kind, body)?);
+        at_most(ops.len(), OPS_MAX)?;
         bytes = rest;
     }
     Ok(ops)
@@ -247,9 +246,7 @@ fn decode_op(kind: u8, body: &[u8]) -> Result<Option<Op>, CodecError> {
         }
         JOIN => {
             let (topic, peer, meta): (_, _, Bytes) = decode(body)?;
-            if meta.len() > META_BYTES {
-                return Err(CodecError::TooLong { limit: META_BYTES });
-            }
+            at_most(meta.len(), META_BYTES)?;
             Op::Join { topic, peer, meta }
         }
         LEAVE => {

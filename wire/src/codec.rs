@@ -1,7 +1,11 @@
 //! Postcard with bounds, and how frames are cut out of a stream (PROTOCOL.md §5.1).
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use bytes::{Buf, Bytes, BytesMut};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::{DeserializeOwned, Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What can be wrong with bytes from outside.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +66,47 @@ fn from_postcard(error: &postcard::Error) -> CodecError {
         postcard::Error::DeserializeUnexpectedEnd => CodecError::Truncated,
         _ => CodecError::Malformed,
     }
+}
+
+/// Reads a list of at most `MAX` elements; for `#[serde(deserialize_with)]`. A plain `Vec` takes memory for as many
+/// elements as the bytes announce, up to a MiB, before it has read one.
+pub(crate) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Elements<T, const MAX: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            // No more than is announced, and nothing when more is announced than there are bytes.
+            let announced = seq.size_hint().unwrap_or(0);
+            if announced > MAX {
+                return Err(Error::invalid_length(announced, &self));
+            }
+            let mut list = Vec::with_capacity(announced);
+            while let Some(element) = seq.next_element()? {
+                if list.len() == MAX {
+                    return Err(Error::invalid_length(MAX + 1, &self));
+                }
+                list.push(element);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(Elements::<T, MAX>(PhantomData))
+}
+
+/// Whether a list, text or byte string is within its limit.
+pub(crate) fn at_most(length: usize, limit: usize) -> Result<(), CodecError> {
+    if length > limit { Err(CodecError::TooLong { limit }) } else { Ok(()) }
 }
 
 /// Puts header and body of a frame together.

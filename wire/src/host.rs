@@ -6,9 +6,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::announcement::{Op, SignedHead};
-use crate::codec::{self, CodecError};
+use crate::codec::{self, CodecError, at_most};
 use crate::id::{HostId, PeerId, TopicId};
-use crate::limits::{HAVE_ENTRIES_MAX, LANES, QUERY_RANGES_MAX, REQUEST_ID_BYTES, SIGNAL_DATA_BYTES};
+use crate::limits::{
+    BELOW_MAX, HAVE_ENTRIES_MAX, LANES, OPS_BYTES, QUERY_RANGES_MAX, REQUEST_ID_BYTES, SIGNAL_DATA_BYTES,
+};
 use crate::proof::Proof;
 use crate::record::SignedRecord;
 use crate::refusal::Refusal;
@@ -140,6 +142,7 @@ pub struct Query {
     /// Whose roster.
     pub origin: HostId,
     /// Which parts; at most [`QUERY_RANGES_MAX`].
+    #[serde(deserialize_with = "codec::list::<_, _, QUERY_RANGES_MAX>")]
     pub ranges: Vec<Range>,
 }
 
@@ -148,8 +151,8 @@ pub struct Query {
 pub enum Part {
     /// All its entries, as ops that make them: `Record`, `Present`, `Join` ([`crate::announcement::encode_ops`]).
     Entries(Bytes),
-    /// Too many to send at once: the digests of the ranges below it that are not empty.
-    Below(Vec<(Range, [u8; 32])>),
+    /// Too many to send at once: the digests of the ranges below it that are not empty; at most [`BELOW_MAX`].
+    Below(#[serde(deserialize_with = "codec::list::<_, _, BELOW_MAX>")] Vec<(Range, [u8; 32])>),
 }
 
 /// The answer to a [`Query`]: parts of the roster at `head`. Ranges for which there was no room are left out.
@@ -159,7 +162,8 @@ pub struct Reply {
     pub origin: HostId,
     /// The head that the parts belong to, with its age in milliseconds; `None` when the origin is not known here.
     pub head: Option<(u32, SignedHead)>,
-    /// What was asked for.
+    /// What was asked for; at most [`QUERY_RANGES_MAX`].
+    #[serde(deserialize_with = "codec::list::<_, _, QUERY_RANGES_MAX>")]
     pub parts: Vec<(Range, Part)>,
 }
 
@@ -290,7 +294,8 @@ impl Frame {
     /// The frame as it goes onto a stream, header included.
     ///
     /// # Errors
-    /// [`CodecError::TooLong`] when it is beyond [`crate::limits::FRAME_BYTES`].
+    /// [`CodecError::TooLong`] when a part of it is beyond its limit, or all of it beyond
+    /// [`crate::limits::FRAME_BYTES`].
     pub fn encode(&self) -> Result<Bytes, CodecError> {
         let (kind, body) = self.kind_and_body()?;
         codec::frame(kind, &body)
@@ -299,8 +304,9 @@ impl Frame {
     /// Kind number and body, as they are sealed into a [`Routed`] frame.
     ///
     /// # Errors
-    /// As [`codec::encode`].
+    /// [`CodecError::TooLong`] when a part of it is beyond its limit.
     pub fn kind_and_body(&self) -> Result<(u8, Vec<u8>), CodecError> {
+        self.check()?;
         Ok(match self {
             Self::Hello(hello) => (HELLO, codec::encode(hello)?),
             Self::Admitted => (ADMITTED, Vec::new()),
@@ -321,34 +327,56 @@ impl Frame {
     /// Reads the body of a frame of this kind; `None` for kinds of newer minor versions, which are skipped.
     ///
     /// # Errors
-    /// [`CodecError`] when the body is not what its kind asks for, or beyond a limit.
+    /// [`CodecError`] when the body is not what its kind asks for, or beyond a limit. Takes at most
+    /// [`DECODED_BYTES`](crate::limits::DECODED_BYTES) of memory for a body of
+    /// [`FRAME_BYTES`](crate::limits::FRAME_BYTES).
     pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Self>, CodecError> {
         let frame = match kind {
             HELLO => Self::Hello(codec::decode_prefix(body)?),
+            ADMITTED if !body.is_empty() => return Err(CodecError::Trailing),
             ADMITTED => Self::Admitted,
             GOODBYE => Self::Goodbye(codec::decode(body)?),
-            HAVE => Self::Have(bounded(codec::decode(body)?, HAVE_ENTRIES_MAX)?),
+            HAVE => Self::Have(codec::decode::<Entries>(body)?.0),
             PRUNE => Self::Prune(codec::decode(body)?),
             GRAFT => {
                 let (origin, epoch, seq) = codec::decode(body)?;
                 Self::Graft(origin, epoch, seq)
             }
             ANNOUNCEMENT => Self::Announcement(codec::decode(body)?),
-            QUERY => {
-                let query: Query = codec::decode(body)?;
-                if query.ranges.len() > QUERY_RANGES_MAX {
-                    return Err(CodecError::TooLong { limit: QUERY_RANGES_MAX });
-                }
-                Self::Query(query)
-            }
+            QUERY => Self::Query(codec::decode(body)?),
             REPLY => Self::Reply(codec::decode(body)?),
-            SIGNAL => Self::Signal(checked(codec::decode(body)?)?),
+            SIGNAL => Self::Signal(codec::decode(body)?),
             RECEIPT => Self::Receipt(codec::decode(body)?),
             ROUTED => Self::Routed(codec::decode(body)?),
             BOUNCE => Self::Bounce(codec::decode(body)?),
             _ => return Ok(None),
         };
+        frame.check()?;
         Ok(Some(frame))
+    }
+
+    /// Whether every part is within its limit. What is not is neither sent nor taken.
+    fn check(&self) -> Result<(), CodecError> {
+        match self {
+            Self::Hello(_) | Self::Admitted | Self::Goodbye(_) | Self::Prune(_) | Self::Graft(..) => Ok(()),
+            Self::Have(entries) => at_most(entries.len(), HAVE_ENTRIES_MAX),
+            Self::Announcement(announcement) => at_most(announcement.ops.as_ref().map_or(0, Bytes::len), OPS_BYTES),
+            Self::Query(query) => {
+                at_most(query.ranges.len(), QUERY_RANGES_MAX)?;
+                query.ranges.iter().try_for_each(Range::check)
+            }
+            Self::Reply(reply) => {
+                at_most(reply.parts.len(), QUERY_RANGES_MAX)?;
+                reply.parts.iter().try_for_each(|(range, part)| range.check().and_then(|()| part.check()))
+            }
+            Self::Signal(signal) => {
+                at_most(signal.data.len(), SIGNAL_DATA_BYTES)?;
+                check_request_id(&signal.id)
+            }
+            Self::Receipt(receipt) => check_request_id(&receipt.id),
+            Self::Routed(routed) if routed.lane >= LANES => Err(CodecError::Malformed),
+            Self::Routed(_) | Self::Bounce(_) => Ok(()),
+        }
     }
 
     /// Whether a frame of this kind may come on `channel`.
@@ -367,18 +395,30 @@ impl Frame {
     }
 }
 
-fn bounded<T>(list: Vec<T>, limit: usize) -> Result<Vec<T>, CodecError> {
-    if list.len() > limit { Err(CodecError::TooLong { limit }) } else { Ok(list) }
+/// What a summary holds, for reading.
+#[derive(Deserialize)]
+struct Entries(#[serde(deserialize_with = "codec::list::<_, _, HAVE_ENTRIES_MAX>")] Vec<HaveEntry>);
+
+impl Range {
+    fn check(&self) -> Result<(), CodecError> {
+        at_most(usize::from(self.nibbles), 2 * self.key.len())
+    }
 }
 
-fn checked(signal: Signal) -> Result<Signal, CodecError> {
-    if signal.data.len() > SIGNAL_DATA_BYTES {
-        return Err(CodecError::TooLong { limit: SIGNAL_DATA_BYTES });
+impl Part {
+    fn check(&self) -> Result<(), CodecError> {
+        match self {
+            Self::Entries(bytes) => at_most(bytes.len(), OPS_BYTES),
+            Self::Below(below) => {
+                at_most(below.len(), BELOW_MAX)?;
+                below.iter().try_for_each(|(range, _)| range.check())
+            }
+        }
     }
-    if signal.id.is_empty() || signal.id.len() > REQUEST_ID_BYTES {
-        return Err(CodecError::TooLong { limit: REQUEST_ID_BYTES });
-    }
-    Ok(signal)
+}
+
+fn check_request_id(id: &str) -> Result<(), CodecError> {
+    if id.is_empty() { Err(CodecError::Malformed) } else { at_most(id.len(), REQUEST_ID_BYTES) }
 }
 
 /// Which end of a link made something.

@@ -32,6 +32,11 @@ pub const FRAME_BYTES: usize = SIGNAL_DATA_BYTES + 8_192;
 pub const FRAME_BEFORE_ADMISSION_BYTES: usize = 4_096;
 /// Ops of one announcement, encoded. Larger changes go out in several.
 pub const OPS_BYTES: usize = 32_768;
+/// The same, counted: some ops are so short that they would take far more memory decoded than encoded.
+pub const OPS_MAX: usize = 1_024;
+/// Memory that reading one frame, or the ops of one announcement, takes at most besides the bytes that are read. Most take
+/// 4,096 entries of a summary with 56 bytes each, and 1,024 ops with 160.
+pub const DECODED_BYTES: usize = 512 << 10;
 /// A signed head: fixed fields, a few varints and the signature.
 pub const HEAD_BYTES: usize = 256;
 /// A signed host record: addresses, gateway URLs.
@@ -58,6 +63,8 @@ pub const PEER_TOPICS_MAX: usize = 32;
 pub const HAVE_ENTRIES_MAX: usize = 4_096;
 /// Ranges asked for in one `Query`.
 pub const QUERY_RANGES_MAX: usize = 256;
+/// Parts of a range that one `Below` lists: the children of a branch, or the entries of a leaf.
+pub const BELOW_MAX: usize = 16;
 /// Entries of a subtree that are sent whole instead of being descended into.
 pub const REPLY_ENTRIES_MAX: usize = 256;
 

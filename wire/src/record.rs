@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{CodecError, decode_prefix, encode};
+use crate::codec::{self, CodecError, at_most, decode_prefix, encode};
 use crate::id::HostId;
 use crate::limits::{GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, SOFTWARE_BYTES};
 use crate::network::NetworkTag;
@@ -22,8 +22,10 @@ pub struct HostRecord {
     /// X25519 key to which other homes seal (PROTOCOL.md §8).
     pub sealing: [u8; 32],
     /// Addresses at which its QUIC port may be dialled, best first.
+    #[serde(deserialize_with = "codec::list::<_, _, RECORD_ADDRESSES_MAX>")]
     pub addresses: Vec<SocketAddr>,
     /// WebSocket URLs of its gateway, for edges that must change hosts.
+    #[serde(deserialize_with = "codec::list::<_, _, RECORD_GATEWAYS_MAX>")]
     pub gateways: Vec<String>,
     /// Name and version of the software, for the management view.
     pub software: String,
@@ -45,6 +47,7 @@ impl SignedRecord {
     pub fn make(key: &SigningKey, tag: NetworkTag, record: &HostRecord) -> Result<Self, CodecError> {
         check(record)?;
         let bytes = Bytes::from(encode(record)?);
+        at_most(bytes.len(), RECORD_BYTES)?;
         let signature = Signature::make(key, CONTEXT, tag, &bytes);
         Ok(Self { host: HostId::new(key.verifying_key().to_bytes()), bytes, signature })
     }
@@ -60,9 +63,7 @@ impl SignedRecord {
     /// # Errors
     /// [`CodecError::Signature`], or what is wrong with the content.
     pub fn open(&self, tag: NetworkTag) -> Result<HostRecord, CodecError> {
-        if self.bytes.len() > RECORD_BYTES {
-            return Err(CodecError::TooLong { limit: RECORD_BYTES });
-        }
+        at_most(self.bytes.len(), RECORD_BYTES)?;
         if !self.signature.verify(self.host.as_bytes(), CONTEXT, tag, &self.bytes) {
             return Err(CodecError::Signature);
         }
@@ -79,16 +80,12 @@ impl SignedRecord {
 }
 
 fn check(record: &HostRecord) -> Result<(), CodecError> {
-    let bounds = [
-        (record.addresses.len(), RECORD_ADDRESSES_MAX),
-        (record.gateways.len(), RECORD_GATEWAYS_MAX),
-        (record.gateways.iter().map(String::len).max().unwrap_or(0), GATEWAY_URL_BYTES),
-        (record.software.len(), SOFTWARE_BYTES),
-    ];
-    match bounds.into_iter().find(|(length, limit)| length > limit) {
-        Some((_, limit)) => Err(CodecError::TooLong { limit }),
-        None => Ok(()),
+    at_most(record.addresses.len(), RECORD_ADDRESSES_MAX)?;
+    at_most(record.gateways.len(), RECORD_GATEWAYS_MAX)?;
+    for gateway in &record.gateways {
+        at_most(gateway.len(), GATEWAY_URL_BYTES)?;
     }
+    at_most(record.software.len(), SOFTWARE_BYTES)
 }
 
 #[cfg(test)]

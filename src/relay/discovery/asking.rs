@@ -36,7 +36,7 @@ impl Task {
 
 /// The state of our talk with the DHT.
 #[derive(Debug)]
-pub(super) struct Asking {
+pub(crate) struct Asking {
     dht: bool,
     register: bool,
     look_up: Task,
@@ -49,7 +49,7 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    pub(super) fn new(dht: bool, register: bool) -> Self {
+    pub(crate) fn new(dht: bool, register: bool) -> Self {
         Self {
             dht,
             register: dht && register,
@@ -62,7 +62,7 @@ impl Asking {
     }
 
     /// Asks what is due; gives the moment at which something will be. `None`: only after something else happens.
-    pub(super) fn poll(&mut self, now: Moment, alone: bool, out: &mut Outbox) -> Option<Moment> {
+    pub(crate) fn poll(&mut self, now: Moment, alone: bool, out: &mut Outbox) -> Option<Moment> {
         self.alone = alone;
         if !alone {
             self.pause_alone = LOOK_UP_INTERVAL_MIN;
@@ -92,27 +92,27 @@ impl Asking {
         Some(look_up_due.min(register_due))
     }
 
-    pub(super) fn look_up_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+    pub(crate) fn look_up_ended(&mut self, now: Moment, outcome: Result<(), String>) {
         self.look_up.end(now, outcome);
     }
 
-    pub(super) fn registration_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+    pub(crate) fn registration_ended(&mut self, now: Moment, outcome: Result<(), String>) {
         self.registration.end(now, outcome);
     }
 
     /// Whether this look-up may bring another hint; counts it.
-    pub(super) fn take_hint(&mut self) -> bool {
+    pub(crate) fn take_hint(&mut self) -> bool {
         self.taken += 1;
         self.taken <= HINTS_PER_LOOK_UP_MAX
     }
 
     /// What is wrong with the DHT, if anything.
-    pub(super) fn problem(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         self.look_up.problem.clone().or_else(|| self.registration.problem.clone())
     }
 
     /// How long until the next look-up; zero while one is under way, and without a DHT.
-    pub(super) fn next_look_up(&self, now: Moment) -> Duration {
+    pub(crate) fn next_look_up(&self, now: Moment) -> Duration {
         if !self.dht || self.look_up.under_way { Duration::ZERO } else { self.look_up_due().since(now) }
     }
 

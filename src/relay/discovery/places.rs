@@ -10,11 +10,11 @@ use crate::relay::io::{Hint, HintSource, Moment};
 use crate::relay::limits::{CACHE_MAX, HINT_KEPT, HINTS_MAX, KNOWN_FOR, KNOWN_MAX, RECORD_AGAIN, RECORD_DIALS_MAX};
 
 /// An address, and which host is said to be there. What one source says of an address leaves what others say alone.
-pub(super) type Key = (SocketAddr, Option<HostId>);
+pub(crate) type Key = (SocketAddr, Option<HostId>);
 
 /// How far a place is to be trusted; better ones come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// The operator names it.
     Static,
     /// We were linked with a host there, not long ago.
@@ -25,17 +25,17 @@ pub(super) enum Standing {
 
 /// What is known of a place.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The best source that names it.
-    pub(super) source: HintSource,
+    pub(crate) source: HintSource,
     /// Who answered there last; ourselves, perhaps.
-    pub(super) answered: Option<HostId>,
+    pub(crate) answered: Option<HostId>,
     /// Dials since the last link there.
-    pub(super) failures: u32,
+    pub(crate) failures: u32,
     /// Not to be dialled before.
-    pub(super) not_before: Moment,
+    pub(crate) not_before: Moment,
     /// When it was last dialled.
-    pub(super) dialled: Option<Moment>,
+    pub(crate) dialled: Option<Moment>,
     /// When somebody last named it.
     seen: Moment,
     /// Until when it counts as known; in the past for a place that was known once.
@@ -46,11 +46,11 @@ pub(super) struct Place {
 
 impl Place {
     /// Which host is there, as far as we know. What the operator says counts more than what we saw.
-    pub(super) fn host(&self, key: Key) -> Option<HostId> {
+    pub(crate) fn host(&self, key: Key) -> Option<HostId> {
         if self.source == HintSource::Static { key.1.or(self.answered) } else { self.answered.or(key.1) }
     }
 
-    pub(super) fn standing(&self, now: Moment) -> Standing {
+    pub(crate) fn standing(&self, now: Moment) -> Standing {
         if self.source == HintSource::Static {
             Standing::Static
         } else if self.linked || self.known_until.is_some_and(|until| until > now) {
@@ -69,35 +69,35 @@ impl Place {
 
 /// All places.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     map: BTreeMap<Key, Place>,
 }
 
 impl Places {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.map.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Place)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &Place)> {
         self.map.iter().map(|(key, place)| (*key, place))
     }
 
-    pub(super) fn find(&self, key: Key) -> Option<&Place> {
+    pub(crate) fn find(&self, key: Key) -> Option<&Place> {
         self.map.get(&key)
     }
 
-    pub(super) fn find_mut(&mut self, key: Key) -> Option<&mut Place> {
+    pub(crate) fn find_mut(&mut self, key: Key) -> Option<&mut Place> {
         self.map.get_mut(&key)
     }
 
     /// All places with this address, whoever is said to be there.
-    pub(super) fn at(&mut self, address: SocketAddr) -> impl Iterator<Item = &mut Place> {
+    pub(crate) fn at(&mut self, address: SocketAddr) -> impl Iterator<Item = &mut Place> {
         self.map.range_mut((address, None)..).take_while(move |(key, _)| key.0 == address).map(|(_, place)| place)
     }
 
     /// Notes that `source` names a place, to be dialled from `first_dial` on if it is new. Whether it is new and there
     /// was room; a full table forgets its worst stranger first, but never one of `kept`.
-    pub(super) fn name(
+    pub(crate) fn name(
         &mut self,
         now: Moment,
         key: Key,
@@ -130,7 +130,7 @@ impl Places {
 
     /// Makes way for the addresses of a new record of `host`: forgets those out of older ones, except such as were
     /// dialled lately, which go on counting. Gives how many more there may be.
-    pub(super) fn renew_record(&mut self, now: Moment, host: HostId, listed: impl Fn(SocketAddr) -> bool) -> usize {
+    pub(crate) fn renew_record(&mut self, now: Moment, host: HostId, listed: impl Fn(SocketAddr) -> bool) -> usize {
         let mut left = RECORD_DIALS_MAX;
         self.map.retain(|key, place| {
             if key.1 != Some(host) || place.source != HintSource::Record {
@@ -144,7 +144,7 @@ impl Places {
     }
 
     /// A link leads to `host` at `address`.
-    pub(super) fn linked(&mut self, now: Moment, host: HostId, address: SocketAddr, kept: impl Fn(SocketAddr) -> bool) {
+    pub(crate) fn linked(&mut self, now: Moment, host: HostId, address: SocketAddr, kept: impl Fn(SocketAddr) -> bool) {
         self.name(now, (address, Some(host)), HintSource::Cache, now, kept);
         for (key, place) in &mut self.map {
             if key.0 == address {
@@ -162,7 +162,7 @@ impl Places {
     }
 
     /// No link leads to `host` any more. Its places may be dialled from `again` on.
-    pub(super) fn lost(&mut self, now: Moment, host: HostId, again: Moment) {
+    pub(crate) fn lost(&mut self, now: Moment, host: HostId, again: Moment) {
         for (key, place) in &mut self.map {
             if place.host(*key) != Some(host) {
                 continue;
@@ -179,7 +179,7 @@ impl Places {
     }
 
     /// Forgets strangers' hints that led nowhere and are not repeated.
-    pub(super) fn forget(&mut self, now: Moment, kept: impl Fn(SocketAddr) -> bool) {
+    pub(crate) fn forget(&mut self, now: Moment, kept: impl Fn(SocketAddr) -> bool) {
         self.map.retain(|key, place| {
             place.standing(now) != Standing::Stranger
                 || place.known_until.is_some()
@@ -189,7 +189,7 @@ impl Places {
     }
 
     /// Where hosts were last seen, best first: linked ones, then the others by the time of their last link.
-    pub(super) fn cache(&self) -> Vec<Hint> {
+    pub(crate) fn cache(&self) -> Vec<Hint> {
         let mut known: Vec<_> = self
             .map
             .iter()

@@ -45,7 +45,7 @@ const V6_PRIVATE: [(Ipv6Addr, u32); 3] = [
 
 /// How far an address reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// In the public internet.
     Global,
     /// In somebody's own network: loopback, private, link-local, behind a provider's NAT.
@@ -56,7 +56,7 @@ pub(super) enum Reach {
 
 /// The address that is meant, whatever it is wrapped in: IPv4-mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
 /// Must come before every other judgement.
-pub(super) fn normalised(address: SocketAddr) -> SocketAddr {
+pub(crate) fn normalised(address: SocketAddr) -> SocketAddr {
     let SocketAddr::V6(v6) = address else { return address };
     let v4 = match v6.ip().octets() {
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Ipv4Addr::new(a, b, c, d),
@@ -68,7 +68,7 @@ pub(super) fn normalised(address: SocketAddr) -> SocketAddr {
 }
 
 /// Judges a normalised address.
-pub(super) fn reach(address: SocketAddr) -> Reach {
+pub(crate) fn reach(address: SocketAddr) -> Reach {
     if address.port() < PORT_MIN {
         return Reach::Never;
     }
@@ -84,14 +84,14 @@ pub(super) fn reach(address: SocketAddr) -> Reach {
 
 /// What shares an allowance of dials: an IPv4 /24, an IPv6 /48.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Site {
+pub(crate) enum Site {
     V4([u8; 3]),
     V6([u8; 6]),
 }
 
 impl Site {
     /// The site of a normalised address.
-    pub(super) fn of(address: SocketAddr) -> Self {
+    pub(crate) fn of(address: SocketAddr) -> Self {
         match address.ip() {
             IpAddr::V4(ip) => {
                 let [a, b, c, _] = ip.octets();

@@ -9,14 +9,14 @@ use crate::relay::limits::{DIAL_AGAIN, DIALS_REMEMBERED_MAX, RECORD_AGAIN};
 
 /// The last dial to each address and site; bounded.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(crate) struct Recent {
     addresses: BTreeMap<SocketAddr, Moment>,
     sites: BTreeMap<Site, Moment>,
 }
 
 impl Recent {
     /// When a hint of a stranger may make us dial this address.
-    pub(super) fn when(&self, now: Moment, address: SocketAddr, source: HintSource) -> Moment {
+    pub(crate) fn when(&self, now: Moment, address: SocketAddr, source: HintSource) -> Moment {
         if self.addresses.len() >= DIALS_REMEMBERED_MAX || self.sites.len() >= DIALS_REMEMBERED_MAX {
             return now + DIAL_AGAIN;
         }
@@ -28,7 +28,7 @@ impl Recent {
 
     /// Remembers a dial. One that a stranger's hint did not cause does not count for its site: a host of ours that is
     /// down must not hide its neighbours.
-    pub(super) fn dialled(&mut self, now: Moment, address: SocketAddr, stranger: bool) {
+    pub(crate) fn dialled(&mut self, now: Moment, address: SocketAddr, stranger: bool) {
         if self.addresses.len() < DIALS_REMEMBERED_MAX {
             self.addresses.insert(address, now);
         }
@@ -38,7 +38,7 @@ impl Recent {
     }
 
     /// Forgets what is too long ago to matter.
-    pub(super) fn forget(&mut self, now: Moment) {
+    pub(crate) fn forget(&mut self, now: Moment) {
         self.addresses.retain(|_, last| *last + RECORD_AGAIN > now);
         self.sites.retain(|_, last| *last + DIAL_AGAIN > now);
     }

@@ -1,0 +1,180 @@
+//! `aldis run`: a host.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aldis_wire::limits::VERSION;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use tokio::net::lookup_host;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, timeout};
+
+use super::flags::Flags;
+use super::log;
+use crate::config::{Config, Peer};
+use crate::identity;
+use crate::net::dht::DhtConfig;
+use crate::net::driver::{self, Host, HostConfig};
+use crate::net::hub::Hub;
+use crate::relay::Settings;
+use crate::relay::io::{Hint, HintSource, Input, StopReason};
+
+/// A name that takes longer to look up is looked up again later.
+const LOOK_UP_DEADLINE: Duration = Duration::from_secs(5);
+/// Names that nobody could resolve at the start are tried again this often.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(30);
+
+/// Run a host. It finds the others of its network by itself.
+///
+/// Every option can also stand in aldis.toml or in an ALDIS_* variable; flags win over variables, variables over the
+/// file. `aldis config` shows what is in effect. SIGTERM or Ctrl-C ends the host gracefully.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aldis run                                          a host of the open network `main`
+  aldis run --genesis our-testnet.genesis.toml       a host of a closed network
+  aldis run --public-urls wss://relay.example.org/v1 behind a TLS proxy for relay.example.org
+  aldis run --listen-http 0.0.0.0:443 --tls-cert fullchain.pem --tls-key privkey.pem
+  aldis run --dht false --peers relay.example.org:47474")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<()> {
+    let (_, config) = arguments.flags.read()?;
+    log::start(config.log_format, &config.log_level)?;
+    // Before anything else: a signal that comes while the host starts must not be lost.
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C cannot be caught")?;
+
+    let (key, new) = identity::load_or_create(&config.data_dir)?;
+    if new {
+        tracing::info!("made a new host key in {}: keep a copy of it", config.data_dir.display());
+    }
+    let (static_peers, unresolved) = resolve(&config.peers).await;
+    let mut host = driver::start(host_config(&config, &key, static_peers)).await?;
+    introduce(&config, &host);
+    let resolving = tokio::spawn(resolve_later(host.hub().clone(), unresolved));
+
+    let reason = tokio::select! {
+        reason = host.ended() => reason,
+        _ = terminate.recv() => StopReason::Asked,
+        _ = interrupt.recv() => StopReason::Asked,
+    };
+    resolving.abort();
+    match reason {
+        StopReason::Asked => tracing::info!("going away: telling edges where else to go, and hosts that we leave"),
+        other => tracing::error!("{}", why(other)),
+    }
+    tokio::select! {
+        () = host.stop() => {}
+        // Asked twice, at once.
+        _ = terminate.recv() => bail!("ended at once, without goodbyes"),
+        _ = interrupt.recv() => bail!("ended at once, without goodbyes"),
+    }
+    if reason == StopReason::Asked { Ok(()) } else { bail!(why(reason)) }
+}
+
+/// What the driver needs, of what the operator chose.
+fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>) -> HostConfig {
+    let dht = match (config.dht, config.dht_bootstrap.as_slice()) {
+        (false, _) => DhtConfig::Off,
+        (true, []) => DhtConfig::Mainline,
+        (true, nodes) => DhtConfig::Bootstrap(nodes.to_vec()),
+    };
+    HostConfig {
+        genesis: config.genesis.clone(),
+        version: VERSION,
+        identity: key.identity.clone(),
+        sealing: key.sealing.clone(),
+        store: Some(config.data_dir.clone()),
+        quic: config.listen_quic,
+        http: config.listen_http,
+        gateway_tls: config.tls.clone(),
+        dht,
+        origins: config.origins.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        ice_servers: config.ice_servers.clone(),
+        settings: Settings {
+            addresses: config.addresses.clone(),
+            gateways: config.public_urls.clone(),
+            static_peers,
+            dht: config.dht,
+            private_addresses: config.allow_private,
+            edge_rate: config.edge_rate,
+            edge_change_rate: config.edge_change_rate,
+            address_rate: config.address_rate,
+            address_open_rate: config.address_open_rate,
+            edges_per_address_max: config.edges_per_address_max,
+            grace: config.grace,
+            ..Settings::default()
+        },
+    }
+}
+
+/// The first lines of the log: who, where, and what it is doing to find others.
+fn introduce(config: &Config, host: &Host) {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let http = host.http_address();
+    let page = if http.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], http.port())) } else { http };
+    tracing::info!("host {}", host.id());
+    tracing::info!("network {} (tag {}, protocol version {VERSION})", config.network.name, config.network.tag);
+    tracing::info!("links with other hosts on UDP {}", host.quic_address());
+    tracing::info!("edges, pages and status on {scheme}://{page}/ (listening on {http})");
+    if config.public_urls.is_empty() {
+        tracing::info!("no public_urls: other hosts cannot tell their edges of this one");
+    }
+    let nodes = match config.dht_bootstrap.len() {
+        0 => "through its well-known nodes".to_owned(),
+        count => format!("through {count} nodes that you name"),
+    };
+    match (config.dht, config.peers.len()) {
+        (true, 0) => tracing::info!("looking for hosts in the DHT, {nodes}"),
+        (true, peers) => {
+            tracing::info!("looking for hosts in the DHT, {nodes}, and at {peers} addresses that you name")
+        }
+        (false, 0) => tracing::warn!("alone: the DHT is off and no peers are named; others may still come to us"),
+        (false, peers) => tracing::info!("the DHT is off; linking with the hosts at {peers} addresses that you name"),
+    }
+}
+
+/// Addresses of the hosts that the operator names, and those whose names nobody could resolve.
+async fn resolve(peers: &[Peer]) -> (Vec<Hint>, Vec<Peer>) {
+    let (mut hints, mut unresolved) = (Vec::new(), Vec::new());
+    for peer in peers {
+        match timeout(LOOK_UP_DEADLINE, lookup_host(peer.address.as_str())).await {
+            Ok(Ok(addresses)) => hints.extend(addresses.map(|address| Hint { address, host: peer.host })),
+            Ok(Err(error)) => {
+                tracing::warn!("the name in {} cannot be resolved ({error}); trying again later", peer.address);
+                unresolved.push(peer.clone());
+            }
+            Err(_) => {
+                tracing::warn!("the name in {} is not resolved in time; trying again later", peer.address);
+                unresolved.push(peer.clone());
+            }
+        }
+    }
+    (hints, unresolved)
+}
+
+/// Until every name is resolved.
+async fn resolve_later(hub: Arc<Hub>, mut unresolved: Vec<Peer>) {
+    while !unresolved.is_empty() {
+        sleep(LOOK_UP_AGAIN).await;
+        let (hints, still) = resolve(&unresolved).await;
+        if !hints.is_empty() {
+            hub.happened(Input::HintsFound { source: HintSource::Static, hints });
+        }
+        unresolved = still;
+    }
+}
+
+fn why(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Asked => "asked to end",
+        StopReason::KeyInUse => "another host runs with this host's key: stop one of them, or remove its host.key",
+    }
+}

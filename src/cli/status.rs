@@ -1,0 +1,135 @@
+//! `aldis status`: what a running host says of itself and of the network.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::table::table;
+use super::{clean, http, print};
+use crate::net::admin::Status;
+
+/// Where `aldis run` listens unless told otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:8400";
+
+/// Show a running host: itself, its links, and all hosts it knows.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aldis status
+  aldis status http://localhost:8401
+  aldis status --json | jq .links")]
+pub(super) struct Arguments {
+    /// The host, by an http or https URL
+    #[arg(default_value = DEFAULT_URL, env = "ALDIS_STATUS_URL")]
+    url: String,
+    /// Trust only this authority (PEM), such as that of `aldis cert dev`
+    #[arg(long = "ca", value_name = "FILE")]
+    authority: Option<PathBuf>,
+    /// Print the answer as it came, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<()> {
+    let url = arguments.url.trim_end_matches('/');
+    let answer = http::get(&format!("{url}/api/status"), arguments.authority.as_deref())
+        .await
+        .with_context(|| format!("no host answers at {url}"))?;
+    if arguments.json {
+        return print(&format!("{}\n", answer.trim_end()));
+    }
+    let status: Status = serde_json::from_str(&answer)
+        .with_context(|| format!("what answers at {url} is no Aldis host, or one of another version"))?;
+    print(&clean(&format!("{}\n{}\n{}", host(&status), links(&status), hosts(&status))))
+}
+
+fn host(status: &Status) -> String {
+    let discovery = &status.discovery;
+    let dht = match &discovery.dht_problem {
+        Some(problem) => format!("the DHT: {problem}"),
+        None => format!("next look-up in {}", time(discovery.next_look_up_ms)),
+    };
+    let gateways = if status.gateways.is_empty() { "none published".to_owned() } else { status.gateways.join(" ") };
+    let draining = if status.takes_edges { "" } else { ", going away" };
+    format!(
+        "host       {}\nnetwork    {} (tag {}, version {})\nsoftware   {}, up {}{draining}\ngateways   {gateways}\n\
+         edges      {} connected, {} sessions, {} topics\ndiscovery  {} addresses known, {} dials, {dht}\n",
+        status.host,
+        status.network.name,
+        status.network.tag,
+        status.network.version,
+        status.software,
+        time(status.uptime_ms),
+        status.edges,
+        status.sessions,
+        status.topics,
+        discovery.hints,
+        discovery.dials,
+    )
+}
+
+fn links(status: &Status) -> String {
+    let rows: Vec<_> = status
+        .links
+        .iter()
+        .map(|link| {
+            [
+                link.host.short(),
+                link.address.to_string(),
+                link.role.clone(),
+                format!("{:.1} ms", link.rtt_ms),
+                link.key_exchange.clone().unwrap_or_else(|| "?".to_owned()),
+                time(link.age_ms),
+            ]
+        })
+        .collect();
+    section("links", rows.len(), &table(["host", "address", "our end", "round trip", "key exchange", "up"], &rows))
+}
+
+fn hosts(status: &Status) -> String {
+    let rows: Vec<_> = status
+        .hosts
+        .iter()
+        .map(|host| {
+            let hop = match host.next_hop {
+                Some(hop) if hop == host.host => "direct".to_owned(),
+                Some(hop) => format!("by {}", hop.short()),
+                None => "none".to_owned(),
+            };
+            [
+                host.host.short(),
+                if host.live { "yes" } else { "no" }.to_owned(),
+                format!("{} ago", time(host.age_ms)),
+                host.edges.to_string(),
+                host.peers.to_string(),
+                host.topics.to_string(),
+                host.links.to_string(),
+                format!("{} %", host.load_percent),
+                hop,
+                host.software.clone(),
+                host.gateways.first().cloned().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let head = ["host", "live", "heard of", "edges", "peers", "topics", "links", "load", "way", "software", "gateway"];
+    section("other hosts", rows.len(), &table(head, &rows))
+}
+
+fn section(name: &str, count: usize, table: &str) -> String {
+    if count == 0 { format!("{name}: none\n") } else { format!("{name}: {count}\n{table}") }
+}
+
+/// A duration in its two largest units.
+fn time(ms: u64) -> String {
+    let seconds = Duration::from_millis(ms).as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) if seconds < 10 => format!("{}.{} s", seconds, ms % 1_000 / 100),
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}

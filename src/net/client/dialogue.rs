@@ -1,0 +1,133 @@
+//! Hello: from an open socket to a session, resumed or new.
+
+use std::time::Duration;
+
+use aldis_wire::edge::{Claim, EdgeMessage, Hello, HostMessage, Identity, Resume};
+use aldis_wire::id::{HostId, PeerId};
+use aldis_wire::network::NetworkTag;
+use aldis_wire::proof::{Proof, answer_challenge};
+use aldis_wire::refusal::Refusal;
+use ed25519_dalek::SigningKey;
+use tokio::time::timeout;
+
+use super::socket::{CONNECT_DEADLINE, Socket, read};
+use super::{ClientError, Options, Who, encode, json};
+
+/// A claim may lose against another device's a few times; then something is wrong.
+const CLAIMS_MAX: u32 = 4;
+
+/// What a session begins with.
+#[derive(Debug)]
+pub(super) struct Welcome {
+    pub(super) who: Who,
+    pub(super) token: [u8; 32],
+    pub(super) resumed: bool,
+    pub(super) hosts: Vec<String>,
+    pub(super) heartbeat: Duration,
+    pub(super) signal_timeout: Duration,
+}
+
+struct Greeting {
+    host: HostId,
+    tag: NetworkTag,
+    challenge: [u8; 32],
+}
+
+/// Opens a socket and says hello. `resume` is the token and the last seq of the session to restore; when that is lost,
+/// a new one is opened. `counter` is that of a key's last claim.
+pub(super) async fn open(
+    url: &str,
+    options: &Options,
+    resume: Option<Resume>,
+    counter: &mut u64,
+) -> Result<(Socket, Welcome), ClientError> {
+    // On the heap: a TLS handshake is large, and callers hold this future inside theirs.
+    let mut socket = Box::pin(Socket::open(url, options.authority.as_deref())).await?;
+    let late = ClientError::Unreachable { url: url.to_owned(), why: "did not answer hello in time".to_owned() };
+    match timeout(CONNECT_DEADLINE, hello(&mut socket, url, options, resume, counter)).await {
+        Ok(Ok(welcome)) => Ok((socket, welcome)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(late),
+    }
+}
+
+async fn hello(
+    socket: &mut Socket,
+    url: &str,
+    options: &Options,
+    mut resume: Option<Resume>,
+    counter: &mut u64,
+) -> Result<Welcome, ClientError> {
+    let broken = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
+    let greeting = greeting(socket, url).await?;
+    for _ in 0..CLAIMS_MAX {
+        let identity = match (resume, &options.key) {
+            (Some(resume), _) => Identity::Resumed(resume),
+            (None, None) => Identity::Minted,
+            (None, Some(key)) => {
+                *counter += 1;
+                claim(key, &greeting, *counter)
+            }
+        };
+        let meta = options.meta.as_deref().map(json).transpose()?;
+        socket.send(&encode(EdgeMessage::Hello(Hello { identity, meta }))).await.map_err(broken)?;
+        loop {
+            let text = socket.next().await.map_err(broken)?;
+            match read(&text) {
+                Some(HostMessage::Welcome(welcome)) => {
+                    return Ok(Welcome {
+                        who: Who {
+                            peer: welcome.peer,
+                            host: welcome.host,
+                            network: welcome.network.into_owned(),
+                            url: url.to_owned(),
+                        },
+                        token: welcome.resume.0,
+                        resumed: welcome.resumed,
+                        hosts: welcome.hosts.into_iter().map(Into::into).collect(),
+                        heartbeat: Duration::from_millis(welcome.heartbeat_ms),
+                        signal_timeout: Duration::from_millis(welcome.limits.signal_timeout_ms),
+                    });
+                }
+                Some(HostMessage::Error { code: Refusal::SessionLost, .. }) if resume.is_some() => {
+                    resume = None;
+                    break;
+                }
+                Some(HostMessage::Error { code: Refusal::ClaimOld, known: Some(known), .. }) => {
+                    *counter = known.max(*counter);
+                    break;
+                }
+                Some(HostMessage::Error { code, message, .. }) => {
+                    return Err(ClientError::Refused { code, message: message.into_owned() });
+                }
+                _ => {}
+            }
+        }
+    }
+    Err(broken("every claim was older than another device's".to_owned()))
+}
+
+async fn greeting(socket: &mut Socket, url: &str) -> Result<Greeting, ClientError> {
+    let broken = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
+    let text = socket.next().await.map_err(broken)?;
+    match read(&text) {
+        Some(HostMessage::Greeting { host, tag, challenge, .. }) => {
+            Ok(Greeting { host, tag: NetworkTag::new(tag.0), challenge: challenge.0 })
+        }
+        Some(HostMessage::Error { code, message, .. }) => {
+            Err(ClientError::Refused { code, message: message.into_owned() })
+        }
+        _ => Err(broken("did not greet as an Aldis host does".to_owned())),
+    }
+}
+
+fn claim(key: &SigningKey, greeting: &Greeting, counter: u64) -> Identity {
+    let peer = PeerId::new(key.verifying_key().to_bytes());
+    match Proof::claim(key, greeting.tag, greeting.host, counter, None) {
+        Proof::Keyed { counter, sealing, signature } => {
+            let proof = answer_challenge(key, greeting.tag, greeting.host, &greeting.challenge);
+            Identity::Keyed { peer, claim: Claim { counter, sealing, signature, proof } }
+        }
+        Proof::Minted { .. } => Identity::Minted,
+    }
+}

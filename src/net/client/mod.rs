@@ -1,0 +1,391 @@
+//! An edge in Rust: the one client that the terminal edge, the demo, the tests and measuring tools share.
+//!
+//! A task owns the socket. It acknowledges, resumes after a broken socket, drops repetitions, and goes to another host
+//! when its own is gone (PROTOCOL.md §4). Payloads and metas are JSON texts, carried byte for byte.
+//!
+//! Read [`Events`] or drop it: a client whose events nobody takes stops reading its socket when [`EVENTS_MAX`] wait.
+
+mod dialogue;
+mod session;
+mod socket;
+
+pub(crate) use socket::tls_config;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aldis_wire::edge::{EdgeMessage, FromEdge, Json, Status};
+use aldis_wire::hex;
+use aldis_wire::id::{HostId, PeerId};
+use aldis_wire::refusal::Refusal;
+use ed25519_dalek::SigningKey;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Events that wait for the application.
+pub const EVENTS_MAX: usize = 1_024;
+/// Requests that wait for the task; callers beyond it wait too.
+const COMMANDS_MAX: usize = 64;
+
+/// Where to go and as whom.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Gateways, tried in this order: `ws`, `wss`, `http` or `https` URLs; without a path, `/v1` is meant.
+    pub urls: Vec<String>,
+    /// A PEM file with the only authorities to trust for `wss`, instead of the world's.
+    pub authority: Option<PathBuf>,
+    /// Come as the owner of this key; otherwise as a peer that the host mints.
+    pub key: Option<SigningKey>,
+    /// JSON text: the default for every `join`.
+    pub meta: Option<String>,
+}
+
+impl Options {
+    /// A minted peer at one gateway.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
+        Self { urls: vec![url.to_owned()], ..Self::default() }
+    }
+}
+
+/// Why a request or the client as a whole came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// No socket could be opened, or the host did not keep to the protocol.
+    #[error("{url}: {why}")]
+    Unreachable {
+        /// The gateway.
+        url: String,
+        /// In words.
+        why: String,
+    },
+    /// The host refused.
+    #[error("refused ({code}): {message}")]
+    Refused {
+        /// Why.
+        code: Refusal,
+        /// In words.
+        message: String,
+    },
+    /// Something given by the caller cannot be used.
+    #[error("{0}")]
+    BadInput(String),
+    /// The client has ended.
+    #[error("the client has ended")]
+    Ended,
+}
+
+/// Who the edge is at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Its id.
+    pub peer: PeerId,
+    /// Its home.
+    pub host: HostId,
+    /// The network's name.
+    pub network: String,
+    /// The gateway it is connected to.
+    pub url: String,
+}
+
+/// What happened at the edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A member came, or has a new meta.
+    PeerJoined {
+        /// Where.
+        topic: String,
+        /// Who.
+        peer: PeerId,
+        /// JSON text.
+        meta: Option<String>,
+    },
+    /// A member went.
+    PeerLeft {
+        /// Where.
+        topic: String,
+        /// Who.
+        peer: PeerId,
+        /// One of the words of PROTOCOL.md §4.2.
+        reason: String,
+    },
+    /// A peer sent something. It has been acknowledged.
+    Signal {
+        /// Who.
+        from: PeerId,
+        /// The sender's id for it.
+        id: String,
+        /// Where the two met.
+        topic: Option<String>,
+        /// JSON text.
+        data: String,
+    },
+    /// The socket broke; the client tries to come back.
+    SocketLost {
+        /// In words.
+        why: String,
+    },
+    /// Back in the same session: nothing was missed.
+    Resumed,
+    /// Back, but as a new session: forget all members. Topics have been joined again; members follow as `PeerJoined`.
+    Renewed {
+        /// The edge's new id, or the old one if it has a key.
+        peer: PeerId,
+    },
+    /// The host is going away.
+    Drain {
+        /// When to come back, or go elsewhere.
+        retry_after: Duration,
+    },
+    /// The host complains about something that was not a request.
+    Complaint {
+        /// Why.
+        code: Refusal,
+        /// In words.
+        message: String,
+    },
+    /// The last event: the client will not come back.
+    Closed {
+        /// Why.
+        why: ClientError,
+    },
+}
+
+/// A member of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub peer: PeerId,
+    /// JSON text.
+    pub meta: Option<String>,
+}
+
+/// Some members of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// A random sample without the asking edge.
+    pub peers: Vec<Member>,
+    /// How many there are.
+    pub total: u64,
+}
+
+/// What became of a signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// What became of it.
+    pub status: Status,
+    /// Why it was refused.
+    pub code: Option<Refusal>,
+}
+
+/// Asks. Cheap to clone; when all clones are dropped, the edge says goodbye.
+#[derive(Clone, Debug)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    who: watch::Receiver<Who>,
+    ids: Ids,
+}
+
+/// What happens, in order.
+#[derive(Debug)]
+pub struct Events(mpsc::Receiver<Event>);
+
+impl Events {
+    /// The next event; `None` after [`Event::Closed`], or when the edge has said goodbye.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.0.recv().await
+    }
+}
+
+/// A request on its way to the task.
+#[derive(Debug)]
+struct Command {
+    id: String,
+    /// The message as it goes onto the socket.
+    text: String,
+    /// What a positive answer changes in the list of topics to join again.
+    then: Then,
+    answer: oneshot::Sender<Result<Answer, ClientError>>,
+}
+
+/// What a positive answer changes in the list of topics to join again after a lost session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    Remember(String),
+    Forget(String),
+    /// It is a signal: lost with its session.
+    Signal,
+    /// It is the goodbye.
+    End,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Done,
+    Sample(Sample),
+    Receipt(Receipt),
+}
+
+/// Ids with a random prefix, since a receiver remembers them across sessions.
+#[derive(Clone, Debug)]
+struct Ids {
+    prefix: Arc<str>,
+    next: Arc<AtomicU64>,
+}
+
+impl Ids {
+    fn new() -> Self {
+        Self { prefix: hex::encode(&crate::genesis::random_bytes::<8>()).into(), next: Arc::default() }
+    }
+
+    fn next(&self) -> String {
+        format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Client {
+    /// Connects and says hello. Afterwards the client keeps itself connected.
+    ///
+    /// # Errors
+    /// [`ClientError`] when no gateway of `options` takes the edge.
+    pub async fn connect(options: Options) -> Result<(Self, Events), ClientError> {
+        let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
+        let (events_out, events) = mpsc::channel(EVENTS_MAX);
+        let (who, task) = session::Session::open(options, commands_in, events_out).await?;
+        tokio::spawn(task.run());
+        Ok((Self { commands, who, ids: Ids::new() }, Events(events)))
+    }
+
+    /// Who the edge is now.
+    #[must_use]
+    pub fn who(&self) -> Who {
+        self.who.borrow().clone()
+    }
+
+    /// Becomes a member of a topic, or replaces `meta`, a JSON text.
+    ///
+    /// # Errors
+    /// [`ClientError`], in particular when the host refuses.
+    pub async fn join(&self, topic: &str, meta: Option<&str>) -> Result<Sample, ClientError> {
+        let meta = meta.map(json).transpose()?;
+        let id = self.ids.next();
+        let message = EdgeMessage::Join { id: id.as_str().into(), topic: topic.into(), meta };
+        self.ask(&id, message, Then::Remember(topic.to_owned())).await.and_then(sample)
+    }
+
+    /// Sees who comes and goes without being a member.
+    ///
+    /// # Errors
+    /// As [`Client::join`].
+    pub async fn watch(&self, topic: &str) -> Result<Sample, ClientError> {
+        let id = self.ids.next();
+        let message = EdgeMessage::Watch { id: id.as_str().into(), topic: topic.into() };
+        self.ask(&id, message, Then::Remember(topic.to_owned())).await.and_then(sample)
+    }
+
+    /// Some members of a topic, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Client::join`].
+    pub async fn discover(&self, topic: &str, limit: usize) -> Result<Sample, ClientError> {
+        let id = self.ids.next();
+        let message = EdgeMessage::Discover { id: id.as_str().into(), topic: topic.into(), limit };
+        self.ask(&id, message, Then::Nothing).await.and_then(sample)
+    }
+
+    /// Ends a membership.
+    ///
+    /// # Errors
+    /// As [`Client::join`].
+    pub async fn leave(&self, topic: &str) -> Result<(), ClientError> {
+        let id = self.ids.next();
+        let message = EdgeMessage::Leave { id: id.as_str().into(), topic: topic.into() };
+        self.ask(&id, message, Then::Forget(topic.to_owned())).await.map(drop)
+    }
+
+    /// Ends watching.
+    ///
+    /// # Errors
+    /// As [`Client::join`].
+    pub async fn unwatch(&self, topic: &str) -> Result<(), ClientError> {
+        let id = self.ids.next();
+        let message = EdgeMessage::Unwatch { id: id.as_str().into(), topic: topic.into() };
+        self.ask(&id, message, Then::Forget(topic.to_owned())).await.map(drop)
+    }
+
+    /// Sends `data`, a JSON text, to a peer, and waits for the receipt.
+    ///
+    /// # Errors
+    /// [`ClientError::BadInput`] when `data` is not JSON, [`ClientError::Refused`] when the request itself is refused.
+    /// A refused delivery is a [`Receipt`].
+    pub async fn signal(&self, to: PeerId, topic: Option<&str>, data: &str) -> Result<Receipt, ClientError> {
+        self.post(to, topic, data).await?.receipt().await
+    }
+
+    /// Sends `data`, a JSON text, to a peer. Signals posted one after another to a peer arrive in that order.
+    ///
+    /// # Errors
+    /// [`ClientError::BadInput`] when `data` is not JSON.
+    pub async fn post(&self, to: PeerId, topic: Option<&str>, data: &str) -> Result<Posted, ClientError> {
+        let id = self.ids.next();
+        let data = json(data)?;
+        let message = EdgeMessage::Signal { id: id.as_str().into(), to, topic: topic.map(Into::into), data };
+        self.put(&id, message, Then::Signal).await.map(Posted)
+    }
+
+    /// Leaves everything and ends the session. Returns when the message is on its way.
+    pub async fn bye(self) {
+        // Whatever the answer: the client has ended.
+        drop(self.ask("", EdgeMessage::Bye, Then::End).await);
+    }
+
+    async fn ask(&self, id: &str, message: EdgeMessage<'_>, then: Then) -> Result<Answer, ClientError> {
+        self.put(id, message, then).await?.await.map_err(|_| ClientError::Ended)?
+    }
+
+    async fn put(&self, id: &str, message: EdgeMessage<'_>, then: Then) -> Result<Answered, ClientError> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command { id: id.to_owned(), text: encode(message), then, answer };
+        self.commands.send(command).await.map_err(|_| ClientError::Ended)?;
+        Ok(answered)
+    }
+}
+
+/// A signal on its way.
+#[derive(Debug)]
+pub struct Posted(Answered);
+
+impl Posted {
+    /// Waits for the receipt.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the request itself is refused. A refused delivery is a [`Receipt`].
+    pub async fn receipt(self) -> Result<Receipt, ClientError> {
+        match self.0.await.map_err(|_| ClientError::Ended)?? {
+            Answer::Receipt(receipt) => Ok(receipt),
+            Answer::Done | Answer::Sample(_) => Err(ClientError::Ended),
+        }
+    }
+}
+
+type Answered = oneshot::Receiver<Result<Answer, ClientError>>;
+
+/// A message as it goes onto the socket.
+fn encode(message: EdgeMessage<'_>) -> String {
+    let mut out = Vec::new();
+    FromEdge::from(message).encode(&mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+fn json(text: &str) -> Result<Json<'_>, ClientError> {
+    Json::read(text.as_bytes()).map_err(|error| ClientError::BadInput(error.to_string()))
+}
+
+fn sample(answer: Answer) -> Result<Sample, ClientError> {
+    match answer {
+        Answer::Sample(sample) => Ok(sample),
+        Answer::Done | Answer::Receipt(_) => Err(ClientError::Ended),
+    }
+}

@@ -1,0 +1,421 @@
+//! The task behind a client: one session over one socket after another.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use aldis_wire::edge::{EdgeMessage, HostMessage, Json, Resume, Sample as WireSample, Status};
+use aldis_wire::id::PeerId;
+use aldis_wire::refusal::Refusal;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::dialogue::{self, Welcome};
+use super::socket::{Socket, read};
+use super::{Answer, ClientError, Command, Event, Member, Options, Receipt, Sample, Then, Who, encode};
+
+/// Messages that may wait for an acknowledgement, and for how long (PROTOCOL.md §4.3).
+const UNACKED_MAX: u64 = 32;
+const UNACKED_TIME: Duration = Duration::from_secs(1);
+/// How often the clocks of a session are looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// After a ping, a host that says nothing for so long is gone (PROTOCOL.md §4.3).
+const PONG_DEADLINE: Duration = Duration::from_secs(10);
+/// A host tells each receipt within its own time-out; this is for the way and for a host that does not.
+const RECEIPT_SLACK: Duration = Duration::from_secs(5);
+/// Pauses between attempts to come back: doubled up to the longest, each with jitter.
+const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// Failed attempts at one gateway before another is tried.
+const ATTEMPTS_PER_GATEWAY: u32 = 3;
+/// Requests that may be open; more are refused here.
+const OPEN_MAX: usize = 256;
+/// Signals remembered against repetitions across sessions, and for how long (PROTOCOL.md §4.3).
+const SEEN_MAX: usize = 4_096;
+const SEEN_TIME: Duration = Duration::from_secs(120);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    options: Options,
+    socket: Socket,
+    welcome: Welcome,
+    /// Of the key's last claim.
+    counter: u64,
+    /// Newest seq handed to the application, and acknowledged.
+    seq: u64,
+    acked: u64,
+    acked_at: Instant,
+    heard_at: Instant,
+    pinged_at: Option<Instant>,
+    open: BTreeMap<String, Open>,
+    /// Topics to join again after a lost session, with the request that joins them.
+    topics: BTreeMap<String, String>,
+    seen: VecDeque<(Instant, PeerId, String)>,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    who: watch::Sender<Who>,
+}
+
+/// A request without an answer yet.
+#[derive(Debug)]
+struct Open {
+    command: Command,
+    since: Instant,
+}
+
+/// Why a socket is done with.
+enum End {
+    /// The application said goodbye, or dropped the client.
+    Asked,
+    /// In words. The session may be resumed.
+    Broken(String),
+    /// The host goes away: try others first.
+    Drained(Duration),
+    /// Not to come back.
+    Final(ClientError),
+}
+
+impl Session {
+    /// Tries each gateway once.
+    pub(super) async fn open(
+        options: Options,
+        commands: mpsc::Receiver<Command>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<(watch::Receiver<Who>, Self), ClientError> {
+        let mut counter = 0;
+        let mut result = Err(ClientError::BadInput("no gateway was named".to_owned()));
+        for url in &options.urls {
+            result = dialogue::open(url, &options, None, &mut counter).await;
+            if result.is_ok() {
+                break;
+            }
+        }
+        let (socket, welcome) = result?;
+        let (who_out, who) = watch::channel(welcome.who.clone());
+        let now = Instant::now();
+        let session = Self {
+            options,
+            socket,
+            welcome,
+            counter,
+            seq: 0,
+            acked: 0,
+            acked_at: now,
+            heard_at: now,
+            pinged_at: None,
+            open: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            seen: VecDeque::new(),
+            commands,
+            events,
+            who: who_out,
+        };
+        Ok((who, session))
+    }
+
+    /// Until the application says goodbye, or the host refuses for good.
+    pub(super) async fn run(mut self) {
+        loop {
+            let pause = match self.converse().await {
+                End::Asked => return self.socket.close().await,
+                End::Final(why) => return self.tell(Event::Closed { why }).await,
+                End::Broken(why) => {
+                    self.tell(Event::SocketLost { why }).await;
+                    Duration::ZERO
+                }
+                End::Drained(retry_after) => {
+                    self.socket.close().await;
+                    retry_after
+                }
+            };
+            if let Err(why) = self.return_after(pause).await {
+                return self.tell(Event::Closed { why }).await;
+            }
+        }
+    }
+
+    /// Talks until the socket is done with.
+    async fn converse(&mut self) -> End {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                text = self.socket.next() => match text {
+                    Ok(text) => self.heard(&text).await,
+                    Err(why) => Err(End::Broken(why)),
+                },
+                command = self.commands.recv() => self.asked(command).await,
+                _ = tick.tick() => self.ticked().await,
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    async fn asked(&mut self, command: Option<Command>) -> Result<(), End> {
+        let Some(command) = command else {
+            // All clients were dropped.
+            self.say(&encode(EdgeMessage::Bye)).await?;
+            return Err(End::Asked);
+        };
+        if self.open.len() >= OPEN_MAX {
+            let message = format!("{OPEN_MAX} requests are open");
+            return answer(command, Err(ClientError::Refused { code: Refusal::TooManyOpen, message }));
+        }
+        let sent = self.say(&command.text).await;
+        if command.then == Then::End {
+            answer(command, Ok(Answer::Done))?;
+            return Err(End::Asked);
+        }
+        // Also when it could not be sent: it is sent again over the next socket.
+        self.open.insert(command.id.clone(), Open { command, since: Instant::now() });
+        sent
+    }
+
+    async fn heard(&mut self, text: &str) -> Result<(), End> {
+        (self.heard_at, self.pinged_at) = (Instant::now(), None);
+        let Some(message) = read(text) else { return Ok(()) };
+        match message {
+            HostMessage::Joined(sample) | HostMessage::Watching(sample) | HostMessage::Peers(sample) => {
+                self.sampled(sample).await
+            }
+            HostMessage::Left { id, .. } | HostMessage::Unwatched { id, .. } => self.answered(&id, Answer::Done),
+            HostMessage::Drain { retry_after_ms, hosts } => {
+                self.welcome.hosts = hosts.into_iter().map(Into::into).collect();
+                let retry_after = Duration::from_millis(retry_after_ms);
+                self.tell(Event::Drain { retry_after }).await;
+                Err(End::Drained(retry_after))
+            }
+            HostMessage::Error { id: Some(id), code, message, .. } => match self.open.remove(&*id) {
+                Some(open) => answer(open.command, Err(ClientError::Refused { code, message: message.into_owned() })),
+                None => Ok(()),
+            },
+            HostMessage::Error { code: code @ Refusal::Replaced, message, .. } => {
+                Err(End::Final(ClientError::Refused { code, message: message.into_owned() }))
+            }
+            HostMessage::Error { code, message, .. } => {
+                self.tell(Event::Complaint { code, message: message.into_owned() }).await;
+                Ok(())
+            }
+            HostMessage::PeerJoined { seq, .. }
+            | HostMessage::PeerLeft { seq, .. }
+            | HostMessage::Signal { seq, .. }
+            | HostMessage::Receipt { seq, .. } => self.sequenced(seq, message).await,
+            HostMessage::Greeting { .. } | HostMessage::Welcome(_) | HostMessage::Pong => Ok(()),
+        }
+    }
+
+    /// Everything that carries a seq: once, in order, and acknowledged.
+    async fn sequenced(&mut self, seq: u64, message: HostMessage<'_>) -> Result<(), End> {
+        if seq <= self.seq {
+            return Ok(());
+        }
+        self.seq = seq;
+        let mut urgent = false;
+        match message {
+            HostMessage::PeerJoined { topic, peer, meta, .. } => {
+                let meta = meta.map(|meta| meta.as_str().to_owned());
+                self.tell(Event::PeerJoined { topic: topic.into_owned(), peer, meta }).await;
+            }
+            HostMessage::PeerLeft { topic, peer, reason, .. } => {
+                self.tell(Event::PeerLeft { topic: topic.into_owned(), peer, reason: reason.into_owned() }).await;
+            }
+            HostMessage::Signal { id, from, topic, data, .. } => {
+                urgent = true;
+                if self.is_new(from, &id) {
+                    let (topic, data) = (topic.map(Into::into), data.as_str().to_owned());
+                    self.tell(Event::Signal { from, id: id.into_owned(), topic, data }).await;
+                }
+            }
+            HostMessage::Receipt { id, status, code, .. } => {
+                self.answered(&id, Answer::Receipt(Receipt { status, code }))?;
+            }
+            _ => {}
+        }
+        if urgent || self.seq - self.acked >= UNACKED_MAX { self.acknowledge().await } else { Ok(()) }
+    }
+
+    async fn sampled(&mut self, sample: WireSample<'_>) -> Result<(), End> {
+        let own = |meta: Option<Json<'_>>| meta.map(|meta| meta.as_str().to_owned());
+        let peers: Vec<_> =
+            sample.peers.iter().map(|member| Member { peer: member.peer, meta: own(member.meta) }).collect();
+        if self.open.contains_key(&*sample.id) {
+            return self.answered(&sample.id, Answer::Sample(Sample { peers, total: sample.total }));
+        }
+        // Joined again by `renew`.
+        for Member { peer, meta } in peers {
+            self.tell(Event::PeerJoined { topic: sample.topic.clone().into_owned(), peer, meta }).await;
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, id: &str, result: Answer) -> Result<(), End> {
+        let Some(open) = self.open.remove(id) else { return Ok(()) };
+        match &open.command.then {
+            Then::Remember(topic) => _ = self.topics.insert(topic.clone(), open.command.text.clone()),
+            Then::Forget(topic) => _ = self.topics.remove(topic),
+            Then::Nothing | Then::Signal | Then::End => {}
+        }
+        answer(open.command, Ok(result))
+    }
+
+    async fn ticked(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        if self.seq > self.acked && now - self.acked_at >= UNACKED_TIME {
+            self.acknowledge().await?;
+        }
+        self.expire_signals(now)?;
+        match self.pinged_at {
+            Some(pinged_at) if now - pinged_at >= PONG_DEADLINE => {
+                Err(End::Broken("the host says nothing any more".to_owned()))
+            }
+            None if now - self.heard_at >= self.welcome.heartbeat => {
+                self.pinged_at = Some(now);
+                self.say(&encode(EdgeMessage::Ping)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A signal gets its receipt whatever the host does.
+    fn expire_signals(&mut self, now: Instant) -> Result<(), End> {
+        let limit = self.welcome.signal_timeout + RECEIPT_SLACK;
+        let late = |open: &Open| open.command.then == Then::Signal && now - open.since >= limit;
+        let ids: Vec<_> = self.open.iter().filter(|(_, open)| late(open)).map(|(id, _)| id.clone()).collect();
+        ids.iter().try_for_each(|id| self.answered(id, Answer::Receipt(UNKNOWN)))
+    }
+
+    async fn acknowledge(&mut self) -> Result<(), End> {
+        (self.acked, self.acked_at) = (self.seq, Instant::now());
+        self.say(&encode(EdgeMessage::Ack { seq: self.seq })).await
+    }
+
+    async fn say(&mut self, text: &str) -> Result<(), End> {
+        self.socket.send(text).await.map_err(End::Broken)
+    }
+
+    /// Tells the application. It may have dropped its events; then nobody wants to know.
+    async fn tell(&self, event: Event) {
+        drop(self.events.send(event).await);
+    }
+
+    /// Whether this signal was not seen in the last two minutes.
+    fn is_new(&mut self, from: PeerId, id: &str) -> bool {
+        let now = Instant::now();
+        while self.seen.len() >= SEEN_MAX || self.seen.front().is_some_and(|(at, ..)| now - *at >= SEEN_TIME) {
+            self.seen.pop_front();
+        }
+        if self.seen.iter().any(|(_, peer, seen)| *peer == from && seen == id) {
+            return false;
+        }
+        self.seen.push_back((now, from, id.to_owned()));
+        true
+    }
+
+    /// Opens sockets until one takes the session up again, or a new one.
+    async fn return_after(&mut self, pause: Duration) -> Result<(), ClientError> {
+        let drained = pause > Duration::ZERO;
+        let mut gateways = self.gateways(drained);
+        let mut back_off = BACK_OFF_MIN;
+        let mut attempts = 0;
+        sleep(pause).await;
+        loop {
+            if self.commands.is_closed() && self.commands.is_empty() {
+                return Err(ClientError::Ended);
+            }
+            if attempts == ATTEMPTS_PER_GATEWAY {
+                gateways.rotate_left(1);
+                attempts = 0;
+            }
+            attempts += 1;
+            let resume = Resume { token: self.welcome.token, seq: self.seq };
+            let url = gateways.front().cloned().unwrap_or_default();
+            // A token is of use at its own host only.
+            let resume = (url == self.welcome.who.url).then_some(resume);
+            match dialogue::open(&url, &self.options, resume, &mut self.counter).await {
+                Ok((socket, welcome)) => return self.returned(socket, welcome).await,
+                Err(ClientError::Unreachable { .. }) => {}
+                Err(ClientError::Refused { code, .. }) if !is_final(code) => {}
+                Err(error) => return Err(error),
+            }
+            sleep(jittered(back_off)).await;
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+        }
+    }
+
+    /// Where to try, in this order: the host of the session, the operator's list, the hosts it told of.
+    fn gateways(&self, drained: bool) -> VecDeque<String> {
+        let mut gateways: VecDeque<String> = VecDeque::new();
+        let all = std::iter::once(&self.welcome.who.url).chain(&self.welcome.hosts).chain(&self.options.urls);
+        for url in all {
+            if !gateways.contains(url) {
+                gateways.push_back(url.clone());
+            }
+        }
+        if drained {
+            gateways.rotate_left(1);
+        }
+        gateways
+    }
+
+    /// Asks again whatever had no answer; of a new session also for the topics.
+    async fn returned(&mut self, socket: Socket, welcome: Welcome) -> Result<(), ClientError> {
+        let resumed = welcome.resumed;
+        self.socket = socket;
+        self.welcome = welcome;
+        self.who.send_replace(self.welcome.who.clone());
+        let now = Instant::now();
+        (self.heard_at, self.pinged_at, self.acked_at) = (now, None, now);
+        if resumed {
+            self.tell(Event::Resumed).await;
+        } else {
+            (self.seq, self.acked) = (0, 0);
+            self.tell(Event::Renewed { peer: self.welcome.who.peer }).await;
+            self.lose_signals();
+        }
+        let mut texts: Vec<_> = self.open.values().map(|open| open.command.text.clone()).collect();
+        if !resumed {
+            texts.extend(self.topics.values().cloned());
+        }
+        for text in texts {
+            // If it breaks, `converse` notices at once and we are here again.
+            if self.socket.send(&text).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of the open signals of a lost session cannot be known.
+    fn lose_signals(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        for (id, open) in open {
+            if open.command.then == Then::Signal {
+                drop(open.command.answer.send(Ok(Answer::Receipt(UNKNOWN))));
+            } else {
+                self.open.insert(id, open);
+            }
+        }
+    }
+}
+
+/// Whether a refused hello would be refused again and again.
+fn is_final(code: Refusal) -> bool {
+    use Refusal::{BadField, ClaimInvalid, Malformed, OriginNotAllowed, Replaced, TooBig};
+    matches!(code, BadField | ClaimInvalid | Malformed | OriginNotAllowed | Replaced | TooBig)
+}
+
+const UNKNOWN: Receipt = Receipt { status: Status::Unknown, code: None };
+
+/// Answers a caller, who may have given up waiting.
+fn answer(command: Command, result: Result<Answer, ClientError>) -> Result<(), End> {
+    drop(command.answer.send(result));
+    Ok(())
+}
+
+/// Between a half and the whole of it, so that not everybody comes back at once.
+fn jittered(pause: Duration) -> Duration {
+    let [byte] = crate::genesis::random_bytes::<1>();
+    pause / 2 + pause * u32::from(byte) / 512
+}

@@ -1,0 +1,395 @@
+//! All rosters known to this host, its own included, indexed by topic and by peer.
+//!
+//! A peer may stand in two rosters for a while when it moves. It is shown at the home with the highest counter only
+//! (PROTOCOL.md §3.2). Every change of what is shown is told as a [`Shown`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aldis_wire::announcement::{GoneReason, Op};
+use aldis_wire::digest::Hash;
+use aldis_wire::id::{HostId, PeerId, TopicId};
+use aldis_wire::network::NetworkTag;
+use aldis_wire::proof::Proof;
+use bytes::Bytes;
+
+use super::io::{Fault, LeftReason, Member};
+use super::roster::{Change, Recorded, Roster};
+
+/// A change of what members and watchers of a topic see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// Where.
+    pub(crate) topic: TopicId,
+    /// Who.
+    pub(crate) peer: PeerId,
+    /// How.
+    pub(crate) how: How,
+}
+
+/// How a member changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It came, or has a new meta.
+    Joined(Bytes),
+    /// It went.
+    Left(LeftReason),
+}
+
+#[derive(Debug)]
+struct Held {
+    roster: Roster,
+    /// Whether its peers are shown; an expired roster is kept but hidden.
+    shown: bool,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    tag: NetworkTag,
+    rosters: BTreeMap<HostId, Held>,
+    /// Members that are shown, by topic, then by home.
+    topics: HashMap<TopicId, BTreeMap<HostId, BTreeSet<PeerId>>>,
+    /// Shown rosters in which a peer is present, with the claim's counter; the first is its home.
+    homes: HashMap<PeerId, Vec<(u64, HostId)>>,
+}
+
+impl Directory {
+    /// A directory that knows nobody.
+    #[must_use]
+    pub(crate) fn new(tag: NetworkTag) -> Self {
+        Self { tag, rosters: BTreeMap::new(), topics: HashMap::new(), homes: HashMap::new() }
+    }
+
+    /// The roster of `origin`.
+    #[must_use]
+    pub(crate) fn roster(&self, origin: HostId) -> Option<&Roster> {
+        self.rosters.get(&origin).map(|held| &held.roster)
+    }
+
+    /// The roster of `origin`, for asking digests and parts of it, which are computed when asked for.
+    pub(crate) fn roster_mut(&mut self, origin: HostId) -> Option<&mut Roster> {
+        self.rosters.get_mut(&origin).map(|held| &mut held.roster)
+    }
+
+    /// Whether the roster of `origin` is shown.
+    #[must_use]
+    pub(crate) fn is_shown(&self, origin: HostId) -> bool {
+        self.rosters.get(&origin).is_some_and(|held| held.shown)
+    }
+
+    /// The record of a host.
+    #[must_use]
+    pub(crate) fn record(&self, host: HostId) -> Option<&Recorded> {
+        self.roster(host).and_then(Roster::record)
+    }
+
+    /// The host at which a peer is at home.
+    #[must_use]
+    pub(crate) fn home(&self, peer: PeerId) -> Option<HostId> {
+        self.homes.get(&peer).and_then(|homes| homes.first()).map(|(_, home)| *home)
+    }
+
+    /// The highest counter of a keyed peer that is present anywhere, and where.
+    #[must_use]
+    pub(crate) fn counter(&self, peer: PeerId) -> Option<(u64, HostId)> {
+        self.homes.get(&peer).and_then(|homes| homes.first()).copied()
+    }
+
+    /// The proof of a peer's presence at `home`.
+    #[must_use]
+    pub(crate) fn proof(&self, peer: PeerId, home: HostId) -> Option<&Proof> {
+        self.roster(home).and_then(|roster| roster.proof(peer))
+    }
+
+    /// Hosts with a shown roster, in the order of their ids.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = HostId> {
+        self.rosters.iter().filter(|(_, held)| held.shown).map(|(host, _)| *host)
+    }
+
+    /// Number of hosts with a shown roster.
+    #[must_use]
+    pub(crate) fn hosts_count(&self) -> usize {
+        self.hosts().count()
+    }
+
+    /// Members of a topic that are shown.
+    #[must_use]
+    pub(crate) fn total(&self, topic: TopicId) -> usize {
+        self.topics.get(&topic).map_or(0, |homes| homes.values().map(BTreeSet::len).sum())
+    }
+
+    /// Whether a membership is shown.
+    #[must_use]
+    pub(crate) fn is_member(&self, topic: TopicId, peer: PeerId) -> bool {
+        let homes = self.topics.get(&topic);
+        homes.zip(self.home(peer)).and_then(|(homes, home)| homes.get(&home)).is_some_and(|all| all.contains(&peer))
+    }
+
+    /// Up to `limit` members other than `except`, drawn by `random` (a number below its argument), one home after the
+    /// other, so that one host's inventions cannot crowd out the rest.
+    pub(crate) fn sample(
+        &self,
+        topic: TopicId,
+        except: PeerId,
+        limit: usize,
+        mut random: impl FnMut(usize) -> usize,
+    ) -> Vec<Member> {
+        let Some(homes) = self.topics.get(&topic) else { return Vec::new() };
+        let mut hands: Vec<(HostId, Vec<PeerId>)> = homes
+            .iter()
+            .map(|(home, peers)| (*home, draw(peers, except, limit, &mut random)))
+            .filter(|(_, hand)| !hand.is_empty())
+            .collect();
+        shuffle(&mut hands, &mut random);
+        let mut sample = Vec::new();
+        while sample.len() < limit && !hands.is_empty() {
+            for (home, hand) in &mut hands {
+                if sample.len() < limit
+                    && let Some(peer) = hand.pop()
+                    && let Some(meta) = self.roster(*home).and_then(|roster| roster.meta(topic, peer))
+                {
+                    sample.push(Member { peer, meta: meta.clone() });
+                }
+            }
+            hands.retain(|(_, hand)| !hand.is_empty());
+        }
+        sample
+    }
+
+    /// Begins the roster of a host, empty and shown.
+    pub(crate) fn insert(&mut self, origin: HostId) {
+        let roster = Roster::new(origin, self.tag);
+        self.rosters.entry(origin).or_insert(Held { roster, shown: true });
+    }
+
+    /// Applies ops to a host's roster.
+    ///
+    /// # Errors
+    /// The [`Fault`] for which nothing was applied; [`Fault::BadOp`] for a host without a roster.
+    pub(crate) fn apply(&mut self, origin: HostId, ops: &[Op], expected: Option<Hash>) -> Result<Vec<Shown>, Fault> {
+        let held = self.rosters.get_mut(&origin).ok_or(Fault::BadOp)?;
+        let changes = held.roster.apply(ops, expected)?;
+        let mut shown = Vec::new();
+        if held.shown {
+            for change in changes {
+                self.follow(origin, change, &mut shown);
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Puts another roster in the place of a host's.
+    pub(crate) fn replace(&mut self, origin: HostId, roster: Roster) -> Vec<Shown> {
+        let (gone, mut come) = self.withdraw(origin);
+        self.rosters.insert(origin, Held { roster, shown: true });
+        come.extend(self.present_all(origin));
+        difference(gone, come)
+    }
+
+    /// Hides a host's roster but keeps it.
+    pub(crate) fn hide(&mut self, origin: HostId) -> Vec<Shown> {
+        let (gone, come) = self.withdraw(origin);
+        if let Some(held) = self.rosters.get_mut(&origin) {
+            held.shown = false;
+        }
+        difference(gone, come)
+    }
+
+    /// Shows a hidden roster again.
+    pub(crate) fn show(&mut self, origin: HostId) -> Vec<Shown> {
+        match self.rosters.get_mut(&origin) {
+            Some(held) if !held.shown => held.shown = true,
+            _ => return Vec::new(),
+        }
+        self.present_all(origin)
+    }
+
+    /// Forgets a host's roster.
+    pub(crate) fn remove(&mut self, origin: HostId) -> Vec<Shown> {
+        let (gone, come) = self.withdraw(origin);
+        self.rosters.remove(&origin);
+        difference(gone, come)
+    }
+
+    /// Takes a host's peers out of the indexes: what went, and what other homes of the same peers show instead.
+    fn withdraw(&mut self, origin: HostId) -> (Vec<Gone>, Vec<Shown>) {
+        let peers: Vec<PeerId> = match self.rosters.get(&origin) {
+            Some(held) if held.shown => held.roster.presences().map(|(peer, _)| peer).collect(),
+            _ => return Default::default(),
+        };
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        for peer in peers {
+            let memberships = self.roster(origin).map(|roster| roster.memberships_of(peer)).unwrap_or_default();
+            gone.extend(self.leave_home(origin, peer, LeftReason::HostLost, memberships));
+            come.extend(self.home(peer).map(|home| self.index_all(home, peer)).unwrap_or_default());
+        }
+        (gone, come)
+    }
+
+    fn present_all(&mut self, origin: HostId) -> Vec<Shown> {
+        let peers: Vec<_> = self.roster(origin).map(|roster| roster.presences().collect()).unwrap_or_default();
+        let mut shown = Vec::new();
+        for (peer, counter) in peers {
+            shown.extend(self.enter_home(origin, peer, counter));
+        }
+        shown
+    }
+
+    fn follow(&mut self, origin: HostId, change: Change, shown: &mut Vec<Shown>) {
+        match change {
+            Change::Record { .. } => {}
+            Change::Present { peer, old } => {
+                let memberships = self.roster(origin).map(|roster| roster.memberships_of(peer)).unwrap_or_default();
+                let moved = LeftReason::Gone(GoneReason::Moved);
+                let gone = old.map(|_| self.leave_home(origin, peer, moved, memberships)).unwrap_or_default();
+                let counter = self.proof(peer, origin).map_or(0, Proof::counter);
+                let come = self.enter_home(origin, peer, counter);
+                shown.extend(difference(gone, come));
+            }
+            Change::Gone { peer, reason, memberships, .. } => {
+                let gone = self.leave_home(origin, peer, LeftReason::Gone(reason), memberships);
+                shown.extend(self.settle_home(peer, gone));
+            }
+            Change::Joined { topic, peer, old } => {
+                if self.home(peer) == Some(origin) {
+                    let meta = self.roster(origin).and_then(|roster| roster.meta(topic, peer)).cloned();
+                    let meta = meta.unwrap_or_default();
+                    if old.is_none_or(|old| old != meta) {
+                        self.index(topic, origin, peer);
+                        shown.push(Shown { topic, peer, how: How::Joined(meta) });
+                    }
+                }
+            }
+            Change::Left { topic, peer, .. } => {
+                if self.home(peer) == Some(origin) {
+                    self.unindex(topic, origin, peer);
+                    shown.push(Shown { topic, peer, how: How::Left(LeftReason::Left) });
+                }
+            }
+        }
+    }
+
+    /// A peer is present at `origin`; if that makes it its home, its memberships there are shown in place of others.
+    fn enter_home(&mut self, origin: HostId, peer: PeerId, counter: u64) -> Vec<Shown> {
+        let homes = self.homes.entry(peer).or_default();
+        let before = homes.first().map(|(_, home)| *home);
+        homes.push((counter, origin));
+        homes.sort_by(|(a, a_home), (b, b_home)| b.cmp(a).then(a_home.cmp(b_home)));
+        if homes.first().map(|(_, home)| *home) != Some(origin) {
+            return Vec::new();
+        }
+        let gone = before.map(|home| self.unindex_all(home, peer)).unwrap_or_default();
+        difference(gone, self.index_all(origin, peer))
+    }
+
+    /// A peer is not present at `origin` any more, where it was a member of these topics. What its next home shows
+    /// instead is up to the caller ([`Directory::settle_home`]).
+    fn leave_home(
+        &mut self,
+        origin: HostId,
+        peer: PeerId,
+        reason: LeftReason,
+        memberships: Vec<(TopicId, Bytes)>,
+    ) -> Vec<Gone> {
+        let Some(homes) = self.homes.get_mut(&peer) else { return Vec::new() };
+        let was_home = homes.first().is_some_and(|(_, home)| *home == origin);
+        homes.retain(|(_, home)| *home != origin);
+        if homes.is_empty() {
+            self.homes.remove(&peer);
+        }
+        if !was_home {
+            return Vec::new();
+        }
+        let gone = |(topic, meta)| {
+            self.unindex(topic, origin, peer);
+            Gone { topic, peer, reason, meta }
+        };
+        memberships.into_iter().map(gone).collect()
+    }
+
+    /// After a peer left its home: shows it at the next one, if it has one.
+    fn settle_home(&mut self, peer: PeerId, gone: Vec<Gone>) -> Vec<Shown> {
+        let come = self.home(peer).map(|home| self.index_all(home, peer)).unwrap_or_default();
+        difference(gone, come)
+    }
+
+    fn index_all(&mut self, home: HostId, peer: PeerId) -> Vec<Shown> {
+        let memberships = self.roster(home).map(|roster| roster.memberships_of(peer)).unwrap_or_default();
+        let mut shown = Vec::new();
+        for (topic, meta) in memberships {
+            self.index(topic, home, peer);
+            shown.push(Shown { topic, peer, how: How::Joined(meta) });
+        }
+        shown
+    }
+
+    fn unindex_all(&mut self, home: HostId, peer: PeerId) -> Vec<Gone> {
+        let memberships = self.roster(home).map(|roster| roster.memberships_of(peer)).unwrap_or_default();
+        let gone = |(topic, meta)| {
+            self.unindex(topic, home, peer);
+            Gone { topic, peer, reason: LeftReason::Gone(GoneReason::Moved), meta }
+        };
+        memberships.into_iter().map(gone).collect()
+    }
+
+    fn index(&mut self, topic: TopicId, home: HostId, peer: PeerId) {
+        self.topics.entry(topic).or_default().entry(home).or_default().insert(peer);
+    }
+
+    fn unindex(&mut self, topic: TopicId, home: HostId, peer: PeerId) {
+        let Some(homes) = self.topics.get_mut(&topic) else { return };
+        if let Some(peers) = homes.get_mut(&home) {
+            peers.remove(&peer);
+            if peers.is_empty() {
+                homes.remove(&home);
+            }
+        }
+        if homes.is_empty() {
+            self.topics.remove(&topic);
+        }
+    }
+}
+
+/// A membership that is not shown any more, unless it comes back in the same breath.
+#[derive(Debug)]
+struct Gone {
+    topic: TopicId,
+    peer: PeerId,
+    reason: LeftReason,
+    meta: Bytes,
+}
+
+/// What remains to be told when `gone` is followed by `come`: a member that comes back with another meta is told once,
+/// one that comes back as it was not at all.
+fn difference(gone: Vec<Gone>, come: Vec<Shown>) -> Vec<Shown> {
+    let old: BTreeMap<(TopicId, PeerId), &Bytes> =
+        gone.iter().map(|gone| ((gone.topic, gone.peer), &gone.meta)).collect();
+    let back: BTreeSet<(TopicId, PeerId)> = come.iter().map(|shown| (shown.topic, shown.peer)).collect();
+    let same = |shown: &Shown| match (&shown.how, old.get(&(shown.topic, shown.peer))) {
+        (How::Joined(meta), Some(old)) => meta == *old,
+        _ => false,
+    };
+    let come: Vec<Shown> = come.into_iter().filter(|shown| !same(shown)).collect();
+    let left = |gone: &Gone| Shown { topic: gone.topic, peer: gone.peer, how: How::Left(gone.reason) };
+    gone.iter().filter(|gone| !back.contains(&(gone.topic, gone.peer))).map(left).chain(come).collect()
+}
+
+/// Up to `limit` of `peers` by chance, without walking a large set for a small sample.
+fn draw(
+    peers: &BTreeSet<PeerId>,
+    except: PeerId,
+    limit: usize,
+    random: &mut impl FnMut(usize) -> usize,
+) -> Vec<PeerId> {
+    let start = PeerId::new(std::array::from_fn(|_| u8::try_from(random(256)).unwrap_or(0)));
+    let around = peers.range(start..).chain(peers.range(..start)).filter(|peer| **peer != except);
+    let mut hand: Vec<PeerId> = around.take(limit).copied().collect();
+    shuffle(&mut hand, random);
+    hand
+}
+
+fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {
+    for at in (1..list.len()).rev() {
+        list.swap(at, random(at + 1));
+    }
+}

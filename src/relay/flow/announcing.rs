@@ -1,0 +1,173 @@
+//! Our own roster: changed here at once, announced in batches, kept alive by heartbeats (PROTOCOL.md §6).
+
+use std::time::Duration;
+
+use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
+use aldis_wire::host::{Announcement, Channel, Frame};
+use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES};
+use aldis_wire::record::{HostRecord, SignedRecord};
+use bytes::Bytes;
+
+use crate::relay::io::{LinkKey, Moment, Note, Outbox, Output, Stored};
+use crate::relay::limits::{BATCH, HEARTBEAT, HEARTBEATS_PER_STATUS, HOSTS_PER_HEARTBEAT};
+use crate::relay::multicast::Heard;
+use crate::relay::state::State;
+use crate::relay::timers::Timer;
+
+impl State {
+    /// Announces our record; the first thing a host says.
+    pub(crate) fn announce_record(&mut self, now: Moment, out: &mut Outbox) {
+        self.announcer.revision += 1;
+        if let Some(record) = self.signed_record() {
+            self.change(now, Op::Record(record), out);
+        }
+    }
+
+    /// Our record as it is now.
+    pub(crate) fn signed_record(&self) -> Option<SignedRecord> {
+        let record = HostRecord {
+            revision: self.announcer.revision,
+            sealing: self.sealing.public(),
+            addresses: self.settings.addresses.clone(),
+            gateways: self.settings.gateways.clone(),
+            software: self.settings.software.clone(),
+        };
+        SignedRecord::make(&self.identity, self.network.tag, &record).ok()
+    }
+
+    /// Changes our roster here and now, and announces the change with the next batch. False if the roster is full.
+    pub(crate) fn change(&mut self, now: Moment, op: Op, out: &mut Outbox) -> bool {
+        let Ok(bytes) = op_bytes(&op) else { return false };
+        if self.announcer.pending_bytes + bytes > OPS_BYTES {
+            self.announce(now, out);
+        }
+        match self.directory.apply(self.own, std::slice::from_ref(&op), None) {
+            Ok(shown) => {
+                self.announcer.pending.push(op);
+                self.announcer.pending_bytes += bytes;
+                self.timers.set_earlier(Timer::Announce, now.max(self.announcer.last + BATCH));
+                self.tell_followers(now, shown, out);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Announces everything that is pending; a heartbeat if nothing is.
+    pub(crate) fn announce(&mut self, now: Moment, out: &mut Outbox) {
+        let ops = std::mem::take(&mut self.announcer.pending);
+        self.announcer.pending_bytes = 0;
+        let Ok(encoded) = encode_ops(&ops) else { return };
+        let Some(digest) = self.directory.roster_mut(self.own).map(|roster| roster.digest()) else { return };
+        let interval = self.heartbeat_interval();
+        self.announcer.seq += 1;
+        let head = Head {
+            origin: self.own,
+            epoch: self.announcer.epoch,
+            seq: self.announcer.seq,
+            ops_hash: ops_hash(&encoded),
+            digest,
+            interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
+        };
+        let Ok(signed) = SignedHead::make(&self.identity, self.network.tag, &head) else { return };
+        let ops_count = ops.len();
+        let heard = Heard { head, signed, ops: (ops_count > 0).then_some(encoded), made: now };
+        if let Some(origin) = self.origins.find_or_insert(now, self.own) {
+            origin.hear(&heard.head, now);
+            origin.applied(heard.clone());
+        }
+        self.announcer.last = now;
+        self.timers.cancel(Timer::Announce);
+        self.timers.set(Timer::Heartbeat, now + interval);
+        out.note(Note::Announced { ops: ops_count });
+        self.pass_on(now, &heard, None, out);
+    }
+
+    /// Nothing was announced for an interval.
+    pub(crate) fn heartbeat(&mut self, now: Moment, out: &mut Outbox) {
+        self.announcer.heartbeats += 1;
+        if self.announcer.heartbeats.is_multiple_of(HEARTBEATS_PER_STATUS) {
+            let status = self.status(now);
+            self.change(now, Op::Status(status), out);
+            self.announcer.signals = 0;
+            self.announcer.last_status = now;
+        }
+        self.announce(now, out);
+    }
+
+    /// Our figures as they are now.
+    pub(crate) fn status(&self, now: Moment) -> Status {
+        let seconds = now.since(self.announcer.last_status).as_secs().max(1);
+        let per_minute = u64::from(self.announcer.signals) * 60 / seconds;
+        Status {
+            edges: u32::try_from(self.sessions.edges_count()).unwrap_or(u32::MAX),
+            topics: u32::try_from(self.sessions.topics_count()).unwrap_or(u32::MAX),
+            links: u16::try_from(self.links.admitted().count()).unwrap_or(u16::MAX),
+            signals_per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX),
+            load_percent: 0,
+        }
+    }
+
+    fn heartbeat_interval(&self) -> Duration {
+        let times = self.directory.hosts_count().div_ceil(HOSTS_PER_HEARTBEAT).max(1);
+        HEARTBEAT.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)).min(HEARTBEAT_MAX)
+    }
+
+    /// Pushes an announcement to all neighbours that want the origin's; the others hear of it in the next summary.
+    pub(crate) fn pass_on(&mut self, now: Moment, heard: &Heard, except: Option<LinkKey>, out: &mut Outbox) {
+        let (origin, mark) = (heard.head.origin, heard.head.mark());
+        let Ok(frame) = announcement(now, heard, true) else { return };
+        let mut bare: Option<Bytes> = None;
+        let channel = if heard.head.is_heartbeat() { Channel::Control } else { Channel::Announce };
+        for (key, link) in self.links.admitted_mut() {
+            if Some(key) == except
+                || !link.eager.contains(&origin)
+                || link.theirs.get(&origin).is_some_and(|theirs| *theirs >= mark)
+            {
+                continue;
+            }
+            let (channel, frame) = if link.has_room(channel, frame.len()) {
+                if heard.is_whole() {
+                    link.has(origin, mark);
+                }
+                (channel, frame.clone())
+            } else {
+                // The link is slow: it is told the head alone, as a sign of life, and asks for the rest when it can.
+                let bare = match &bare {
+                    Some(bare) => bare.clone(),
+                    None => match announcement(now, heard, false) {
+                        Ok(made) => bare.insert(made).clone(),
+                        Err(_) => return,
+                    },
+                };
+                (Channel::Control, bare)
+            };
+            if link.has_room(channel, frame.len()) {
+                link.sending(channel, frame.len());
+                out.push(Output::Send { link: key, channel, frame });
+            }
+        }
+        self.unsummed.insert(origin);
+        self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
+    }
+
+    /// Our id was seen under an epoch of ours or above: take a higher one, so that what we say is new to everybody.
+    pub(crate) fn raise_epoch(&mut self, now: Moment, above: u64, out: &mut Outbox) {
+        self.announcer.epoch = above + 1;
+        // The roster does not begin empty in this epoch: nobody may take the next announcement for its first.
+        self.announcer.seq = 1;
+        out.push(Output::Store(Stored::Epoch(self.announcer.epoch)));
+        self.announce_record(now, out);
+    }
+}
+
+/// An announcement as a frame, with its ops if there are any and `with_ops`.
+pub(crate) fn announcement(now: Moment, heard: &Heard, with_ops: bool) -> Result<Bytes, aldis_wire::codec::CodecError> {
+    let age = now.since(heard.made).as_millis();
+    Frame::Announcement(Announcement {
+        age_ms: u32::try_from(age).unwrap_or(u32::MAX),
+        head: heard.signed.clone(),
+        ops: heard.ops.clone().filter(|_| with_ops),
+    })
+    .encode()
+}

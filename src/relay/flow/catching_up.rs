@@ -1,0 +1,230 @@
+//! Closing gaps (PROTOCOL.md §6.5): first by asking a neighbour for what is missing, then by comparing digests.
+
+use std::time::Duration;
+
+use aldis_wire::host::{Channel, Frame, Part, Query, Range, Reply, entries};
+use aldis_wire::id::HostId;
+use aldis_wire::limits::{FRAME_BYTES, QUERY_RANGES_MAX};
+use bytes::Bytes;
+
+use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
+use crate::relay::limits::{GRAFT_AFTER, LOG_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT};
+use crate::relay::multicast::{Comparison, Heard, Mark};
+use crate::relay::roster::Roster;
+use crate::relay::state::State;
+use crate::relay::timers::Timer;
+
+/// The whole roster.
+const ROOT: Range = Range { key: [0; 32], nibbles: 0 };
+/// Longest pause between two attempts to close a gap.
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(2);
+
+impl State {
+    /// A gap has lasted long enough: ask a neighbour that knows more.
+    pub(crate) fn catch_up(&mut self, now: Moment, origin: HostId, out: &mut Outbox) {
+        let ours = self.origins.find(origin).map_or((0, 0), |known| known.mark());
+        let comparing = self.origins.find(origin).and_then(|known| known.comparison.as_ref());
+        if let Some(comparison) = comparing
+            && now.since(comparison.asked) < SYNC_TIMEOUT
+        {
+            return self.timers.set(Timer::Behind(origin), comparison.asked + SYNC_TIMEOUT);
+        }
+        let asked = self.asking.get(&origin).copied().unwrap_or(0);
+        let Some((link, theirs, rtt)) = self.who_knows_more(origin, ours, asked) else {
+            self.asking.remove(&origin);
+            return;
+        };
+        self.asking.insert(origin, asked + 1);
+        let near = if ours.0 == theirs.0 { theirs.1 - ours.1 } else { theirs.1 } <= LOG_MAX as u64;
+        if asked == 0 && near {
+            self.send(link, Channel::Control, &Frame::Graft(origin, ours.0, ours.1), out);
+        } else {
+            self.compare(now, link, origin, ours, out);
+        }
+        let pause = GRAFT_AFTER.max(2 * rtt).saturating_mul(1 << asked.min(4)).min(ASK_AGAIN_MAX);
+        self.timers.set(Timer::Behind(origin), now + pause);
+    }
+
+    /// The link to ask: to the origin itself if there is one; else the nearest, another one at each attempt.
+    fn who_knows_more(&self, origin: HostId, ours: Mark, asked: u32) -> Option<(LinkKey, Mark, Duration)> {
+        let newest = self.origins.find(origin).map_or((0, 0), |known| known.newest);
+        let mut candidates: Vec<_> = self
+            .links
+            .admitted()
+            .filter_map(|(key, link)| {
+                let theirs = link.theirs.get(&origin).copied().unwrap_or_default();
+                // Whoever has passed a newer head on may not have the ops; the origin itself has everything.
+                let theirs = if link.host == origin { theirs.max(newest) } else { theirs };
+                (theirs > ours).then_some((link.host != origin, link.rtt, key, theirs))
+            })
+            .collect();
+        candidates.sort();
+        let at = asked as usize % candidates.len().max(1);
+        candidates.get(at).map(|(_, rtt, key, theirs)| (*key, *theirs, *rtt))
+    }
+
+    fn compare(&mut self, now: Moment, link: LinkKey, origin: HostId, ours: Mark, out: &mut Outbox) {
+        let Some(known) = self.origins.find_or_insert(now, origin) else { return };
+        let empty = || Roster::new(origin, self.network.tag);
+        let staging = self.directory.roster(origin).cloned().unwrap_or_else(empty);
+        let differing = vec![(ROOT, [0; 32])];
+        known.comparison = Some(Comparison { link, staging, differing, rounds: 0, asked: now });
+        // From here on this link pushes what is new, so that the gap does not grow while it is closed.
+        let newest = known.newest.max(ours);
+        self.send(link, Channel::Control, &Frame::Graft(origin, newest.0, newest.1), out);
+        self.ask_next(now, origin, out);
+    }
+
+    /// Sends the next query of a comparison.
+    fn ask_next(&mut self, now: Moment, origin: HostId, out: &mut Outbox) {
+        let Some(comparison) = self.origins.find_mut(origin).and_then(|known| known.comparison.as_mut()) else {
+            return;
+        };
+        if comparison.differing.is_empty() {
+            comparison.differing.push((ROOT, [0; 32]));
+        }
+        comparison.asked = now;
+        let link = comparison.link;
+        let ranges = comparison.differing.iter().take(QUERY_RANGES_MAX).map(|(range, _)| *range).collect();
+        self.send(link, Channel::Sync, &Frame::Query(Query { origin, ranges }), out);
+    }
+
+    /// A neighbour asks for parts of a roster.
+    pub(crate) fn query_came(&mut self, now: Moment, link: LinkKey, query: Query, out: &mut Outbox) {
+        let origin = query.origin;
+        let newest = self.origins.find(origin).filter(|_| self.directory.is_shown(origin));
+        let head = newest.and_then(|known| known.applied.as_ref()).map(|heard| {
+            let age = u32::try_from(now.since(heard.made).as_millis()).unwrap_or(u32::MAX);
+            (age, heard.signed.clone())
+        });
+        let pending = origin == self.own && !self.announcer.pending.is_empty();
+        if pending {
+            // Our roster is ahead of our newest head: bring them together before anybody compares.
+            self.announce(now, out);
+            return self.query_came(now, link, query, out);
+        }
+        let mut parts = Vec::new();
+        let mut bytes = 1_024;
+        if head.is_some()
+            && let Some(roster) = self.directory.roster_mut(origin)
+        {
+            for range in query.ranges {
+                let part = roster.part(&range);
+                bytes += part_bytes(&part);
+                if bytes > FRAME_BYTES {
+                    break;
+                }
+                parts.push((range, part));
+            }
+        }
+        self.send(link, Channel::Sync, &Frame::Reply(Reply { origin, head, parts }), out);
+    }
+
+    /// A neighbour answers a query of ours.
+    pub(crate) fn reply_came(&mut self, now: Moment, link: LinkKey, reply: Reply, out: &mut Outbox) {
+        let origin = reply.origin;
+        let asked = self.origins.find(origin).and_then(|known| known.comparison.as_ref());
+        if asked.is_none_or(|comparison| comparison.link != link) {
+            return;
+        }
+        let Some((age_ms, signed)) = reply.head else { return self.stop_comparing(now, origin) };
+        let head = match signed.peek() {
+            Ok(head) if head.origin == origin && signed.is_signed(&head, self.network.tag) => head,
+            _ => {
+                self.stop_comparing(now, origin);
+                return self.misbehaved(now, link, Fault::BadSignature, out);
+            }
+        };
+        let made = Moment(now.0.saturating_sub(Duration::from_millis(u64::from(age_ms))));
+        if self.head_heard(now, link, &head, made).is_none() {
+            return self.stop_comparing(now, origin);
+        }
+        let heard = Heard { head, signed, ops: None, made };
+        match self.take_parts(origin, &heard, reply.parts) {
+            Ok(true) => self.comparison_done(now, link, heard, out),
+            Ok(false) => self.ask_next(now, origin, out),
+            Err(Fault::WrongDigest) => self.stop_comparing(now, origin),
+            Err(fault) => {
+                self.stop_comparing(now, origin);
+                self.misbehaved(now, link, fault, out);
+            }
+        }
+    }
+
+    /// Puts parts into the staged roster; whether it is now the one that `heard` states.
+    fn take_parts(&mut self, origin: HostId, heard: &Heard, parts: Vec<(Range, Part)>) -> Result<bool, Fault> {
+        let known = self.origins.find_mut(origin).ok_or(Fault::OutOfOrder)?;
+        if heard.head.mark() < known.mark() {
+            return Err(Fault::WrongDigest);
+        }
+        let comparison = known.comparison.as_mut().ok_or(Fault::OutOfOrder)?;
+        comparison.rounds += 1;
+        if comparison.rounds > SYNC_ROUNDS_MAX {
+            return Err(Fault::WrongDigest);
+        }
+        for (range, part) in parts {
+            let Some(at) = comparison.differing.iter().position(|(asked, _)| *asked == range) else {
+                return Err(Fault::OutOfOrder);
+            };
+            comparison.differing.swap_remove(at);
+            match part {
+                Part::Entries(bytes) => {
+                    let ops = entries(&bytes).map_err(|_| Fault::BadFrame)?;
+                    comparison.staging.replace_range(&range, &ops)?;
+                }
+                Part::Below(below) => {
+                    comparison.staging.keep_only(&range, &below);
+                    for (range, digest) in below {
+                        if comparison.staging.digest_of(&range) != digest {
+                            comparison.differing.push((range, digest));
+                        }
+                    }
+                }
+            }
+        }
+        if comparison.differing.len() > DIFFERING_MAX {
+            return Err(Fault::OverQuota);
+        }
+        Ok(comparison.staging.digest() == heard.head.digest)
+    }
+
+    /// The staged roster is the origin's: it takes the place of ours.
+    fn comparison_done(&mut self, now: Moment, link: LinkKey, heard: Heard, out: &mut Outbox) {
+        let (host, mark) = (heard.head.origin, heard.head.mark());
+        let Some(known) = self.origins.find_mut(host) else { return };
+        let Some(mut roster) = known.comparison.take().map(|comparison| comparison.staging) else { return };
+        if let Err(fault) = roster.settle() {
+            return self.quarantine(now, host, fault, out);
+        }
+        if known.mark().0 != mark.0 {
+            out.note(Note::HostAppeared { host, epoch: mark.0 });
+        }
+        known.adopted(heard);
+        out.note(Note::CaughtUp { host, by: CatchUp::Digest });
+        let shown = self.directory.replace(host, roster);
+        self.roster_changed(now, host, &[], shown, out);
+        self.end_moved_sessions(now, host, out);
+        self.record_changed(now, host);
+        self.unsummed.insert(host);
+        self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
+        self.send(link, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
+        self.apply_waiting(now, host, out);
+    }
+
+    fn stop_comparing(&mut self, now: Moment, origin: HostId) {
+        if let Some(known) = self.origins.find_mut(origin) {
+            known.comparison = None;
+        }
+        self.timers.set(Timer::Behind(origin), now + GRAFT_AFTER);
+    }
+}
+
+/// Ranges of one comparison that wait to be asked for: a roster of full size, split down to its leaves.
+const DIFFERING_MAX: usize = 65_536;
+
+fn part_bytes(part: &Part) -> usize {
+    match part {
+        Part::Entries(bytes) => Bytes::len(bytes) + 64,
+        Part::Below(below) => below.len() * 80 + 64,
+    }
+}

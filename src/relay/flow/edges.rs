@@ -1,0 +1,342 @@
+//! Edges: their sockets, their sessions, and everything they ask for but signals (PROTOCOL.md §4).
+
+use std::net::IpAddr;
+
+use aldis_wire::announcement::{GoneReason, Op};
+use aldis_wire::id::PeerId;
+use aldis_wire::proof::{Proof, Signature, challenge_answered};
+use aldis_wire::refusal::Refusal;
+use bytes::Bytes;
+use rand_chacha::rand_core::Rng;
+
+use crate::relay::io::{
+    EdgeKey, Event, Hello, Identity, Input, Moment, Note, Outbox, Output, Request, RequestId, Sample, Token, Topic,
+    Welcome,
+};
+use crate::relay::limits::HELLO_DEADLINE;
+use crate::relay::sessions::SessionKey;
+use crate::relay::state::State;
+use crate::relay::timers::Timer;
+
+impl State {
+    /// Something happened at an edge's socket.
+    pub(crate) fn edge_input(&mut self, now: Moment, input: Input, out: &mut Outbox) {
+        match input {
+            Input::EdgeOpened { edge, address } => self.edge_opened(now, edge, address, out),
+            Input::EdgeAsked { edge, request } => self.edge_asked(now, edge, request, out),
+            Input::EdgeErred { edge, id, refusal, message } if self.may_ask(now, edge, id.as_ref(), out) => {
+                Self::refuse_with(edge, id, refusal, None, message, out);
+            }
+            Input::EdgeClosed { edge } => self.edge_closed(now, edge),
+            _ => {}
+        }
+    }
+
+    fn edge_opened(&mut self, now: Moment, edge: EdgeKey, address: IpAddr, out: &mut Outbox) {
+        let refused = if self.draining {
+            Err((Refusal::Closing, std::time::Duration::from_secs(1)))
+        } else {
+            self.addresses.open(now, address, &self.settings)
+        };
+        if let Err((refusal, retry_after)) = refused {
+            Self::refuse_with(edge, None, refusal, Some(retry_after), String::new(), out);
+            return out.push(Output::CloseEdge { edge });
+        }
+        let challenge = self.random();
+        self.sessions.edge_opened(edge, address, challenge);
+        self.timers.set(Timer::Hello(edge), now + HELLO_DEADLINE);
+        out.tell(edge, Event::Greeting { challenge });
+    }
+
+    /// A socket did not say hello in time.
+    pub(crate) fn hello_missed(&mut self, edge: EdgeKey, out: &mut Outbox) {
+        Self::refuse(edge, None, Refusal::HelloTimeout, out);
+        self.close_edge(edge, out);
+    }
+
+    /// Closes a socket that is still open.
+    fn close_edge(&mut self, edge: EdgeKey, out: &mut Outbox) {
+        if let Some(closed) = self.sessions.edge_closed(edge) {
+            self.addresses.close(closed.address, self.timers.is_set(Timer::Hello(edge)));
+            self.timers.cancel(Timer::Hello(edge));
+            out.push(Output::CloseEdge { edge });
+        }
+    }
+
+    fn edge_closed(&mut self, now: Moment, edge: EdgeKey) {
+        let Some(closed) = self.sessions.edge_closed(edge) else { return };
+        self.addresses.close(closed.address, self.timers.is_set(Timer::Hello(edge)));
+        self.timers.cancel(Timer::Hello(edge));
+        if let Some(session) = closed.session {
+            self.timers.set(Timer::Grace(session), now + self.settings.grace);
+        }
+    }
+
+    /// The grace period of a session is over.
+    pub(crate) fn grace_over(&mut self, now: Moment, session: SessionKey, out: &mut Outbox) {
+        self.end_session(now, session, GoneReason::Lost, None, out);
+    }
+
+    /// Takes a request's tokens; if there are none, says so to the edge.
+    fn may_ask(&mut self, now: Moment, edge: EdgeKey, id: Option<&RequestId>, out: &mut Outbox) -> bool {
+        let Some(found) = self.sessions.edge_mut(edge) else { return false };
+        let own = found.bucket.take(now, self.settings.edge_rate, 1);
+        let address = found.address;
+        match own.and_then(|()| self.addresses.take_request(now, address, &self.settings)) {
+            Ok(()) => true,
+            Err(wait) => {
+                Self::refuse_with(edge, id.cloned(), Refusal::RateLimited, Some(wait), String::new(), out);
+                false
+            }
+        }
+    }
+
+    fn edge_asked(&mut self, now: Moment, edge: EdgeKey, request: Request, out: &mut Outbox) {
+        // Acknowledgements are free: each is cheap, and refusing one would hold up somebody else's receipt.
+        let session = self.sessions.edge(edge).and_then(|edge| edge.session);
+        if let (Request::Ack { seq }, Some(session)) = (&request, session) {
+            return self.acknowledged(now, session, *seq, out);
+        }
+        if let (Request::Signal { .. }, Some(session)) = (&request, session) {
+            return self.signal_asked(now, edge, session, request, out);
+        }
+        let id = request.id().cloned();
+        if !self.may_ask(now, edge, id.as_ref(), out) {
+            return;
+        }
+        match (request, session) {
+            (Request::Hello(hello), None) => self.hello_asked(now, edge, hello, out),
+            (Request::Hello(_), Some(_)) => Self::refuse(edge, None, Refusal::HelloRepeated, out),
+            (Request::Ping, _) => out.tell(edge, Event::Pong),
+            (Request::Bye, session) => {
+                if let Some(session) = session {
+                    self.end_session(now, session, GoneReason::Closed, None, out);
+                }
+                self.close_edge(edge, out);
+            }
+            (_, None) => Self::refuse(edge, id, Refusal::HelloExpected, out),
+            (request, Some(session)) => self.topic_asked(now, edge, session, request, out),
+        }
+    }
+
+    fn hello_asked(&mut self, now: Moment, edge: EdgeKey, hello: Hello, out: &mut Outbox) {
+        let opened = match hello.identity {
+            Identity::Resumed { token, seq } => return self.resume(now, edge, token, seq, out),
+            Identity::Minted => {
+                let nonce = self.random();
+                self.open_session(now, edge, Proof::mint(self.own, &nonce), Proof::Minted { nonce }, hello.meta, out)
+            }
+            Identity::Keyed { peer, counter, sealing, claim, answer } => {
+                let proof = Proof::Keyed { counter, sealing, signature: claim };
+                match self.check_claim(now, edge, peer, &proof, answer) {
+                    Ok(()) => {}
+                    Err((refusal, known)) => {
+                        out.note(Note::EdgeRefused { refusal });
+                        let message = String::new();
+                        return out.tell(edge, Event::Error { id: None, refusal, message, known, retry_after: None });
+                    }
+                }
+                if let Some(older) = self.sessions.by_peer(peer) {
+                    self.end_session(now, older, GoneReason::Moved, Some(Refusal::Replaced), out);
+                }
+                self.open_session(now, edge, peer, proof, hello.meta, out)
+            }
+        };
+        if let Err(refusal) = opened {
+            Self::refuse(edge, None, refusal, out);
+        }
+    }
+
+    /// Whether a claim may open a session here; otherwise why not, and the counter that is known.
+    fn check_claim(
+        &mut self,
+        now: Moment,
+        edge: EdgeKey,
+        peer: PeerId,
+        proof: &Proof,
+        answer: Signature,
+    ) -> Result<(), (Refusal, Option<u64>)> {
+        self.counters.tidy(now);
+        let known = self.directory.counter(peer).max(self.counters.find(peer));
+        let counter = proof.counter();
+        if let Some((known, home)) = known
+            && (counter < known || counter == known && home != self.own)
+        {
+            return Err((Refusal::ClaimOld, Some(known)));
+        }
+        let challenge = self.sessions.edge(edge).map(|edge| edge.challenge).unwrap_or_default();
+        if proof.verify(peer, self.network.tag, self.own)
+            && challenge_answered(answer, peer, self.network.tag, self.own, &challenge)
+        {
+            Ok(())
+        } else {
+            Err((Refusal::ClaimInvalid, None))
+        }
+    }
+
+    fn open_session(
+        &mut self,
+        now: Moment,
+        edge: EdgeKey,
+        peer: PeerId,
+        proof: Proof,
+        meta: Bytes,
+        out: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        let token = Token(self.random());
+        let session = self.sessions.open(edge, peer, proof.clone(), token, meta)?;
+        if !self.change(now, Op::Present { peer, proof }, out) {
+            self.sessions.end(session);
+            return Err(Refusal::Overloaded);
+        }
+        out.note(Note::SessionOpened { peer, resumed: false });
+        self.welcome(edge, session, false, out);
+        Ok(())
+    }
+
+    fn welcome(&mut self, edge: EdgeKey, session: SessionKey, resumed: bool, out: &mut Outbox) {
+        let gateways = self.other_gateways();
+        let Some(found) = self.sessions.find(session) else { return };
+        let welcome = Welcome { peer: found.peer, session, token: found.token, resumed, gateways };
+        if self.timers.is_set(Timer::Hello(edge)) {
+            self.timers.cancel(Timer::Hello(edge));
+            if let Some(edge) = self.sessions.edge(edge) {
+                self.addresses.said_hello(edge.address);
+            }
+        }
+        out.tell(edge, Event::Welcome(welcome));
+    }
+
+    fn resume(&mut self, now: Moment, edge: EdgeKey, token: Token, seq: u64, out: &mut Outbox) {
+        let Some(key) = self.sessions.by_token(&token) else {
+            return Self::refuse(edge, None, Refusal::SessionLost, out);
+        };
+        self.timers.cancel(Timer::Grace(key));
+        if let Some(old) = self.sessions.attach(key, edge) {
+            // The old socket is as good as dead, or the edge would not have come on another one.
+            self.close_edge(old, out);
+        }
+        if let Some(session) = self.sessions.find(key) {
+            out.note(Note::SessionOpened { peer: session.peer, resumed: true });
+        }
+        self.welcome(edge, key, true, out);
+        self.acknowledged(now, key, seq, out);
+        let missed = self.sessions.find_mut(key).map(|session| session.replay()).unwrap_or_default();
+        for event in missed {
+            out.tell(edge, event);
+        }
+    }
+
+    /// Ends a session: its peer leaves the roster, its signals are answered, its socket is told and closed.
+    pub(crate) fn end_session(
+        &mut self,
+        now: Moment,
+        key: SessionKey,
+        reason: GoneReason,
+        refusal: Option<Refusal>,
+        out: &mut Outbox,
+    ) {
+        let Some(mut session) = self.sessions.end(key) else { return };
+        self.timers.cancel(Timer::Grace(key));
+        if let Proof::Keyed { counter, .. } = session.proof {
+            self.counters.insert(now, session.peer, counter, self.own);
+        }
+        self.change(now, Op::Gone { peer: session.peer, reason }, out);
+        out.note(Note::SessionEnded { peer: session.peer, reason });
+        for finished in session.abandon() {
+            self.delivery_finished(now, finished, out);
+        }
+        if let Some(edge) = session.edge {
+            if let Some(refusal) = refusal {
+                Self::refuse(edge, None, refusal, out);
+            }
+            self.close_edge(edge, out);
+        }
+    }
+
+    /// A host has a roster that was compared, not applied op by op: sessions of peers that are at home there end here.
+    pub(crate) fn end_moved_sessions(&mut self, now: Moment, host: aldis_wire::id::HostId, out: &mut Outbox) {
+        let moved: Vec<SessionKey> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| self.directory.home(session.peer) == Some(host))
+            .map(|(key, _)| key)
+            .collect();
+        for session in moved {
+            self.end_session(now, session, GoneReason::Moved, Some(Refusal::Replaced), out);
+        }
+    }
+
+    fn topic_asked(&mut self, now: Moment, edge: EdgeKey, session: SessionKey, request: Request, out: &mut Outbox) {
+        match request {
+            Request::Join { id, topic, meta } => self.join_asked(now, edge, session, id, topic, meta, out),
+            Request::Leave { id, topic } => {
+                let Some(peer) = self.sessions.find(session).map(|session| session.peer) else { return };
+                if self.directory.roster(self.own).is_some_and(|own| own.meta(topic.id, peer).is_some()) {
+                    self.change(now, Op::Leave { topic: topic.id, peer }, out);
+                }
+                self.sessions.loosen(session, topic.id, |subscription| subscription.member = false);
+                out.tell(edge, Event::Left { id, topic: topic.name });
+            }
+            Request::Watch { id, topic } => {
+                match self.sessions.follow(session, &topic, |subscription| subscription.watching = true) {
+                    Ok(()) => {
+                        let sample = self.sample(session, id, &topic, aldis_wire::limits::SAMPLE_MAX);
+                        out.tell(edge, Event::Watching(sample));
+                    }
+                    Err(refusal) => Self::refuse(edge, Some(id), refusal, out),
+                }
+            }
+            Request::Unwatch { id, topic } => {
+                self.sessions.loosen(session, topic.id, |subscription| subscription.watching = false);
+                out.tell(edge, Event::Unwatched { id, topic: topic.name });
+            }
+            Request::Discover { id, topic, limit } => {
+                let sample = self.sample(session, id, &topic, limit.min(aldis_wire::limits::SAMPLE_MAX));
+                out.tell(edge, Event::Peers(sample));
+            }
+            Request::Hello(_) | Request::Signal { .. } | Request::Ack { .. } | Request::Ping | Request::Bye => {}
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of one request")]
+    fn join_asked(
+        &mut self,
+        now: Moment,
+        edge: EdgeKey,
+        key: SessionKey,
+        id: RequestId,
+        topic: Topic,
+        meta: Option<Bytes>,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.find_mut(key) else { return };
+        let (peer, meta) = (session.peer, meta.unwrap_or_else(|| session.meta.clone()));
+        let old = self.directory.roster(self.own).and_then(|own| own.meta(topic.id, peer));
+        if old != Some(&meta) {
+            if let Err(wait) = session.changes.take(now, self.settings.edge_change_rate, 1) {
+                let refusal = Refusal::RateLimited;
+                return Self::refuse_with(edge, Some(id), refusal, Some(wait), String::new(), out);
+            }
+            if let Err(refusal) = self.sessions.follow(key, &topic, |subscription| subscription.member = true) {
+                return Self::refuse(edge, Some(id), refusal, out);
+            }
+            if !self.change(now, Op::Join { topic: topic.id, peer, meta }, out) {
+                self.sessions.loosen(key, topic.id, |subscription| subscription.member = false);
+                return Self::refuse(edge, Some(id), Refusal::Overloaded, out);
+            }
+        }
+        let sample = self.sample(key, id, &topic, aldis_wire::limits::SAMPLE_MAX);
+        out.tell(edge, Event::Joined(sample));
+    }
+
+    fn sample(&mut self, session: SessionKey, id: RequestId, topic: &Topic, limit: usize) -> Sample {
+        let peer = self.sessions.find(session).map_or(PeerId::new([0; 32]), |session| session.peer);
+        let rng = &mut self.rng;
+        let below = |limit: usize| rng.next_u32() as usize % limit.max(1);
+        let members = self.directory.sample(topic.id, peer, limit, below);
+        let itself = usize::from(self.directory.is_member(topic.id, peer));
+        let total = self.directory.total(topic.id) - itself;
+        Sample { id, topic: topic.name.clone(), members, total }
+    }
+}

@@ -1,0 +1,165 @@
+//! Signs of life and their absence; what followers of topics are told; the end of the host (PROTOCOL.md §6.4).
+
+use aldis_wire::announcement::GoneReason;
+use aldis_wire::host::GoodbyeReason;
+use aldis_wire::id::HostId;
+use aldis_wire::limits::HEARTBEATS_MISSED_MAX;
+use aldis_wire::refusal::Refusal;
+use std::time::Duration;
+
+use crate::relay::directory::{How, Shown};
+use crate::relay::discovery::LinksNow;
+use crate::relay::io::{Event, Member, Moment, Note, Outbox, Output, StopReason, Stored};
+use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, STORE_INTERVAL};
+use crate::relay::sessions::SessionKey;
+use crate::relay::state::State;
+use crate::relay::timers::Timer;
+
+/// After a drain, when edges should try elsewhere: they come spread over this time.
+const DRAIN_SPREAD: Duration = Duration::from_secs(2);
+
+impl State {
+    /// The machine was called late: it slept, and nobody could be heard meanwhile. Nobody is expired for that.
+    pub(crate) fn forgive_lateness(&mut self, now: Moment) {
+        let late = self.timers.lateness(now);
+        if late < LATENESS_FORGIVEN {
+            return;
+        }
+        for (host, origin) in self.origins.iter_mut() {
+            if origin.expired.is_none() && host != self.own {
+                origin.made = origin.made + late;
+                self.timers.set(Timer::Expiry(host), origin.made + origin.interval * HEARTBEATS_MISSED_MAX);
+            }
+        }
+    }
+
+    /// A host was not heard for three of its intervals.
+    pub(crate) fn expire(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
+        let Some(origin) = self.origins.find_mut(host) else { return };
+        let at = origin.made + origin.interval * HEARTBEATS_MISSED_MAX;
+        if at > now {
+            return self.timers.set(Timer::Expiry(host), at);
+        }
+        origin.expired = Some(now);
+        origin.next_hop = None;
+        if self.directory.is_shown(host) {
+            out.note(Note::HostExpired { host });
+        }
+        let shown = self.directory.hide(host);
+        self.tell_followers(now, shown, out);
+        let mut expired: Vec<(Moment, HostId)> =
+            self.origins.iter().filter_map(|(host, origin)| Some((origin.expired?, host))).collect();
+        if expired.len() > EXPIRED_MAX {
+            expired.sort_unstable();
+            if let Some((_, oldest)) = expired.first() {
+                self.forget_host(now, *oldest);
+            }
+        }
+    }
+
+    /// A host that had expired gives a sign of life, and our copy of its roster is the one it states.
+    pub(crate) fn show_again(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
+        let Some(origin) = self.origins.find_mut(host) else { return };
+        if origin.expired.take().is_some() {
+            let epoch = origin.mark().0;
+            out.note(Note::HostAppeared { host, epoch });
+            let shown = self.directory.show(host);
+            self.tell_followers(now, shown, out);
+        }
+    }
+
+    fn forget_host(&mut self, now: Moment, host: HostId) {
+        self.origins.forget(now, host);
+        self.directory.remove(host);
+        self.shared.remove(&host);
+        self.introductions.remove(&host);
+        self.timers.cancel(Timer::Expiry(host));
+        self.timers.cancel(Timer::Behind(host));
+    }
+
+    /// Tells those who follow a topic who came and went. Whoever cannot take it any more is ended.
+    pub(crate) fn tell_followers(&mut self, now: Moment, shown: Vec<Shown>, out: &mut Outbox) {
+        let mut too_slow: Vec<SessionKey> = Vec::new();
+        for Shown { topic, peer, how } in shown {
+            let Some((name, followers)) = self.sessions.followers(topic) else { continue };
+            for key in followers {
+                let Some(session) = self.sessions.find_mut(key).filter(|session| session.peer != peer) else {
+                    continue;
+                };
+                let (name, how) = (name.clone(), how.clone());
+                let bytes = 128 + name.len() + if let How::Joined(meta) = &how { meta.len() } else { 0 };
+                let event = move |seq| match how {
+                    How::Joined(meta) => Event::PeerJoined { seq, topic: name, member: Member { peer, meta } },
+                    How::Left(reason) => Event::PeerLeft { seq, topic: name, peer, reason },
+                };
+                match session.enqueue(bytes, event) {
+                    Ok(Some(event)) => {
+                        if let Some(edge) = session.edge {
+                            out.tell(edge, event);
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(_) => too_slow.push(key),
+                }
+            }
+        }
+        for key in too_slow {
+            self.end_session(now, key, GoneReason::Ended, Some(Refusal::TooSlow), out);
+        }
+    }
+
+    /// Lets discovery act.
+    pub(crate) fn discover(&mut self, now: Moment, out: &mut Outbox) {
+        let links = &self.links;
+        let state = LinksNow {
+            linked: |host| links.to_host(host).is_some(),
+            count: links.admitted().count(),
+            known_hosts: self.directory.hosts_count().saturating_sub(1),
+        };
+        self.discovery.poll(now, &state, out);
+        if let Some(at) = self.discovery.next_timeout() {
+            self.timers.set(Timer::Discovery, at.max(now + Duration::from_millis(1)));
+        }
+    }
+
+    /// Forgets what is old, stores what should outlive us.
+    pub(crate) fn keep_house(&mut self, now: Moment, out: &mut Outbox) {
+        self.deliveries.tidy(now);
+        self.counters.tidy(now);
+        self.origins.tidy(now);
+        for host in self.origins.stale(now) {
+            self.forget_host(now, host);
+        }
+        if let Some(stored) = self.discovery.cache(now) {
+            out.push(Output::Store(stored));
+        }
+        out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        self.timers.set(Timer::Housekeeping, now + STORE_INTERVAL);
+    }
+
+    /// The operator wants the host to end: edges are told where else to go, every departure is announced, and then
+    /// every link says goodbye.
+    pub(crate) fn shut_down(&mut self, now: Moment, out: &mut Outbox) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        let gateways = self.other_gateways();
+        let sessions: Vec<SessionKey> = self.sessions.iter().map(|(key, _)| key).collect();
+        for key in sessions {
+            let edge = self.sessions.find(key).and_then(|session| session.edge);
+            if let Some(edge) = edge {
+                let [spread] = self.random();
+                let retry_after = DRAIN_SPREAD * u32::from(spread) / 256;
+                out.tell(edge, Event::Drain { retry_after, gateways: gateways.clone() });
+            }
+            self.end_session(now, key, GoneReason::HostClosed, None, out);
+        }
+        self.announce(now, out);
+        let links: Vec<_> = self.links.admitted().map(|(key, _)| key).collect();
+        for link in links {
+            self.close_softly(now, link, GoodbyeReason::Closing, out);
+        }
+        out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        out.push(Output::Stop { reason: StopReason::Asked });
+    }
+}

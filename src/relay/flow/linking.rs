@@ -1,0 +1,269 @@
+//! Connections to other hosts: admission, crossed dials, frames, and what ends with a link (PROTOCOL.md §5).
+
+use aldis_wire::host::{Channel, Frame, GoodbyeReason, Hello, Role, admission_proof};
+use aldis_wire::id::HostId;
+
+use crate::relay::io::{DialFailure, DialKey, Fault, Input, LinkKey, Moment, Note, Outbox, Output};
+use crate::relay::limits::{ADMISSION_DEADLINE, LINKS_MAX, LINKS_PENDING_MAX};
+use crate::relay::links::{Link, Phase};
+use crate::relay::state::State;
+use crate::relay::timers::Timer;
+
+impl State {
+    /// Something happened between hosts.
+    pub(crate) fn link_input(&mut self, now: Moment, input: Input, out: &mut Outbox) {
+        match input {
+            Input::LinkOpened { link, host, role, dial, address, exporter, rtt } => {
+                let opened = Link::new(now, host, role, address, exporter, rtt);
+                self.link_opened(now, link, opened, dial, out);
+            }
+            Input::LinkReceived { link, channel, kind, body } => self.frame_came(now, link, channel, kind, &body, out),
+            Input::LinkSent { link, channel, bytes } => {
+                if let Some(found) = self.links.find_mut(link) {
+                    found.sent(channel, bytes);
+                }
+            }
+            Input::LinkMeasured { link, rtt, address } => {
+                if let Some(found) = self.links.find_mut(link) {
+                    (found.rtt, found.address) = (rtt, address);
+                }
+            }
+            Input::LinkClosed { link, reason } => self.link_gone(now, link, reason, out),
+            Input::DialFailed { dial, failure } => self.dial_failed(now, dial, failure, out),
+            _ => {}
+        }
+    }
+
+    fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: DialFailure, out: &mut Outbox) {
+        if let Some(address) = self.discovery.dial_failed(now, dial, &failure) {
+            out.note(Note::DialFailed { address, failure });
+        }
+        self.timers.set_earlier(Timer::Discovery, now);
+    }
+
+    fn link_opened(&mut self, now: Moment, key: LinkKey, link: Link, dial: Option<DialKey>, out: &mut Outbox) {
+        let (host, role) = (link.host, link.role);
+        if let Some(dial) = dial {
+            self.discovery.dial_succeeded(now, dial, host);
+            self.timers.set_earlier(Timer::Discovery, now);
+        }
+        let refused = if host == self.own {
+            Some(GoodbyeReason::NotAllowed)
+        } else if self.draining {
+            Some(GoodbyeReason::Closing)
+        } else if self.links.pending() >= LINKS_PENDING_MAX || self.links.admitted().count() >= LINKS_MAX {
+            Some(GoodbyeReason::Full)
+        } else {
+            None
+        };
+        self.links.insert(key, link);
+        if let Some(reason) = refused {
+            return self.drop_link(now, key, reason, out);
+        }
+        self.timers.set(Timer::Admission(key), now + ADMISSION_DEADLINE);
+        if role == Role::Dialler {
+            self.say_hello(key, out);
+        }
+    }
+
+    fn say_hello(&mut self, key: LinkKey, out: &mut Outbox) {
+        let (Some(record), Some(link)) = (self.signed_record(), self.links.find(key)) else { return };
+        let hello = Hello {
+            proof: *self.proof_on(link, link.role).as_bytes(),
+            epoch: self.announcer.epoch,
+            record,
+            observed: link.address,
+        };
+        self.send(key, Channel::Control, &Frame::Hello(hello), out);
+    }
+
+    fn proof_on(&self, link: &Link, role: Role) -> blake3::Hash {
+        let (dialler, acceptor) =
+            if link.role == Role::Dialler { (self.own, link.host) } else { (link.host, self.own) };
+        admission_proof(&self.network.admission_key, role, &link.exporter, dialler, acceptor)
+    }
+
+    fn frame_came(&mut self, now: Moment, key: LinkKey, channel: Channel, kind: u8, body: &[u8], out: &mut Outbox) {
+        let Some(link) = self.links.find(key) else { return };
+        let frame = match Frame::decode(kind, body) {
+            Ok(Some(frame)) => frame,
+            Ok(None) if !matches!(link.phase, Phase::Greeting { .. }) => return,
+            Ok(None) => return self.misbehaved(now, key, Fault::OutOfOrder, out),
+            Err(_) => return self.misbehaved(now, key, Fault::BadFrame, out),
+        };
+        let greeting = matches!(frame, Frame::Hello(_) | Frame::Admitted | Frame::Goodbye(_));
+        let verified = !matches!(link.phase, Phase::Greeting { verified: false, .. });
+        if !frame.belongs_on(channel) || !verified && !greeting {
+            return self.misbehaved(now, key, Fault::OutOfOrder, out);
+        }
+        match frame {
+            Frame::Hello(hello) => self.hello_came(now, key, &hello, out),
+            Frame::Admitted => self.admitted_came(now, key, out),
+            Frame::Goodbye(reason) => self.goodbye_came(now, key, reason, out),
+            Frame::Have(entries) => self.have_came(now, key, entries, out),
+            Frame::Prune(origin) => self.prune_came(key, origin),
+            Frame::Graft(origin, epoch, seq) => self.graft_came(now, key, origin, (epoch, seq), out),
+            Frame::Announcement(announcement) => self.announcement_came(now, key, announcement, out),
+            Frame::Query(query) => self.query_came(now, key, query, out),
+            Frame::Reply(reply) => self.reply_came(now, key, reply, out),
+            Frame::Signal(signal) => self.signal_came(now, key, signal, out),
+            Frame::Receipt(receipt) => self.receipt_came(now, key, &receipt, out),
+            Frame::Routed(routed) => self.routed_came(now, key, routed, out),
+            Frame::Bounce(bounce) => self.bounce_came(now, key, bounce, out),
+        }
+    }
+
+    fn hello_came(&mut self, now: Moment, key: LinkKey, hello: &Hello, out: &mut Outbox) {
+        let Some(link) = self.links.find(key) else { return };
+        let Phase::Greeting { verified: false, welcomed } = link.phase else {
+            return self.misbehaved(now, key, Fault::OutOfOrder, out);
+        };
+        // `blake3::Hash` compares in constant time.
+        if self.proof_on(link, link.role.other()) != hello.proof {
+            out.note(Note::Misbehaved { host: link.host, fault: Fault::WrongProof });
+            return self.drop_link(now, key, GoodbyeReason::NotAdmitted, out);
+        }
+        if hello.record.host() != link.host || hello.record.open(self.network.tag).is_err() {
+            return self.misbehaved(now, key, Fault::BadSignature, out);
+        }
+        let role = link.role;
+        if let Some(link) = self.links.find_mut(key) {
+            link.epoch = hello.epoch;
+            link.phase = Phase::Greeting { verified: true, welcomed };
+        }
+        if role == Role::Acceptor {
+            self.say_hello(key, out);
+        }
+        out.push(Output::WidenLink { link: key });
+        self.send(key, Channel::Control, &Frame::Admitted, out);
+        if welcomed {
+            self.admit(now, key, out);
+        }
+    }
+
+    fn admitted_came(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        let Some(link) = self.links.find_mut(key) else { return };
+        match &mut link.phase {
+            Phase::Greeting { verified: true, .. } => self.admit(now, key, out),
+            Phase::Greeting { welcomed, .. } => *welcomed = true,
+            Phase::Admitted | Phase::Closing => self.misbehaved(now, key, Fault::OutOfOrder, out),
+        }
+    }
+
+    /// Both sides are satisfied: the link carries everything from now on.
+    fn admit(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        let Some(link) = self.links.find_mut(key) else { return };
+        link.phase = Phase::Admitted;
+        let (host, address, role) = (link.host, link.address, link.role);
+        self.timers.cancel(Timer::Admission(key));
+        out.note(Note::LinkAdmitted { host, address, role });
+        self.discovery.link_admitted(now, host, address);
+        self.timers.set_earlier(Timer::Discovery, now);
+        // The other side's own roster is asked for without waiting for its summary.
+        let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
+        self.send(key, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
+        let origins: Vec<HostId> = self.origins.iter().map(|(origin, _)| origin).collect();
+        self.summarise_to(key, origins.into_iter(), out);
+        if let Some(loser) = self.links.loser(self.own, key) {
+            self.close_softly(now, loser, GoodbyeReason::Crossed, out);
+        }
+        self.send_broken(now, out);
+    }
+
+    fn goodbye_came(&mut self, now: Moment, key: LinkKey, reason: GoodbyeReason, out: &mut Outbox) {
+        let Some(link) = self.links.find_mut(key) else { return };
+        if link.is_admitted() {
+            let host = link.host;
+            link.phase = Phase::Closing;
+            let reason = format!("the other side says goodbye: {reason:?}");
+            out.note(Note::LinkEnded { host, admitted: true, reason });
+            self.leave_link(now, key, out);
+        }
+    }
+
+    /// Says goodbye on a link; what is on its way in both directions still arrives.
+    pub(crate) fn close_softly(&mut self, now: Moment, key: LinkKey, reason: GoodbyeReason, out: &mut Outbox) {
+        self.send(key, Channel::Control, &Frame::Goodbye(reason), out);
+        let Some(link) = self.links.find_mut(key) else { return };
+        let admitted = link.is_admitted();
+        link.phase = Phase::Closing;
+        out.note(Note::LinkEnded { host: link.host, admitted, reason: format!("we say goodbye: {reason:?}") });
+        out.push(Output::CloseLink { link: key, reason });
+        self.leave_link(now, key, out);
+    }
+
+    /// Closes a link at once.
+    pub(crate) fn drop_link(&mut self, now: Moment, key: LinkKey, reason: GoodbyeReason, out: &mut Outbox) {
+        self.send(key, Channel::Control, &Frame::Goodbye(reason), out);
+        out.push(Output::CloseLink { link: key, reason });
+        self.link_gone(now, key, format!("we closed it: {reason:?}"), out);
+    }
+
+    /// The other side broke the protocol.
+    pub(crate) fn misbehaved(&mut self, now: Moment, key: LinkKey, fault: Fault, out: &mut Outbox) {
+        let Some(link) = self.links.find(key) else { return };
+        out.note(Note::Misbehaved { host: link.host, fault });
+        self.drop_link(now, key, GoodbyeReason::Misbehaved, out);
+    }
+
+    /// The other side did not say hello in time.
+    pub(crate) fn admission_missed(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        let Some(link) = self.links.find(key) else { return };
+        out.note(Note::Misbehaved { host: link.host, fault: Fault::NoHello });
+        self.drop_link(now, key, GoodbyeReason::NotAdmitted, out);
+    }
+
+    fn link_gone(&mut self, now: Moment, key: LinkKey, reason: String, out: &mut Outbox) {
+        let Some(link) = self.links.find(key) else { return };
+        let (host, phase) = (link.host, link.phase);
+        self.timers.cancel(Timer::Admission(key));
+        if phase != Phase::Closing {
+            out.note(Note::LinkEnded { host, admitted: phase == Phase::Admitted, reason });
+        }
+        // Out of the table first, so that nothing is sent on it any more.
+        let gone = self.links.remove(key);
+        if phase == Phase::Admitted
+            && let Some(link) = gone
+        {
+            self.discovery.link_lost(now, link.host, link.address);
+            self.timers.set_earlier(Timer::Discovery, now);
+        }
+        self.leave_link(now, key, out);
+    }
+
+    /// What went over a link must go another way: signals that wait for receipts, next hops, comparisons.
+    fn leave_link(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        for (host, origin) in self.origins.iter_mut() {
+            if origin.next_hop == Some(key) {
+                origin.next_hop = None;
+            }
+            if origin.comparison.as_ref().is_some_and(|comparison| comparison.link == key) {
+                origin.comparison = None;
+                self.timers.set_earlier(Timer::Behind(host), now);
+            }
+        }
+        self.regraft(now, out);
+        self.reroute(now, key, out);
+    }
+
+    /// Origins that nobody pushes to us any more are asked for on another link.
+    fn regraft(&mut self, _now: Moment, out: &mut Outbox) {
+        let orphans: Vec<(HostId, (u64, u64))> = self
+            .origins
+            .iter()
+            .filter(|(host, origin)| *host != self.own && origin.next_hop.is_none() && origin.expired.is_none())
+            .map(|(host, origin)| (host, origin.mark()))
+            .collect();
+        for (origin, mark) in orphans {
+            let near = self
+                .links
+                .admitted()
+                .filter(|(_, link)| link.host == origin || link.theirs.contains_key(&origin))
+                .min_by_key(|(key, link)| (link.host != origin, link.rtt, *key))
+                .map(|(key, _)| key);
+            if let Some(link) = near {
+                self.send(link, Channel::Control, &Frame::Graft(origin, mark.0, mark.1), out);
+            }
+        }
+    }
+}

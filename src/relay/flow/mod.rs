@@ -1,0 +1,22 @@
+//! What happens, step by step. Each file is one part of [`super::state::State`]'s behaviour; the tables it moves things
+//! between know nothing of each other.
+//!
+//! | file | begins with |
+//! |---|---|
+//! | `edges` | an edge's socket opens, asks, closes |
+//! | `signals` | a session sends; a signal, receipt or bounce arrives; an edge acknowledges |
+//! | `announcing` | our own roster changes; a heartbeat is due |
+//! | `receiving` | an announcement, a summary, a prune or a graft arrives |
+//! | `catching_up` | a gap lasts too long; a query or a reply arrives |
+//! | `linking` | a connection opens, says hello, is admitted, closes |
+//! | `life` | a host is not heard any more; the host shuts down; things are forgotten |
+//! | `viewing` | an operator looks |
+
+mod announcing;
+mod catching_up;
+mod edges;
+mod life;
+mod linking;
+mod receiving;
+mod signals;
+mod viewing;

@@ -1,0 +1,348 @@
+//! Announcements and summaries of others (PROTOCOL.md §6): dropped, kept waiting, applied, passed on.
+
+use std::time::Duration;
+
+use aldis_wire::announcement::GoneReason;
+use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
+use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry};
+use aldis_wire::id::HostId;
+use aldis_wire::limits::{HAVE_ENTRIES_MAX, HEARTBEATS_MISSED_MAX};
+use aldis_wire::proof::Proof;
+use aldis_wire::refusal::Refusal;
+
+use crate::relay::directory::Shown;
+use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK, ORIGINS_MAX};
+use crate::relay::multicast::{Heard, Mark};
+use crate::relay::roster::Roster;
+use crate::relay::state::State;
+use crate::relay::timers::Timer;
+
+impl State {
+    /// An announcement arrived.
+    pub(crate) fn announcement_came(&mut self, now: Moment, link: LinkKey, came: Announcement, out: &mut Outbox) {
+        let Ok(head) = came.head.peek() else { return self.misbehaved(now, link, Fault::BadFrame, out) };
+        if head.origin == self.own {
+            return self.own_head_came(now, link, &came, &head, out);
+        }
+        let whole = came.ops.is_some() || head.is_heartbeat();
+        if self.is_old(&head, whole) {
+            return self.duplicate_came(link, &head, out);
+        }
+        if !came.head.is_signed(&head, self.network.tag) {
+            return self.misbehaved(now, link, Fault::BadSignature, out);
+        }
+        if came.ops.as_ref().is_some_and(|ops| ops_hash(ops) != head.ops_hash) {
+            return self.misbehaved(now, link, Fault::BadFrame, out);
+        }
+        let age = Duration::from_millis(u64::from(came.age_ms));
+        let made = Moment(now.0.saturating_sub(age));
+        let heard = Heard { head, signed: came.head, ops: came.ops, made };
+        let Some(newer) = self.head_heard(now, link, &heard.head, made) else { return };
+        out.note(Note::AnnouncementReceived { new: true });
+        let (origin, mark) = (heard.head.origin, heard.head.mark());
+        if let Some(link) = self.links.find_mut(link)
+            && whole
+        {
+            link.has(origin, mark);
+        }
+        if self.is_quarantined(origin, mark) {
+            return;
+        }
+        if newer || whole {
+            self.pass_on(now, &heard, Some(link), out);
+        }
+        if let Some(known) = self.origins.find_mut(origin) {
+            known.wait(heard);
+        }
+        self.apply_waiting(now, origin, out);
+    }
+
+    fn is_old(&self, head: &Head, whole: bool) -> bool {
+        match self.origins.find(head.origin) {
+            Some(origin) => origin.has_heard(head.mark(), whole),
+            None => head.mark() <= self.origins.mark_of_forgotten(head.origin),
+        }
+    }
+
+    fn is_quarantined(&self, origin: HostId, mark: Mark) -> bool {
+        let quarantined = self.origins.find(origin).and_then(|origin| origin.quarantined);
+        quarantined.is_some_and(|(epoch, _)| mark.0 <= epoch)
+    }
+
+    /// An announcement that we have: unless it came the way we want it, that way is closed for this origin.
+    fn duplicate_came(&mut self, link: LinkKey, head: &Head, out: &mut Outbox) {
+        out.note(Note::AnnouncementReceived { new: false });
+        let mark = head.mark();
+        let Some(found) = self.links.find_mut(link) else { return };
+        found.has(head.origin, mark);
+        let newest = self.origins.find(head.origin).filter(|origin| origin.newest == mark);
+        if newest.is_some_and(|origin| origin.next_hop != Some(link) && !origin.is_behind()) {
+            self.send(link, Channel::Control, &Frame::Prune(head.origin), out);
+        }
+    }
+
+    /// Notes a verified head; whether it is newer than all before. `None` when there is no room for its origin.
+    pub(crate) fn head_heard(&mut self, now: Moment, link: LinkKey, head: &Head, made: Moment) -> Option<bool> {
+        let host = self.links.find(link)?.host;
+        if self.origins.find(head.origin).is_none() {
+            let bucket = self.introductions.entry(host).or_default();
+            if host != head.origin && bucket.take(now, NEW_ORIGINS_PER_LINK, 1).is_err() {
+                return None;
+            }
+        }
+        let origin = self.origins.find_or_insert(now, head.origin)?;
+        let newer = origin.hear(head, made);
+        if newer {
+            origin.next_hop = Some(link);
+            let expiry = origin.made + origin.interval * HEARTBEATS_MISSED_MAX;
+            self.timers.set(Timer::Expiry(head.origin), expiry);
+        }
+        Some(newer)
+    }
+
+    /// Our own id comes back. Under our epoch that is an echo; under a higher one it is a former life of ours that
+    /// forgot its epoch, or another host with our key.
+    fn own_head_came(&mut self, now: Moment, link: LinkKey, came: &Announcement, head: &Head, out: &mut Outbox) {
+        let ours = (self.announcer.epoch, self.announcer.seq);
+        if head.mark() <= ours || !came.head.is_signed(head, self.network.tag) {
+            if let Some(link) = self.links.find_mut(link) {
+                link.has(head.origin, head.mark());
+            }
+            return;
+        }
+        if self.doubled.is_some_and(|before| now.since(before) < KEY_IN_USE_WINDOW) {
+            out.push(Output::Stop { reason: StopReason::KeyInUse });
+            return;
+        }
+        self.doubled = Some(now);
+        self.raise_epoch(now, head.epoch, out);
+    }
+
+    /// Applies what can be applied, and asks for what is missing if something still waits.
+    pub(crate) fn apply_waiting(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
+        while let Some(heard) = self.origins.find_mut(host).and_then(|origin| origin.next_waiting()) {
+            if let Err(fault) = self.apply_one(now, host, heard, out) {
+                return self.quarantine(now, host, fault, out);
+            }
+        }
+        self.adopt_if_equal(now, host, out);
+        let Some(origin) = self.origins.find_mut(host) else { return };
+        if origin.is_behind() {
+            let rtt = origin.next_hop.and_then(|link| self.links.find(link)).map_or(Duration::ZERO, |link| link.rtt);
+            self.timers.set_earlier(Timer::Behind(host), now + GRAFT_AFTER.max(2 * rtt));
+        } else {
+            origin.comparison = None;
+            self.asking.remove(&host);
+            self.timers.cancel(Timer::Behind(host));
+            self.show_again(now, host, out);
+        }
+    }
+
+    fn apply_one(&mut self, now: Moment, host: HostId, heard: Heard, out: &mut Outbox) -> Result<(), Fault> {
+        let ops = match &heard.ops {
+            Some(ops) => decode_ops(ops).map_err(|_| Fault::BadFrame)?,
+            None => Vec::new(),
+        };
+        let known_epoch = self.origins.find(host).map_or(0, |origin| origin.mark().0);
+        self.remember_counters(now, host, &ops);
+        let shown = if heard.head.epoch > known_epoch {
+            let mut roster = Roster::new(host, self.network.tag);
+            roster.apply(&ops, Some(heard.head.digest))?;
+            out.note(Note::HostAppeared { host, epoch: heard.head.epoch });
+            self.directory.replace(host, roster)
+        } else {
+            self.directory.apply(host, &ops, Some(heard.head.digest))?
+        };
+        if let Some(origin) = self.origins.find_mut(host) {
+            let status = ops.iter().rev().find_map(|op| if let Op::Status(status) = op { Some(*status) } else { None });
+            origin.status = status.unwrap_or(origin.status);
+            origin.applied(heard);
+        }
+        self.roster_changed(now, host, &ops, shown, out);
+        Ok(())
+    }
+
+    /// After a host's roster changed: followers are told, sessions that moved away are ended, new addresses are noted.
+    pub(crate) fn roster_changed(
+        &mut self,
+        now: Moment,
+        host: HostId,
+        ops: &[Op],
+        shown: Vec<Shown>,
+        out: &mut Outbox,
+    ) {
+        self.tell_followers(now, shown, out);
+        for op in ops {
+            match op {
+                Op::Present { peer, proof: Proof::Keyed { .. } } if self.directory.home(*peer) == Some(host) => {
+                    if let Some(session) = self.sessions.by_peer(*peer) {
+                        self.end_session(now, session, GoneReason::Moved, Some(Refusal::Replaced), out);
+                    }
+                }
+                Op::Record(record) => self.record_changed(now, record.host()),
+                _ => {}
+            }
+        }
+    }
+
+    /// A host says where it may be dialled.
+    pub(crate) fn record_changed(&mut self, now: Moment, host: HostId) {
+        self.shared.remove(&host);
+        let Some(recorded) = self.directory.record(host) else { return };
+        let hint = |address: &std::net::SocketAddr| Hint { address: *address, host: Some(host) };
+        let hints = recorded.record.addresses.iter().map(hint).collect();
+        self.discovery.hints_found(now, HintSource::Record, hints);
+        self.timers.set_earlier(Timer::Discovery, now);
+    }
+
+    fn remember_counters(&mut self, now: Moment, host: HostId, ops: &[Op]) {
+        for op in ops {
+            if let Op::Gone { peer, .. } = op
+                && let Some(Proof::Keyed { counter, .. }) = self.directory.proof(*peer, host)
+            {
+                self.counters.insert(now, *peer, *counter, host);
+            }
+        }
+    }
+
+    /// A waiting head whose digest is that of the roster we hold makes all between unnecessary: an expired host comes
+    /// back, or takes a new epoch with the same roster.
+    fn adopt_if_equal(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
+        let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.is_behind()) else { return };
+        let newest = origin.newest.1;
+        let Some(heard) = origin.waiting.get(&newest).cloned() else { return };
+        let Some(roster) = self.directory.roster_mut(host) else { return };
+        if roster.record().is_none() || roster.digest() != heard.head.digest {
+            return;
+        }
+        origin.waiting.clear();
+        origin.adopted(heard);
+        out.note(Note::CaughtUp { host, by: CatchUp::Digest });
+        self.show_again(now, host, out);
+    }
+
+    /// An origin that lies is hidden and refused until its next epoch.
+    pub(crate) fn quarantine(&mut self, now: Moment, host: HostId, fault: Fault, out: &mut Outbox) {
+        if let Some(origin) = self.origins.find_mut(host) {
+            origin.quarantined = Some((origin.newest.0, fault));
+            origin.waiting.clear();
+            origin.comparison = None;
+        }
+        self.asking.remove(&host);
+        self.timers.cancel(Timer::Behind(host));
+        out.note(Note::HostQuarantined { host, fault });
+        let shown = self.directory.remove(host);
+        self.tell_followers(now, shown, out);
+    }
+
+    /// A summary arrived.
+    pub(crate) fn have_came(&mut self, now: Moment, key: LinkKey, entries: Vec<HaveEntry>, out: &mut Outbox) {
+        for entry in entries {
+            let Some(link) = self.links.find_mut(key) else { return };
+            let (host, rtt) = (link.host, link.rtt);
+            let (origin, mark) = match entry {
+                HaveEntry::Named { number, origin, epoch, seq } => {
+                    if usize::from(number) >= ORIGINS_MAX || !link.name_in(number, origin) {
+                        return self.misbehaved(now, key, Fault::BadFrame, out);
+                    }
+                    (origin, (epoch, seq))
+                }
+                HaveEntry::Numbered { number, seq } => {
+                    let Some(origin) = link.origin_in(number) else {
+                        return self.misbehaved(now, key, Fault::OutOfOrder, out);
+                    };
+                    (origin, (link.theirs.get(&origin).map_or(0, |theirs| theirs.0), seq))
+                }
+            };
+            link.has(origin, mark);
+            let known = self.origins.find(origin);
+            let ours = known.map_or_else(|| self.origins.mark_of_forgotten(origin), |known| known.mark());
+            let orphan = known.is_some_and(|known| known.next_hop.is_none() && known.expired.is_none());
+            if origin == self.own || mark < ours || self.is_quarantined(origin, mark) {
+                continue;
+            }
+            if mark == ours {
+                if orphan {
+                    self.send(key, Channel::Control, &Frame::Graft(origin, ours.0, ours.1), out);
+                }
+                continue;
+            }
+            // Whoever is new to us, and the link's own host, is asked for at once; else another link may be faster.
+            let at_once = known.is_none() && !self.asking.contains_key(&origin) || host == origin;
+            let wait = if at_once { Duration::ZERO } else { GRAFT_AFTER.max(2 * rtt) };
+            self.timers.set_earlier(Timer::Behind(origin), now + wait);
+        }
+    }
+
+    /// A neighbour does not want an origin's announcements on this link.
+    pub(crate) fn prune_came(&mut self, key: LinkKey, origin: HostId) {
+        if let Some(link) = self.links.find_mut(key) {
+            link.eager.remove(&origin);
+        }
+    }
+
+    /// A neighbour wants an origin's announcements on this link, beginning after `mark`.
+    pub(crate) fn graft_came(&mut self, now: Moment, key: LinkKey, origin: HostId, mark: Mark, out: &mut Outbox) {
+        let Some(link) = self.links.find_mut(key) else { return };
+        let Some(known) = self.origins.find(origin).filter(|_| self.directory.is_shown(origin)) else { return };
+        link.eager.insert(origin);
+        link.theirs.insert(origin, mark);
+        let (missing, whole) = match known.after(mark) {
+            Some(missing) => (missing, true),
+            // Too far behind for the log: the newest head alone tells how far, and digests do the rest.
+            None => (known.applied.iter().collect(), false),
+        };
+        for heard in missing {
+            let Ok(frame) = super::announcing::announcement(now, heard, whole) else { return };
+            let channel = if whole { Channel::Announce } else { Channel::Control };
+            if !link.has_room(channel, frame.len()) {
+                return;
+            }
+            link.sending(channel, frame.len());
+            if whole {
+                link.has(origin, heard.head.mark());
+            }
+            out.push(Output::Send { link: key, channel, frame });
+        }
+    }
+
+    /// Tells each neighbour what it may not have: of the origins that moved since the last time, those not pushed to it.
+    pub(crate) fn summarise(&mut self, now: Moment, out: &mut Outbox) {
+        let origins = std::mem::take(&mut self.unsummed);
+        let links: Vec<LinkKey> = self.links.admitted().map(|(key, _)| key).collect();
+        for key in links {
+            self.summarise_to(key, origins.iter().copied(), out);
+        }
+        if !self.unsummed.is_empty() {
+            self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
+        }
+    }
+
+    /// Sends a summary of these origins over one link.
+    pub(crate) fn summarise_to(&mut self, key: LinkKey, origins: impl Iterator<Item = HostId>, out: &mut Outbox) {
+        let mut entries = Vec::new();
+        let Some(link) = self.links.find_mut(key) else { return };
+        for origin in origins {
+            let mark = self.origins.find(origin).map_or((0, 0), |known| known.mark());
+            let told = link.told.get(&origin).copied().unwrap_or_default();
+            let theirs = link.theirs.get(&origin).copied().unwrap_or_default();
+            if mark <= told || mark <= theirs || !self.directory.is_shown(origin) {
+                continue;
+            }
+            let Some((number, new)) = link.number_out(origin) else { continue };
+            link.told.insert(origin, mark);
+            entries.push(if new || told.0 != mark.0 {
+                HaveEntry::Named { number, origin, epoch: mark.0, seq: mark.1 }
+            } else {
+                HaveEntry::Numbered { number, seq: mark.1 }
+            });
+        }
+        for chunk in entries.chunks(HAVE_ENTRIES_MAX.min(1_024)) {
+            if !self.send(key, Channel::Control, &Frame::Have(chunk.to_vec()), out) {
+                // What was not told stays to be told.
+                self.unsummed.extend(self.origins.iter().map(|(origin, _)| origin));
+            }
+        }
+    }
+}

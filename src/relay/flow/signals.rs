@@ -1,0 +1,434 @@
+//! A signal from edge to edge, and its receipt back (PROTOCOL.md §7).
+//!
+//! ```text
+//! signal_asked -> dispatch -+-> arrive                      (the target is at home here)
+//!                           +-> Signal frame -> signal_came -> arrive   (a link to the target's home)
+//!                           +-> Routed frame -> routed_came -> ... -> arrive   (sealed, by the next hop)
+//! arrive -> the target's queue -> acknowledged -> delivery_finished -> answer -+-> signal_ended
+//!                                      Receipt or Routed frame -> receipt_from -+
+//! ```
+
+use std::sync::Arc;
+
+use aldis_wire::host::{Bounce, Channel, Frame, Outcome, Receipt, Routed, Signal};
+use aldis_wire::id::{HostId, PeerId};
+use aldis_wire::limits::{HOPS_MAX, LANES};
+use aldis_wire::proof::Proof;
+use aldis_wire::refusal::Refusal;
+use aldis_wire::seal::{Binding, SharedKey};
+
+use crate::relay::io::{EdgeKey, Event, Fault, LinkKey, Moment, Note, Outbox, Request, RequestId};
+use crate::relay::sessions::{Finished, SessionKey};
+use crate::relay::signals::{Delivery, Path, Taken};
+use crate::relay::state::State;
+use crate::relay::timers::Timer;
+
+/// What a signal weighs in a session's queue besides its data.
+const SIGNAL_OVERHEAD_BYTES: usize = 256;
+/// What a receipt weighs in a session's queue.
+const RECEIPT_BYTES: usize = 128;
+
+impl State {
+    /// An edge sends a signal.
+    pub(crate) fn signal_asked(
+        &mut self,
+        now: Moment,
+        edge: EdgeKey,
+        key: SessionKey,
+        request: Request,
+        out: &mut Outbox,
+    ) {
+        let Request::Signal { id, to, topic, data } = request else { return };
+        let Some(found) = self.sessions.edge_mut(edge) else { return };
+        let address = found.address;
+        let own = found.bucket.take(now, self.settings.edge_rate, 1);
+        if own.and_then(|()| self.addresses.take_request(now, address, &self.settings)).is_err() {
+            return self.tell_receipt(now, key, id, Outcome::Refused(Refusal::RateLimited), out);
+        }
+        let Some(session) = self.sessions.find_mut(key) else { return };
+        match session.outgoing.take(now, &id, to, topic, data) {
+            Ok(Taken::Send) => {
+                self.announcer.signals = self.announcer.signals.saturating_add(1);
+                self.deadlines.push(now, key, id.clone());
+                if let Some(at) = self.deadlines.next() {
+                    self.timers.set_earlier(Timer::Signals, at);
+                }
+                self.dispatch(now, key, id, out);
+            }
+            Ok(Taken::Open) => {}
+            Ok(Taken::Again(outcome)) => self.tell_receipt(now, key, id, outcome, out),
+            Err(refusal) => self.tell_receipt(now, key, id, Outcome::Refused(refusal), out),
+        }
+    }
+
+    /// Sends an open signal of a session on its way.
+    fn dispatch(&mut self, now: Moment, key: SessionKey, id: RequestId, out: &mut Outbox) {
+        let Some(session) = self.sessions.find(key) else { return };
+        let Some(sent) = session.outgoing.find(&id).cloned() else { return };
+        let pinned = session.outgoing.pinned(sent.to);
+        let signal = Signal {
+            from: session.peer,
+            to: sent.to,
+            session: key,
+            n: sent.n,
+            id: id.to_string(),
+            proof: session.proof.clone(),
+            topic: sent.topic,
+            data: sent.data,
+        };
+        let home = match self.sessions.by_peer(sent.to) {
+            Some(_) => Some(self.own),
+            None => self.directory.home(sent.to).or_else(|| self.routes.find(now, sent.to)),
+        };
+        let Some(home) = home.filter(|home| *home != self.own || self.sessions.by_peer(sent.to).is_some()) else {
+            return self.signal_ended(now, key, &id, Outcome::Refused(Refusal::NoSuchPeer), out);
+        };
+        if home == self.own {
+            self.note_path(now, key, &id, home, Path::Local);
+            return self.arrive(now, home, signal, id, out);
+        }
+        let lane = lane(signal.from, signal.to);
+        match self.hand_over(now, home, pinned, lane, &Frame::Signal(signal), out) {
+            Ok(path) => {
+                out.note(Note::SignalPassedOn);
+                self.note_path(now, key, &id, home, path);
+            }
+            Err(refusal) => self.signal_ended(now, key, &id, Outcome::Refused(refusal), out),
+        }
+    }
+
+    fn note_path(&mut self, now: Moment, key: SessionKey, id: &RequestId, home: HostId, path: Path) {
+        if let Path::Routed(_, nonce) = path {
+            self.sealed.insert(now, nonce, key, id.clone());
+        }
+        if let Some(session) = self.sessions.find_mut(key) {
+            session.outgoing.went(id, home, path);
+        }
+    }
+
+    /// Gives a signal or receipt to the link to its home, or seals it and gives it to the next hop. While earlier
+    /// signals of the pair are open, it takes their way.
+    fn hand_over(
+        &mut self,
+        now: Moment,
+        home: HostId,
+        pinned: Option<Path>,
+        lane: u8,
+        frame: &Frame,
+        out: &mut Outbox,
+    ) -> Result<Path, Refusal> {
+        let pinned = pinned.and_then(Path::link).filter(|link| self.links.find(*link).is_some_and(|l| l.is_admitted()));
+        let direct = self.links.to_host(home);
+        let link = pinned.or(direct).or_else(|| self.next_hop(home, None)).ok_or(Refusal::HomeUnreachable)?;
+        let sent = if self.links.find(link).is_some_and(|found| found.host == home) {
+            self.send(link, Channel::Lane(lane), frame, out).then_some(Path::Direct(link))
+        } else {
+            self.discovery.want_link(now, home);
+            self.timers.set_earlier(Timer::Discovery, now);
+            let nonce = self.random();
+            let routed = self.sealed(home, lane, nonce, frame).ok_or(Refusal::HomeUnreachable)?;
+            self.send(link, Channel::Lane(lane), &routed, out).then_some(Path::Routed(link, nonce))
+        };
+        sent.ok_or(Refusal::Overloaded)
+    }
+
+    /// The neighbour over which a host's announcements come first. When that link is gone, only one that is known to
+    /// have newer ones than we leads there for certain.
+    fn next_hop(&self, home: HostId, except: Option<LinkKey>) -> Option<LinkKey> {
+        let origin = self.origins.find(home).filter(|origin| origin.expired.is_none())?;
+        let usable = |key: &LinkKey| Some(*key) != except && self.links.find(*key).is_some_and(|l| l.is_admitted());
+        origin.next_hop.filter(usable).or_else(|| {
+            let mark = origin.mark();
+            self.links
+                .admitted()
+                .filter(|(key, link)| usable(key) && link.theirs.get(&home).is_some_and(|theirs| *theirs >= mark))
+                .min_by_key(|(key, link)| (link.rtt, *key))
+                .map(|(key, _)| key)
+        })
+    }
+
+    fn shared_with(&mut self, host: HostId) -> Option<SharedKey> {
+        let public = self.directory.record(host)?.record.sealing;
+        if let Some((known, key)) = self.shared.get(&host)
+            && *known == public
+        {
+            return Some(key.clone());
+        }
+        let key = self.sealing.shared(&public)?;
+        self.shared.insert(host, (public, key.clone()));
+        Some(key)
+    }
+
+    fn sealed(&mut self, home: HostId, lane: u8, nonce: [u8; 24], frame: &Frame) -> Option<Frame> {
+        let key = self.shared_with(home)?;
+        let to_epoch = self.origins.find(home)?.mark().0;
+        let from_epoch = self.announcer.epoch;
+        let binding = Binding { tag: self.network.tag, from: (self.own, from_epoch), to: (home, to_epoch) };
+        let (kind, body) = frame.kind_and_body().ok()?;
+        let plain = [&[kind][..], &body].concat();
+        let sealed = key.seal(&nonce, &binding, &plain).ok()?.into();
+        let hops = 1;
+        Some(Frame::Routed(Routed {
+            to_home: home,
+            from_home: self.own,
+            to_epoch,
+            from_epoch,
+            hops,
+            lane,
+            nonce,
+            sealed,
+        }))
+    }
+
+    /// A signal came over the link from its sender's home.
+    pub(crate) fn signal_came(&mut self, now: Moment, key: LinkKey, signal: Signal, out: &mut Outbox) {
+        let Some(host) = self.links.find(key).map(|link| link.host) else { return };
+        if !self.is_at_home(host, signal.from, &signal.proof) {
+            return self.misbehaved(now, key, Fault::ForeignSender, out);
+        }
+        self.routes.insert(now, signal.from, host);
+        let id = Arc::from(signal.id.as_str());
+        self.arrive(now, host, signal, id, out);
+    }
+
+    /// Whether `home` may speak for the peer: its roster says so, or the proof does and nobody has a newer one.
+    fn is_at_home(&self, home: HostId, peer: PeerId, proof: &Proof) -> bool {
+        if self.directory.proof(peer, home) == Some(proof) && self.directory.home(peer) == Some(home) {
+            return true;
+        }
+        let known = self.directory.counter(peer).max(self.counters.find(peer));
+        let newer =
+            known.is_none_or(|(counter, at)| proof.counter() > counter || at == home && proof.counter() == counter);
+        newer && proof.verify(peer, self.network.tag, home)
+    }
+
+    /// A signal is at its target's home: into the target's queue, unless it has been here before.
+    fn arrive(&mut self, now: Moment, sender_home: HostId, signal: Signal, id: RequestId, out: &mut Outbox) {
+        let Signal { from, to, session, n, topic, data, .. } = signal;
+        if let Some(earlier) = self.deliveries.find(from, &id) {
+            let outcome = if earlier.to == to { earlier.outcome } else { Some(Outcome::Refused(Refusal::BadField)) };
+            if let Some(outcome) = outcome {
+                self.answer(now, sender_home, from, to, id, outcome, out);
+            }
+            return;
+        }
+        let name = self.sessions.by_peer(to).zip(topic).and_then(|(key, topic)| self.sessions.name_for(key, topic));
+        let taken = match self.sessions.by_peer(to).and_then(|key| self.sessions.find_mut(key)) {
+            None => Err(Refusal::NoSuchPeer),
+            Some(target) => {
+                if target.takes(now, from, session, n) {
+                    let bytes = SIGNAL_OVERHEAD_BYTES + data.len();
+                    let id = id.clone();
+                    let event = |seq| Event::Signal { seq, id, from, topic: name, data };
+                    target.enqueue_signal(bytes, sender_home, event).map(|event| target.edge.zip(event))
+                } else {
+                    Err(Refusal::Overtaken)
+                }
+            }
+        };
+        match taken {
+            Err(refusal) => self.answer(now, sender_home, from, to, id, Outcome::Refused(refusal), out),
+            Ok(told) => {
+                self.deliveries.insert(now, from, id, Delivery { to, outcome: None });
+                if let Some((edge, event)) = told {
+                    out.tell(edge, event);
+                }
+            }
+        }
+    }
+
+    /// An edge has everything up to `seq`.
+    pub(crate) fn acknowledged(&mut self, now: Moment, key: SessionKey, seq: u64, out: &mut Outbox) {
+        let Some(session) = self.sessions.find_mut(key) else { return };
+        for finished in session.acknowledge(seq) {
+            self.delivery_finished(now, finished, out);
+        }
+    }
+
+    /// A signal has left its target's queue for good.
+    pub(crate) fn delivery_finished(&mut self, now: Moment, finished: Finished, out: &mut Outbox) {
+        let Finished { from, to, id, sender_home, outcome } = finished;
+        self.deliveries.finish(from, &id, outcome);
+        self.answer(now, sender_home, from, to, id, outcome, out);
+    }
+
+    /// Tells the sender's home what became of a signal.
+    #[allow(clippy::too_many_arguments, reason = "a receipt and where it goes")]
+    fn answer(
+        &mut self,
+        now: Moment,
+        home: HostId,
+        from: PeerId,
+        to: PeerId,
+        id: RequestId,
+        outcome: Outcome,
+        out: &mut Outbox,
+    ) {
+        if home == self.own {
+            if let Some(session) = self.sessions.by_peer(from) {
+                self.signal_ended(now, session, &id, outcome, out);
+            }
+            return;
+        }
+        let receipt = Receipt { from, to, id: id.to_string(), outcome };
+        // A receipt that finds no way is asked for again by the sender's home, or becomes `unknown` there.
+        let _ = self.hand_over(now, home, None, lane(from, to), &Frame::Receipt(receipt), out);
+    }
+
+    /// A receipt came over the link from the target's home.
+    pub(crate) fn receipt_came(&mut self, now: Moment, key: LinkKey, receipt: &Receipt, out: &mut Outbox) {
+        if let Some(host) = self.links.find(key).map(|link| link.host) {
+            self.receipt_from(now, host, receipt, out);
+        }
+    }
+
+    fn receipt_from(&mut self, now: Moment, home: HostId, receipt: &Receipt, out: &mut Outbox) {
+        let id = Arc::from(receipt.id.as_str());
+        let Some(session) = self.sessions.by_peer(receipt.from) else { return };
+        let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
+        if sent.is_some_and(|sent| sent.home == Some(home) && sent.to == receipt.to) {
+            self.signal_ended(now, session, &id, receipt.outcome, out);
+        }
+    }
+
+    /// A sealed frame came: for us, or to be passed on.
+    pub(crate) fn routed_came(&mut self, now: Moment, key: LinkKey, mut routed: Routed, out: &mut Outbox) {
+        if routed.to_home == self.own {
+            return self.open_routed(now, key, &routed, out);
+        }
+        routed.hops = routed.hops.saturating_add(1);
+        let direct = self.links.to_host(routed.to_home).filter(|link| *link != key);
+        let next = direct.or_else(|| self.next_hop(routed.to_home, Some(key)));
+        let bounce = |refusal| Bounce { from_home: routed.from_home, nonce: routed.nonce, refusal };
+        let refused = match next {
+            _ if routed.hops > HOPS_MAX => Some(bounce(Refusal::HomeUnreachable)),
+            None => Some(bounce(Refusal::HomeUnreachable)),
+            Some(next) => {
+                let lane = Channel::Lane(routed.lane % LANES);
+                let overloaded = bounce(Refusal::Overloaded);
+                (!self.send(next, lane, &Frame::Routed(routed), out)).then_some(overloaded)
+            }
+        };
+        if let Some(bounce) = refused {
+            self.send(key, Channel::Lane(0), &Frame::Bounce(bounce), out);
+        }
+    }
+
+    fn open_routed(&mut self, now: Moment, key: LinkKey, routed: &Routed, out: &mut Outbox) {
+        let home = routed.from_home;
+        let binding =
+            Binding { tag: self.network.tag, from: (home, routed.from_epoch), to: (self.own, routed.to_epoch) };
+        // An old epoch means an older life of ours, whose sessions are gone.
+        let shared = self.shared_with(home).filter(|_| routed.to_epoch == self.announcer.epoch);
+        let plain = shared.and_then(|shared| shared.open(&routed.nonce, &binding, &routed.sealed).ok());
+        let frame = plain.as_deref().and_then(<[u8]>::split_first).map(|(kind, body)| Frame::decode(*kind, body));
+        match frame {
+            Some(Ok(Some(Frame::Signal(signal)))) if self.is_at_home(home, signal.from, &signal.proof) => {
+                self.routes.insert(now, signal.from, home);
+                let id = Arc::from(signal.id.as_str());
+                self.arrive(now, home, signal, id, out);
+            }
+            Some(Ok(Some(Frame::Receipt(receipt)))) => self.receipt_from(now, home, &receipt, out),
+            _ => {
+                // Nobody on the way can be blamed for certain, so nobody is; the sender's home is told.
+                out.note(Note::Misbehaved { host: home, fault: Fault::Unsealable });
+                let bounce = Bounce { from_home: home, nonce: routed.nonce, refusal: Refusal::HomeUnreachable };
+                self.send(key, Channel::Lane(0), &Frame::Bounce(bounce), out);
+            }
+        }
+    }
+
+    /// A host on the way could not pass a sealed frame on.
+    pub(crate) fn bounce_came(&mut self, now: Moment, key: LinkKey, bounce: Bounce, out: &mut Outbox) {
+        if bounce.from_home != self.own {
+            let direct = self.links.to_host(bounce.from_home).filter(|link| *link != key);
+            if let Some(link) = direct.or_else(|| self.next_hop(bounce.from_home, Some(key))) {
+                self.send(link, Channel::Lane(0), &Frame::Bounce(bounce), out);
+            }
+            return;
+        }
+        if let Some((session, id)) = self.sealed.find(&bounce.nonce) {
+            let path = self.sessions.find(session).and_then(|session| session.outgoing.find(&id)).map(|sent| sent.path);
+            if path == Some(Path::Routed(key, bounce.nonce)) {
+                self.signal_ended(now, session, &id, Outcome::Refused(bounce.refusal), out);
+            }
+        }
+    }
+
+    /// Signals that went over a link which is gone, or going, are sent again on another way, in their order; the
+    /// target's home knows those that it already has. Those that find no way now wait for one until their deadline.
+    pub(crate) fn reroute(&mut self, now: Moment, link: LinkKey, out: &mut Outbox) {
+        self.send_again(now, |path| path.link() == Some(link), out);
+    }
+
+    /// A new link may be the way that broken signals wait for.
+    pub(crate) fn send_broken(&mut self, now: Moment, out: &mut Outbox) {
+        self.send_again(now, |path| path == Path::Broken, out);
+    }
+
+    fn send_again(&mut self, now: Moment, which: impl Fn(Path) -> bool, out: &mut Outbox) {
+        let open: Vec<(SessionKey, RequestId)> = self
+            .sessions
+            .iter()
+            .flat_map(|(key, session)| session.outgoing.open_where(&which).into_iter().map(move |id| (key, id)))
+            .collect();
+        for (key, id) in &open {
+            if let Some(session) = self.sessions.find_mut(*key) {
+                session.outgoing.broke(id);
+            }
+        }
+        for (key, id) in open {
+            let sent = self.sessions.find(key).and_then(|session| session.outgoing.find(&id));
+            let home = sent.and_then(|sent| self.directory.home(sent.to).or(sent.home));
+            let link = home.and_then(|home| self.links.to_host(home).or_else(|| self.next_hop(home, None)));
+            if link.is_some() || home == Some(self.own) {
+                self.dispatch(now, key, id, out);
+            }
+        }
+    }
+
+    /// The oldest open signals have waited long enough.
+    pub(crate) fn signals_timed_out(&mut self, now: Moment, out: &mut Outbox) {
+        while let Some((session, id)) = self.deadlines.pop_due(now) {
+            let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
+            // A signal that was tried again has a later deadline, further back in the queue.
+            if sent.is_some_and(|sent| sent.until <= now) {
+                self.signal_ended(now, session, &id, Outcome::Unknown, out);
+            }
+        }
+        if let Some(at) = self.deadlines.next() {
+            self.timers.set(Timer::Signals, at);
+        }
+    }
+
+    /// An open signal has its outcome; a late or second answer is dropped here.
+    fn signal_ended(&mut self, now: Moment, key: SessionKey, id: &RequestId, outcome: Outcome, out: &mut Outbox) {
+        let Some(session) = self.sessions.find_mut(key) else { return };
+        let local = session.outgoing.find(id).is_some_and(|sent| sent.path == Path::Local);
+        if session.outgoing.finish(id, outcome) {
+            out.note(Note::SignalEnded { outcome, local });
+            self.tell_receipt(now, key, id.clone(), outcome, out);
+        }
+    }
+
+    fn tell_receipt(&mut self, now: Moment, key: SessionKey, id: RequestId, outcome: Outcome, out: &mut Outbox) {
+        let Some(session) = self.sessions.find_mut(key) else { return };
+        match session.enqueue(RECEIPT_BYTES, |seq| Event::Receipt { seq, id, outcome }) {
+            Ok(event) => {
+                if let Some((edge, event)) = session.edge.zip(event) {
+                    out.tell(edge, event);
+                }
+            }
+            Err(refusal) => {
+                self.end_session(now, key, aldis_wire::announcement::GoneReason::Ended, Some(refusal), out);
+            }
+        }
+    }
+}
+
+/// The lane that a pair always takes, so that its signals stay in order.
+fn lane(from: PeerId, to: PeerId) -> u8 {
+    let [from, ..] = from.as_bytes();
+    let [to, ..] = to.as_bytes();
+    from.wrapping_add(*to) % LANES
+}

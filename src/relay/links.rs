@@ -1,0 +1,230 @@
+//! Connections to other hosts: which are admitted, which of several between the same two hosts is kept, what is on its
+//! way on each, and what each neighbour is known to have.
+//!
+//! ```text
+//! Greeting --their Hello verified--> Verified --their Admitted--> Admitted --crossed, goodbye--> Closing
+//!     \--deadline, wrong proof--> gone        (Admitted may overtake: both flags must stand)
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aldis_wire::host::{Channel, Role};
+use aldis_wire::id::HostId;
+
+use super::io::{LinkKey, Moment};
+use super::limits;
+
+/// How far a link has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing is proved yet, or only one side has said that it is satisfied.
+    Greeting {
+        /// We have verified their Hello.
+        verified: bool,
+        /// They say that they have verified ours.
+        welcomed: bool,
+    },
+    /// Both sides are satisfied.
+    Admitted,
+    /// It takes nothing more from us; what is on its way still arrives.
+    Closing,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// The host that proved its key in the handshake.
+    pub(crate) host: HostId,
+    /// Which end we are.
+    pub(crate) role: Role,
+    /// Where the other side is.
+    pub(crate) address: SocketAddr,
+    /// Key material of this TLS session.
+    pub(crate) exporter: [u8; 32],
+    /// Round trip.
+    pub(crate) rtt: Duration,
+    /// When TLS was through.
+    pub(crate) since: Moment,
+    /// How far it has come.
+    pub(crate) phase: Phase,
+    /// The other side's epoch, out of its Hello.
+    pub(crate) epoch: u64,
+    /// Origins that the other side wants pushed.
+    pub(crate) eager: BTreeSet<HostId>,
+    /// The newest mark of each origin that the other side is known to have.
+    pub(crate) theirs: BTreeMap<HostId, (u64, u64)>,
+    /// The newest mark of each origin that a summary on this link has told.
+    pub(crate) told: BTreeMap<HostId, (u64, u64)>,
+    numbers_out: BTreeMap<HostId, u16>,
+    numbers_in: BTreeMap<u16, HostId>,
+    on_way: [usize; 4],
+}
+
+/// Kinds of traffic with a bound of their own.
+fn class(channel: Channel) -> (usize, usize) {
+    match channel {
+        Channel::Control => (0, limits::CONTROL_QUEUE_BYTES),
+        Channel::Announce => (1, limits::ANNOUNCE_QUEUE_BYTES),
+        Channel::Sync => (2, limits::SYNC_QUEUE_BYTES),
+        Channel::Lane(_) => (3, limits::SIGNAL_QUEUE_BYTES),
+    }
+}
+
+impl Link {
+    /// A connection that has come through TLS.
+    #[must_use]
+    pub(crate) fn new(
+        now: Moment,
+        host: HostId,
+        role: Role,
+        address: SocketAddr,
+        exporter: [u8; 32],
+        rtt: Duration,
+    ) -> Self {
+        Self {
+            host,
+            role,
+            address,
+            exporter,
+            rtt,
+            since: now,
+            phase: Phase::Greeting { verified: false, welcomed: false },
+            epoch: 0,
+            eager: BTreeSet::new(),
+            theirs: BTreeMap::new(),
+            told: BTreeMap::new(),
+            numbers_out: BTreeMap::new(),
+            numbers_in: BTreeMap::new(),
+            on_way: [0; 4],
+        }
+    }
+
+    /// Whether frames other than Hello may be sent.
+    #[must_use]
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.phase == Phase::Admitted
+    }
+
+    /// Whether `bytes` more fit into what may be on its way on `channel`.
+    #[must_use]
+    pub(crate) fn has_room(&self, channel: Channel, bytes: usize) -> bool {
+        let (class, limit) = class(channel);
+        self.on_way.get(class).is_some_and(|on_way| on_way + bytes <= limit)
+    }
+
+    /// Counts bytes handed to the transport.
+    pub(crate) fn sending(&mut self, channel: Channel, bytes: usize) {
+        if let Some(on_way) = self.on_way.get_mut(class(channel).0) {
+            *on_way += bytes;
+        }
+    }
+
+    /// Counts bytes that the transport has taken.
+    pub(crate) fn sent(&mut self, channel: Channel, bytes: usize) {
+        if let Some(on_way) = self.on_way.get_mut(class(channel).0) {
+            *on_way = on_way.saturating_sub(bytes);
+        }
+    }
+
+    /// The number of an origin on this link, towards the other side, and whether it is new.
+    pub(crate) fn number_out(&mut self, origin: HostId) -> Option<(u16, bool)> {
+        if let Some(number) = self.numbers_out.get(&origin) {
+            return Some((*number, false));
+        }
+        let number = u16::try_from(self.numbers_out.len()).ok()?;
+        self.numbers_out.insert(origin, number);
+        Some((number, true))
+    }
+
+    /// Learns a number that the other side gives; false when it already stands for another origin.
+    pub(crate) fn name_in(&mut self, number: u16, origin: HostId) -> bool {
+        *self.numbers_in.entry(number).or_insert(origin) == origin
+    }
+
+    /// The origin that a number of the other side stands for.
+    #[must_use]
+    pub(crate) fn origin_in(&self, number: u16) -> Option<HostId> {
+        self.numbers_in.get(&number).copied()
+    }
+
+    /// Notes that the other side has an origin's announcements up to `mark`.
+    pub(crate) fn has(&mut self, origin: HostId, mark: (u64, u64)) {
+        let theirs = self.theirs.entry(origin).or_default();
+        *theirs = mark.max(*theirs);
+    }
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    all: BTreeMap<LinkKey, Link>,
+}
+
+impl Links {
+    /// A connection that has come through TLS.
+    pub(crate) fn insert(&mut self, key: LinkKey, link: Link) {
+        self.all.insert(key, link);
+    }
+
+    /// A connection.
+    #[must_use]
+    pub(crate) fn find(&self, key: LinkKey) -> Option<&Link> {
+        self.all.get(&key)
+    }
+
+    /// A connection, to be changed.
+    pub(crate) fn find_mut(&mut self, key: LinkKey) -> Option<&mut Link> {
+        self.all.get_mut(&key)
+    }
+
+    /// Forgets a connection.
+    pub(crate) fn remove(&mut self, key: LinkKey) -> Option<Link> {
+        self.all.remove(&key)
+    }
+
+    /// All connections, oldest name first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkKey, &Link)> {
+        self.all.iter().map(|(key, link)| (*key, link))
+    }
+
+    /// All admitted connections, to be changed.
+    pub(crate) fn admitted_mut(&mut self) -> impl Iterator<Item = (LinkKey, &mut Link)> {
+        self.all.iter_mut().filter(|(_, link)| link.is_admitted()).map(|(key, link)| (*key, link))
+    }
+
+    /// All admitted connections.
+    pub(crate) fn admitted(&self) -> impl Iterator<Item = (LinkKey, &Link)> {
+        self.iter().filter(|(_, link)| link.is_admitted())
+    }
+
+    /// The connection over which to send to a host.
+    #[must_use]
+    pub(crate) fn to_host(&self, host: HostId) -> Option<LinkKey> {
+        self.admitted().find(|(_, link)| link.host == host).map(|(key, _)| key)
+    }
+
+    /// Connections that are not admitted yet.
+    #[must_use]
+    pub(crate) fn pending(&self) -> usize {
+        self.iter().filter(|(_, link)| matches!(link.phase, Phase::Greeting { .. })).count()
+    }
+
+    /// Of two admitted connections with the same host, the one that must go, if it is for us to close it
+    /// (PROTOCOL.md §5.4): a higher epoch of the other side wins, then the one dialled by the lower HostId, then the
+    /// newer one as its acceptor saw them come.
+    #[must_use]
+    pub(crate) fn loser(&self, own: HostId, key: LinkKey) -> Option<LinkKey> {
+        let new = self.find(key)?;
+        let (old_key, old) = self.admitted().find(|(other, link)| *other != key && link.host == new.host)?;
+        if new.epoch != old.epoch {
+            return Some(if new.epoch > old.epoch { old_key } else { key });
+        }
+        if new.role != old.role {
+            let lower_dials = if own < new.host { Role::Dialler } else { Role::Acceptor };
+            return Some(if new.role == lower_dials { old_key } else { key });
+        }
+        (new.role == Role::Acceptor).then_some(old_key)
+    }
+}

@@ -1,0 +1,300 @@
+//! What is known of each origin's announcements: how far its roster is applied, what waits for what is missing, and
+//! what is kept for neighbours that are a little behind. The trees themselves are the links' `eager` sets.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use aldis_wire::announcement::{Head, SignedHead, Status};
+use aldis_wire::digest::Hash;
+use aldis_wire::host::Range;
+use aldis_wire::id::HostId;
+use bytes::Bytes;
+
+use super::io::{Fault, LinkKey, Moment};
+use super::limits::{EXPIRED_KEPT, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, WAITING_MAX};
+use super::roster::Roster;
+
+/// Epoch and seq.
+pub(crate) type Mark = (u64, u64);
+
+/// A head whose signature was checked, with its ops if they have come.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    /// What was signed.
+    pub(crate) head: Head,
+    /// For passing on.
+    pub(crate) signed: SignedHead,
+    /// The encoded ops; `None` for a heartbeat, or while they are missing.
+    pub(crate) ops: Option<Bytes>,
+    /// When the head was made, on our clock, as far as the hosts on the way tell.
+    pub(crate) made: Moment,
+}
+
+impl Heard {
+    /// Whether everything that the head covers is here.
+    #[must_use]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.ops.is_some() || self.head.is_heartbeat()
+    }
+}
+
+/// Catching up with an origin by comparing digests.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    /// Whom we ask.
+    pub(crate) link: LinkKey,
+    /// Our copy on its way to equality.
+    pub(crate) staging: Roster,
+    /// Ranges that differ and were not asked for yet, with the digest to reach.
+    pub(crate) differing: Vec<(Range, Hash)>,
+    /// Replies so far.
+    pub(crate) rounds: usize,
+    /// When the last query went out.
+    pub(crate) asked: Moment,
+}
+
+/// One origin.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// The newest announcement that is applied; `None` while nothing of the origin could be applied yet.
+    pub(crate) applied: Option<Heard>,
+    /// The newest mark heard in a verified head.
+    pub(crate) newest: Mark,
+    /// When the origin made its newest head, on our clock.
+    pub(crate) made: Moment,
+    /// The interval which that head states.
+    pub(crate) interval: Duration,
+    /// Heads of the newest epoch after `applied`, by seq.
+    pub(crate) waiting: BTreeMap<u64, Heard>,
+    /// The newest announcements applied, oldest first, all of one epoch and without gaps.
+    pub(crate) log: VecDeque<Heard>,
+    log_bytes: usize,
+    /// The link over which the newest announcement came first.
+    pub(crate) next_hop: Option<LinkKey>,
+    /// Refused until a higher epoch.
+    pub(crate) quarantined: Option<(u64, Fault)>,
+    /// Under way when the log of a neighbour does not reach back far enough.
+    pub(crate) comparison: Option<Comparison>,
+    /// How often the present gap has been asked about.
+    pub(crate) asked: u32,
+    /// When the roster was hidden because the origin was not heard.
+    pub(crate) expired: Option<Moment>,
+    /// What it last said of itself.
+    pub(crate) status: Status,
+}
+
+impl Origin {
+    fn new(now: Moment) -> Self {
+        Self {
+            applied: None,
+            newest: (0, 0),
+            made: now,
+            interval: super::limits::HEARTBEAT,
+            waiting: BTreeMap::new(),
+            log: VecDeque::new(),
+            log_bytes: 0,
+            next_hop: None,
+            quarantined: None,
+            comparison: None,
+            asked: 0,
+            expired: None,
+            status: Status::default(),
+        }
+    }
+
+    /// The mark up to which the roster is applied.
+    #[must_use]
+    pub(crate) fn mark(&self) -> Mark {
+        self.applied.as_ref().map_or((0, 0), |heard| heard.head.mark())
+    }
+
+    /// Whether something is known to exist that is not applied.
+    #[must_use]
+    pub(crate) fn is_behind(&self) -> bool {
+        self.newest > self.mark()
+    }
+
+    /// Whether a verified head with this mark was heard before, with its ops if `whole`.
+    #[must_use]
+    pub(crate) fn has_heard(&self, mark: Mark, whole: bool) -> bool {
+        if mark <= self.mark() || mark.0 < self.newest.0 {
+            return true;
+        }
+        mark.0 == self.newest.0 && self.waiting.get(&mark.1).is_some_and(|heard| heard.is_whole() || !whole)
+    }
+
+    /// Notes a verified head: a sign of life, if it is newer than all before. True if it is.
+    pub(crate) fn hear(&mut self, head: &Head, made: Moment) -> bool {
+        let newer = head.mark() > self.newest;
+        if newer {
+            if head.epoch > self.newest.0 {
+                self.waiting.clear();
+            }
+            self.newest = head.mark();
+            self.made = made;
+            self.interval = head.interval();
+        }
+        newer
+    }
+
+    /// Keeps a head until what comes before it is applied. The highest ones are dropped when there are too many.
+    pub(crate) fn wait(&mut self, heard: Heard) {
+        if heard.head.epoch == self.newest.0 {
+            self.waiting.insert(heard.head.seq, heard);
+        }
+        while self.waiting.len() > WAITING_MAX {
+            self.waiting.pop_last();
+        }
+    }
+
+    /// Takes the waiting announcement that can be applied next.
+    pub(crate) fn next_waiting(&mut self) -> Option<Heard> {
+        let (epoch, seq) = self.mark();
+        let next = if epoch == self.newest.0 { seq + 1 } else { 1 };
+        self.waiting = self.waiting.split_off(&next);
+        if self.waiting.get(&next).is_some_and(Heard::is_whole) { self.waiting.remove(&next) } else { None }
+    }
+
+    /// Notes that an announcement is applied, and keeps it for neighbours.
+    pub(crate) fn applied(&mut self, heard: Heard) {
+        let follows = self
+            .log
+            .back()
+            .is_some_and(|last| last.head.epoch == heard.head.epoch && last.head.seq + 1 == heard.head.seq);
+        if !follows {
+            self.log.clear();
+            self.log_bytes = 0;
+        }
+        if heard.is_whole() {
+            self.log_bytes += size(&heard);
+            self.log.push_back(heard.clone());
+        }
+        while self.log.len() > LOG_MAX || self.log_bytes > LOG_BYTES {
+            let Some(oldest) = self.log.pop_front() else { break };
+            self.log_bytes -= size(&oldest);
+        }
+        self.applied = Some(heard);
+        self.asked = 0;
+    }
+
+    /// Notes that the roster as a whole is that of `heard`, whose ops were not applied one by one.
+    pub(crate) fn adopted(&mut self, heard: Heard) {
+        self.log.clear();
+        self.log_bytes = 0;
+        self.applied = Some(heard);
+        self.asked = 0;
+    }
+
+    /// The announcements after `mark`, if they are all kept.
+    #[must_use]
+    pub(crate) fn after(&self, mark: Mark) -> Option<Vec<&Heard>> {
+        let own = self.mark();
+        let from = if mark.0 == own.0 { mark.1 } else { 0 };
+        if own == mark || from > own.1 {
+            return Some(Vec::new());
+        }
+        let first = self.log.front()?.head.seq;
+        (first <= from + 1).then(|| self.log.iter().filter(|heard| heard.head.seq > from).collect())
+    }
+}
+
+fn size(heard: &Heard) -> usize {
+    aldis_wire::limits::HEAD_BYTES + heard.ops.as_ref().map_or(0, Bytes::len)
+}
+
+/// All origins, our own included, and the marks of those that are forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Origins {
+    all: BTreeMap<HostId, Origin>,
+    marks: HashMap<HostId, (Mark, Moment)>,
+    by_age: VecDeque<(Moment, HostId)>,
+}
+
+impl Origins {
+    /// Marks kept from an earlier run.
+    pub(crate) fn remember(&mut self, now: Moment, marks: &[(HostId, u64, u64)]) {
+        for (host, epoch, seq) in marks.iter().take(MARKS_MAX) {
+            self.keep_mark(now, *host, (*epoch, *seq));
+        }
+    }
+
+    /// An origin.
+    #[must_use]
+    pub(crate) fn find(&self, host: HostId) -> Option<&Origin> {
+        self.all.get(&host)
+    }
+
+    /// An origin, to be changed.
+    pub(crate) fn find_mut(&mut self, host: HostId) -> Option<&mut Origin> {
+        self.all.get_mut(&host)
+    }
+
+    /// An origin that may be new; `None` when there is no room for a new one.
+    pub(crate) fn find_or_insert(&mut self, now: Moment, host: HostId) -> Option<&mut Origin> {
+        if self.all.len() >= ORIGINS_MAX && !self.all.contains_key(&host) {
+            return None;
+        }
+        Some(self.all.entry(host).or_insert_with(|| Origin::new(now)))
+    }
+
+    /// All origins, in the order of their ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (HostId, &Origin)> {
+        self.all.iter().map(|(host, origin)| (*host, origin))
+    }
+
+    /// All origins, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (HostId, &mut Origin)> {
+        self.all.iter_mut().map(|(host, origin)| (*host, origin))
+    }
+
+    /// Forgets an origin but for its mark.
+    pub(crate) fn forget(&mut self, now: Moment, host: HostId) {
+        if let Some(origin) = self.all.remove(&host) {
+            self.keep_mark(now, host, origin.newest);
+        }
+    }
+
+    /// The mark up to which everything of a forgotten origin is a replay.
+    #[must_use]
+    pub(crate) fn mark_of_forgotten(&self, host: HostId) -> Mark {
+        self.marks.get(&host).map_or((0, 0), |(mark, _)| *mark)
+    }
+
+    /// All marks, for storing; by host.
+    #[must_use]
+    pub(crate) fn marks(&self) -> Vec<(HostId, u64, u64)> {
+        let remembered = self.by_age.iter().filter_map(|(at, host)| {
+            let ((epoch, seq), kept) = self.marks.get(host)?;
+            (kept == at).then_some((*host, (*epoch, *seq)))
+        });
+        let live = self.all.iter().map(|(host, origin)| (*host, origin.newest));
+        let all: BTreeMap<HostId, Mark> = remembered.chain(live).collect();
+        all.into_iter().map(|(host, (epoch, seq))| (host, epoch, seq)).collect()
+    }
+
+    /// Origins that have been expired for so long that they are to be forgotten.
+    #[must_use]
+    pub(crate) fn stale(&self, now: Moment) -> Vec<HostId> {
+        let stale = |origin: &Origin| origin.expired.is_some_and(|at| now.since(at) >= EXPIRED_KEPT);
+        self.iter().filter(|(_, origin)| stale(origin)).map(|(host, _)| host).collect()
+    }
+
+    /// Forgets marks that are too old.
+    pub(crate) fn tidy(&mut self, now: Moment) {
+        while let Some((at, host)) = self.by_age.front().copied() {
+            if now.since(at) < MARKS_KEPT && self.by_age.len() <= MARKS_MAX {
+                break;
+            }
+            self.by_age.pop_front();
+            if self.marks.get(&host).is_some_and(|(_, kept)| *kept == at) {
+                self.marks.remove(&host);
+            }
+        }
+    }
+
+    fn keep_mark(&mut self, now: Moment, host: HostId, mark: Mark) {
+        self.marks.insert(host, (mark, now));
+        self.by_age.push_back((now, host));
+        self.tidy(now);
+    }
+}

@@ -1,0 +1,406 @@
+//! Edges and sessions: who is connected, who may come back, what waits to be acknowledged, who follows which topic.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use aldis_wire::host::Outcome;
+use aldis_wire::id::{HostId, PeerId, TopicId};
+use aldis_wire::limits::PEER_TOPICS_MAX;
+use aldis_wire::proof::Proof;
+use aldis_wire::refusal::Refusal;
+use bytes::Bytes;
+
+use super::bucket::Bucket;
+use super::io::{EdgeKey, Event, Moment, RequestId, Token, Topic};
+use super::limits::{DEDUPLICATION, RETURN_ROUTES_MAX, SESSIONS_MAX, UNACKED_BYTES, UNACKED_MAX, UNACKED_RESERVE};
+use super::signals::Outgoing;
+
+/// Names a session on this host; never used twice.
+pub(crate) type SessionKey = u64;
+
+/// A socket.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    /// Where it comes from.
+    pub(crate) address: IpAddr,
+    /// What a keyed edge must sign.
+    pub(crate) challenge: [u8; 32],
+    /// Set by `hello`.
+    pub(crate) session: Option<SessionKey>,
+    /// Of requests.
+    pub(crate) bucket: Bucket,
+}
+
+/// What a session has of one topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    /// Whether it is a member.
+    pub(crate) member: bool,
+    /// Whether it watches.
+    pub(crate) watching: bool,
+}
+
+/// A sequenced event that the edge has not acknowledged.
+#[derive(Debug)]
+struct Unacked {
+    seq: u64,
+    event: Event,
+    bytes: usize,
+    /// For a signal: the home that waits for its receipt.
+    sender_home: Option<HostId>,
+    /// Whether it was ever handed to a socket.
+    told: bool,
+}
+
+/// A signal that left a session's queue, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// The sender.
+    pub(crate) from: PeerId,
+    /// The target.
+    pub(crate) to: PeerId,
+    /// The sender's id for it.
+    pub(crate) id: RequestId,
+    /// Where the receipt goes.
+    pub(crate) sender_home: HostId,
+    /// What became of it.
+    pub(crate) outcome: Outcome,
+}
+
+/// A peer at home here.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Who.
+    pub(crate) peer: PeerId,
+    /// Why others may believe it.
+    pub(crate) proof: Proof,
+    /// Restores it.
+    pub(crate) token: Token,
+    /// Its socket; `None` during the grace period.
+    pub(crate) edge: Option<EdgeKey>,
+    /// Default meta of its memberships.
+    pub(crate) meta: Bytes,
+    /// Of joins and leaves.
+    pub(crate) changes: Bucket,
+    /// What it follows.
+    pub(crate) subscriptions: BTreeMap<TopicId, Subscription>,
+    /// The signals it sent.
+    pub(crate) outgoing: Outgoing,
+    /// The newest `n` taken from each sender's session, and when.
+    incoming: BTreeMap<PeerId, (u64, u64, Moment)>,
+    last_seq: u64,
+    unacked: VecDeque<Unacked>,
+    unacked_bytes: usize,
+}
+
+impl Session {
+    /// Puts a sequenced event into the queue; the event to be told now, if there is a socket.
+    ///
+    /// # Errors
+    /// [`Refusal::TooSlow`] when the queue is full.
+    pub(crate) fn enqueue(&mut self, bytes: usize, event: impl FnOnce(u64) -> Event) -> Result<Option<Event>, Refusal> {
+        self.enqueue_with(bytes, None, event)
+    }
+
+    /// The same for a signal, which leaves room for receipts and events.
+    ///
+    /// # Errors
+    /// [`Refusal::QueueFull`] when there is no room for signals.
+    pub(crate) fn enqueue_signal(
+        &mut self,
+        bytes: usize,
+        sender_home: HostId,
+        event: impl FnOnce(u64) -> Event,
+    ) -> Result<Option<Event>, Refusal> {
+        if self.unacked.len() >= UNACKED_MAX - UNACKED_RESERVE || self.unacked_bytes + bytes > UNACKED_BYTES {
+            return Err(Refusal::QueueFull);
+        }
+        self.enqueue_with(bytes, Some(sender_home), event)
+    }
+
+    fn enqueue_with(
+        &mut self,
+        bytes: usize,
+        sender_home: Option<HostId>,
+        event: impl FnOnce(u64) -> Event,
+    ) -> Result<Option<Event>, Refusal> {
+        if self.unacked.len() >= UNACKED_MAX || self.unacked_bytes + bytes > 2 * UNACKED_BYTES {
+            return Err(Refusal::TooSlow);
+        }
+        self.last_seq += 1;
+        let event = event(self.last_seq);
+        let told = self.edge.is_some();
+        self.unacked_bytes += bytes;
+        self.unacked.push_back(Unacked { seq: self.last_seq, event: event.clone(), bytes, sender_home, told });
+        Ok(told.then_some(event))
+    }
+
+    /// Forgets everything up to `seq`; the signals among it are delivered.
+    pub(crate) fn acknowledge(&mut self, seq: u64) -> Vec<Finished> {
+        let mut finished = Vec::new();
+        while self.unacked.front().is_some_and(|first| first.seq <= seq) {
+            let Some(first) = self.unacked.pop_front() else { break };
+            self.unacked_bytes -= first.bytes;
+            finished.extend(first.finished(self.peer, Outcome::Delivered));
+        }
+        finished
+    }
+
+    /// What is told again to a new socket.
+    pub(crate) fn replay(&mut self) -> Vec<Event> {
+        self.unacked.iter_mut().for_each(|unacked| unacked.told = true);
+        self.unacked.iter().map(|unacked| unacked.event.clone()).collect()
+    }
+
+    /// The session is over: what was handed to a socket may have arrived, the rest did not.
+    pub(crate) fn abandon(&mut self) -> Vec<Finished> {
+        let outcome = |told| if told { Outcome::Unknown } else { Outcome::Refused(Refusal::Gone) };
+        let to = self.peer;
+        let finished = |unacked: Unacked| {
+            let outcome = outcome(unacked.told);
+            unacked.finished(to, outcome)
+        };
+        self.unacked.drain(..).filter_map(finished).collect()
+    }
+
+    /// Whether the sender's signal `n` comes after all that were taken from it. Takes note of it.
+    pub(crate) fn takes(&mut self, now: Moment, from: PeerId, session: u64, n: u64) -> bool {
+        if let Some((known, newest, at)) = self.incoming.get_mut(&from)
+            && *known == session
+        {
+            *at = now;
+            if n <= *newest {
+                return false;
+            }
+            *newest = n;
+            return true;
+        }
+        if self.incoming.len() >= RETURN_ROUTES_MAX / 64 {
+            self.incoming.retain(|_, (_, _, at)| now.since(*at) < DEDUPLICATION);
+        }
+        self.incoming.insert(from, (session, n, now));
+        true
+    }
+}
+
+impl Unacked {
+    fn finished(self, to: PeerId, outcome: Outcome) -> Option<Finished> {
+        match (self.event, self.sender_home) {
+            (Event::Signal { id, from, .. }, Some(sender_home)) => {
+                Some(Finished { from, to, id, sender_home, outcome })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Sessions that follow a topic.
+#[derive(Debug)]
+struct Local {
+    name: Arc<str>,
+    followers: BTreeSet<SessionKey>,
+}
+
+/// All edges and sessions of this host.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    edges: HashMap<EdgeKey, Edge>,
+    all: BTreeMap<SessionKey, Session>,
+    by_token: HashMap<Token, SessionKey>,
+    by_peer: HashMap<PeerId, SessionKey>,
+    topics: HashMap<TopicId, Local>,
+    last: SessionKey,
+}
+
+impl Sessions {
+    /// A socket is open.
+    pub(crate) fn edge_opened(&mut self, key: EdgeKey, address: IpAddr, challenge: [u8; 32]) {
+        self.edges.insert(key, Edge { address, challenge, session: None, bucket: Bucket::default() });
+    }
+
+    /// A socket.
+    #[must_use]
+    pub(crate) fn edge(&self, key: EdgeKey) -> Option<&Edge> {
+        self.edges.get(&key)
+    }
+
+    /// A socket, to be changed.
+    pub(crate) fn edge_mut(&mut self, key: EdgeKey) -> Option<&mut Edge> {
+        self.edges.get_mut(&key)
+    }
+
+    /// A socket is gone; its session, if it had one, is without a socket now.
+    pub(crate) fn edge_closed(&mut self, key: EdgeKey) -> Option<Edge> {
+        let edge = self.edges.remove(&key)?;
+        if let Some(session) = edge.session.and_then(|session| self.all.get_mut(&session))
+            && session.edge == Some(key)
+        {
+            session.edge = None;
+        }
+        Some(edge)
+    }
+
+    /// Begins a session on a socket.
+    ///
+    /// # Errors
+    /// [`Refusal::Overloaded`] when there are as many sessions as there may be.
+    pub(crate) fn open(
+        &mut self,
+        edge: EdgeKey,
+        peer: PeerId,
+        proof: Proof,
+        token: Token,
+        meta: Bytes,
+    ) -> Result<SessionKey, Refusal> {
+        if self.all.len() >= SESSIONS_MAX {
+            return Err(Refusal::Overloaded);
+        }
+        self.last += 1;
+        let session = Session {
+            peer,
+            proof,
+            token,
+            edge: Some(edge),
+            meta,
+            changes: Bucket::default(),
+            subscriptions: BTreeMap::new(),
+            outgoing: Outgoing::default(),
+            incoming: BTreeMap::new(),
+            last_seq: 0,
+            unacked: VecDeque::new(),
+            unacked_bytes: 0,
+        };
+        self.all.insert(self.last, session);
+        self.by_token.insert(token, self.last);
+        self.by_peer.insert(peer, self.last);
+        if let Some(edge) = self.edges.get_mut(&edge) {
+            edge.session = Some(self.last);
+        }
+        Ok(self.last)
+    }
+
+    /// Gives a session another socket; its old one, if there still is one.
+    pub(crate) fn attach(&mut self, key: SessionKey, edge: EdgeKey) -> Option<EdgeKey> {
+        if let Some(edge) = self.edges.get_mut(&edge) {
+            edge.session = Some(key);
+        }
+        let old = self.all.get_mut(&key).and_then(|session| session.edge.replace(edge));
+        if let Some(old) = old.and_then(|old| self.edges.get_mut(&old)) {
+            old.session = None;
+        }
+        old
+    }
+
+    /// Ends a session and everything it follows.
+    pub(crate) fn end(&mut self, key: SessionKey) -> Option<Session> {
+        let session = self.all.remove(&key)?;
+        self.by_token.remove(&session.token);
+        if self.by_peer.get(&session.peer) == Some(&key) {
+            self.by_peer.remove(&session.peer);
+        }
+        for topic in session.subscriptions.keys() {
+            self.unfollow(*topic, key);
+        }
+        if let Some(edge) = session.edge.and_then(|edge| self.edges.get_mut(&edge)) {
+            edge.session = None;
+        }
+        Some(session)
+    }
+
+    /// A session.
+    #[must_use]
+    pub(crate) fn find(&self, key: SessionKey) -> Option<&Session> {
+        self.all.get(&key)
+    }
+
+    /// A session, to be changed.
+    pub(crate) fn find_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.all.get_mut(&key)
+    }
+
+    /// The session that a token restores.
+    #[must_use]
+    pub(crate) fn by_token(&self, token: &Token) -> Option<SessionKey> {
+        self.by_token.get(token).copied()
+    }
+
+    /// The session of a peer at home here.
+    #[must_use]
+    pub(crate) fn by_peer(&self, peer: PeerId) -> Option<SessionKey> {
+        self.by_peer.get(&peer).copied()
+    }
+
+    /// All sessions, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
+        self.all.iter().map(|(key, session)| (*key, session))
+    }
+
+    /// All sockets that have no session, for telling them that the host closes. In no order that means anything.
+    #[must_use]
+    pub(crate) fn edges_count(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Topics that somebody here follows.
+    #[must_use]
+    pub(crate) fn topics_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Follows a topic as a member or watcher.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyTopics`] when the session follows as many as it may.
+    pub(crate) fn follow(
+        &mut self,
+        key: SessionKey,
+        topic: &Topic,
+        set: impl FnOnce(&mut Subscription),
+    ) -> Result<(), Refusal> {
+        let Some(session) = self.all.get_mut(&key) else { return Err(Refusal::SessionLost) };
+        if session.subscriptions.len() >= PEER_TOPICS_MAX && !session.subscriptions.contains_key(&topic.id) {
+            return Err(Refusal::TooManyTopics);
+        }
+        set(session.subscriptions.entry(topic.id).or_default());
+        let local = self.topics.entry(topic.id);
+        let local = local.or_insert_with(|| Local { name: topic.name.clone(), followers: BTreeSet::new() });
+        local.followers.insert(key);
+        Ok(())
+    }
+
+    /// Changes how a session follows a topic, or ends it.
+    pub(crate) fn loosen(&mut self, key: SessionKey, topic: TopicId, set: impl FnOnce(&mut Subscription)) {
+        let Some(session) = self.all.get_mut(&key) else { return };
+        if let Some(subscription) = session.subscriptions.get_mut(&topic) {
+            set(subscription);
+            if *subscription == Subscription::default() {
+                session.subscriptions.remove(&topic);
+                self.unfollow(topic, key);
+            }
+        }
+    }
+
+    fn unfollow(&mut self, topic: TopicId, key: SessionKey) {
+        if let Some(local) = self.topics.get_mut(&topic) {
+            local.followers.remove(&key);
+            if local.followers.is_empty() {
+                self.topics.remove(&topic);
+            }
+        }
+    }
+
+    /// The name by which edges here call a topic, and the sessions that follow it.
+    #[must_use]
+    pub(crate) fn followers(&self, topic: TopicId) -> Option<(Arc<str>, Vec<SessionKey>)> {
+        let local = self.topics.get(&topic)?;
+        Some((local.name.clone(), local.followers.iter().copied().collect()))
+    }
+
+    /// The name of a topic, if the session follows it.
+    #[must_use]
+    pub(crate) fn name_for(&self, key: SessionKey, topic: TopicId) -> Option<Arc<str>> {
+        self.find(key)?.subscriptions.get(&topic)?;
+        self.topics.get(&topic).map(|local| local.name.clone())
+    }
+}

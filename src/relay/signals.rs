@@ -1,0 +1,338 @@
+//! Signals on their way: those that sessions here have sent, and those that were delivered here.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use aldis_wire::host::Outcome;
+use aldis_wire::id::{HostId, PeerId, TopicId};
+use aldis_wire::refusal::Refusal;
+use bytes::Bytes;
+
+use super::io::{LinkKey, Moment, RequestId};
+use super::limits::{
+    DEDUPLICATION, OPEN_SIGNALS_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX, SIGNAL_TIMEOUT,
+};
+
+/// How a signal went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// The target is at home here.
+    Local,
+    /// Over the link to the target's home.
+    Direct(LinkKey),
+    /// Sealed, towards the target's home, by way of this link; the nonce names the frame.
+    Routed(LinkKey, [u8; 24]),
+    /// Nowhere yet: the path it had died.
+    Broken,
+}
+
+impl Path {
+    /// The first link on the way.
+    #[must_use]
+    pub(crate) fn link(self) -> Option<LinkKey> {
+        match self {
+            Self::Direct(link) | Self::Routed(link, _) => Some(link),
+            Self::Local | Self::Broken => None,
+        }
+    }
+}
+
+/// A signal that a session has sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// Whom.
+    pub(crate) to: PeerId,
+    /// Its place among the session's signals to this target.
+    pub(crate) n: u64,
+    /// The home to which it went; only from there does a receipt count.
+    pub(crate) home: Option<HostId>,
+    /// Where the two met.
+    pub(crate) topic: Option<TopicId>,
+    /// Kept for sending again when the path dies.
+    pub(crate) data: Bytes,
+    /// How it went.
+    pub(crate) path: Path,
+    /// When it must have its receipt.
+    pub(crate) until: Moment,
+    /// What became of it; `None` while it is open.
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// What the sender's home does with a request to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is new, or may be tried again: send it.
+    Send,
+    /// The same id is open: its receipt will come.
+    Open,
+    /// The same id has had its receipt: tell it again.
+    Again(Outcome),
+}
+
+#[derive(Debug, Default)]
+struct Pair {
+    n: u64,
+    open: usize,
+    path: Option<Path>,
+}
+
+/// The signals that one session has sent.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    by_id: HashMap<RequestId, Sent>,
+    order: VecDeque<RequestId>,
+    pairs: BTreeMap<PeerId, Pair>,
+    open: usize,
+}
+
+impl Outgoing {
+    /// Takes a request to send.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyOpen`]; [`Refusal::BadField`] when the id was used for another target.
+    pub(crate) fn take(
+        &mut self,
+        now: Moment,
+        id: &RequestId,
+        to: PeerId,
+        topic: Option<TopicId>,
+        data: Bytes,
+    ) -> Result<Taken, Refusal> {
+        let until = now + SIGNAL_TIMEOUT;
+        if let Some(sent) = self.by_id.get_mut(id) {
+            return match sent.outcome {
+                _ if sent.to != to => Err(Refusal::BadField),
+                None => Ok(Taken::Open),
+                Some(Outcome::Unknown) => {
+                    sent.outcome = None;
+                    (sent.data, sent.until) = (data, until);
+                    self.open += 1;
+                    self.pairs.entry(to).or_default().open += 1;
+                    Ok(Taken::Send)
+                }
+                Some(outcome) => Ok(Taken::Again(outcome)),
+            };
+        }
+        if self.open >= OPEN_SIGNALS_MAX {
+            return Err(Refusal::TooManyOpen);
+        }
+        self.make_room();
+        let pair = self.pairs.entry(to).or_default();
+        pair.n += 1;
+        pair.open += 1;
+        self.open += 1;
+        let sent = Sent { to, n: pair.n, home: None, topic, data, path: Path::Broken, until, outcome: None };
+        self.by_id.insert(id.clone(), sent);
+        self.order.push_back(id.clone());
+        Ok(Taken::Send)
+    }
+
+    fn make_room(&mut self) {
+        for _ in 0..self.order.len() {
+            if self.order.len() < REMEMBERED_SIGNALS_MAX {
+                return;
+            }
+            let Some(id) = self.order.pop_front() else { return };
+            match self.by_id.get(&id) {
+                Some(sent) if sent.outcome.is_none() => self.order.push_back(id),
+                _ => {
+                    self.by_id.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// A signal by its id.
+    #[must_use]
+    pub(crate) fn find(&self, id: &RequestId) -> Option<&Sent> {
+        self.by_id.get(id)
+    }
+
+    /// The path that open signals to a target take, as long as there are any.
+    #[must_use]
+    pub(crate) fn pinned(&self, to: PeerId) -> Option<Path> {
+        self.pairs.get(&to).filter(|pair| pair.open > 1).and_then(|pair| pair.path)
+    }
+
+    /// Notes how a signal went.
+    pub(crate) fn went(&mut self, id: &RequestId, home: HostId, path: Path) {
+        if let Some(sent) = self.by_id.get_mut(id) {
+            sent.home = Some(home);
+            sent.path = path;
+            if let Some(pair) = self.pairs.get_mut(&sent.to) {
+                pair.path = Some(path);
+            }
+        }
+    }
+
+    /// Notes what became of an open signal; false if it is not open.
+    pub(crate) fn finish(&mut self, id: &RequestId, outcome: Outcome) -> bool {
+        let Some(sent) = self.by_id.get_mut(id).filter(|sent| sent.outcome.is_none()) else { return false };
+        sent.outcome = Some(outcome);
+        sent.data = Bytes::new();
+        self.open -= 1;
+        if let Some(pair) = self.pairs.get_mut(&sent.to) {
+            pair.open -= 1;
+        }
+        true
+    }
+
+    /// Open signals whose path is like that, in the order in which they were sent.
+    #[must_use]
+    pub(crate) fn open_where(&self, path: impl Fn(Path) -> bool) -> Vec<RequestId> {
+        if self.open == 0 {
+            return Vec::new();
+        }
+        let fits = |id: &&RequestId| self.by_id.get(*id).is_some_and(|sent| sent.outcome.is_none() && path(sent.path));
+        let mut ids: Vec<RequestId> = self.order.iter().filter(fits).cloned().collect();
+        ids.sort_by_key(|id| self.by_id.get(id).map(|sent| (sent.to, sent.n)));
+        ids
+    }
+
+    /// The path of an open signal has died.
+    pub(crate) fn broke(&mut self, id: &RequestId) {
+        if let Some(sent) = self.by_id.get_mut(id) {
+            sent.path = Path::Broken;
+            if let Some(pair) = self.pairs.get_mut(&sent.to) {
+                pair.path = None;
+            }
+        }
+    }
+}
+
+/// Deadlines of open signals. They all wait equally long, so a queue keeps them in order without a timer each.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    queue: VecDeque<(Moment, u64, RequestId)>,
+}
+
+impl Deadlines {
+    /// A signal was taken.
+    pub(crate) fn push(&mut self, now: Moment, session: u64, id: RequestId) {
+        self.queue.push_back((now + SIGNAL_TIMEOUT, session, id));
+    }
+
+    /// The soonest deadline.
+    #[must_use]
+    pub(crate) fn next(&self) -> Option<Moment> {
+        self.queue.front().map(|(at, ..)| *at)
+    }
+
+    /// Takes a deadline that has come.
+    pub(crate) fn pop_due(&mut self, now: Moment) -> Option<(u64, RequestId)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.queue.pop_front().map(|(_, session, id)| (session, id))
+    }
+}
+
+/// Which signal went sealed under which nonce, as long as a host on the way may still bounce it.
+#[derive(Debug, Default)]
+pub(crate) struct Sealed {
+    by_nonce: HashMap<[u8; 24], (u64, RequestId)>,
+    by_age: VecDeque<(Moment, [u8; 24])>,
+}
+
+impl Sealed {
+    /// A session's signal went out sealed.
+    pub(crate) fn insert(&mut self, now: Moment, nonce: [u8; 24], session: u64, id: RequestId) {
+        while self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= SIGNAL_TIMEOUT)
+            || self.by_age.len() >= REMEMBERED_DELIVERIES_MAX
+        {
+            let Some((_, nonce)) = self.by_age.pop_front() else { break };
+            self.by_nonce.remove(&nonce);
+        }
+        self.by_nonce.insert(nonce, (session, id));
+        self.by_age.push_back((now, nonce));
+    }
+
+    /// The signal that went out under this nonce.
+    #[must_use]
+    pub(crate) fn find(&self, nonce: &[u8; 24]) -> Option<(u64, RequestId)> {
+        self.by_nonce.get(nonce).cloned()
+    }
+}
+
+/// A signal that arrived for a peer at home here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    /// Whom it is for.
+    pub(crate) to: PeerId,
+    /// What became of it; `None` while the target has not acknowledged it.
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// Signals that arrived in the last two minutes, so that a repetition is not delivered twice.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    by_id: HashMap<(PeerId, RequestId), Delivery>,
+    by_age: VecDeque<(Moment, PeerId, RequestId)>,
+}
+
+impl Deliveries {
+    /// An earlier arrival under the same sender and id.
+    #[must_use]
+    pub(crate) fn find(&self, from: PeerId, id: &RequestId) -> Option<&Delivery> {
+        self.by_id.get(&(from, id.clone()))
+    }
+
+    /// Notes an arrival.
+    pub(crate) fn insert(&mut self, now: Moment, from: PeerId, id: RequestId, delivery: Delivery) {
+        self.tidy(now);
+        if self.by_id.insert((from, id.clone()), delivery).is_none() {
+            self.by_age.push_back((now, from, id));
+        }
+    }
+
+    /// Notes what became of it.
+    pub(crate) fn finish(&mut self, from: PeerId, id: &RequestId, outcome: Outcome) {
+        if let Some(delivery) = self.by_id.get_mut(&(from, id.clone())) {
+            delivery.outcome = Some(outcome);
+        }
+    }
+
+    /// Forgets what is too old.
+    pub(crate) fn tidy(&mut self, now: Moment) {
+        while self.by_age.len() >= REMEMBERED_DELIVERIES_MAX
+            || self.by_age.front().is_some_and(|(at, ..)| now.since(*at) >= DEDUPLICATION)
+        {
+            let Some((_, from, id)) = self.by_age.pop_front() else { break };
+            self.by_id.remove(&(from, id));
+        }
+    }
+}
+
+/// Where the senders of recent signals are at home, so that they can be answered even when no roster shows them yet.
+#[derive(Debug, Default)]
+pub(crate) struct ReturnRoutes {
+    homes: HashMap<PeerId, (HostId, Moment)>,
+    by_age: VecDeque<(Moment, PeerId)>,
+}
+
+impl ReturnRoutes {
+    /// A signal of `peer` came from `home`.
+    pub(crate) fn insert(&mut self, now: Moment, peer: PeerId, home: HostId) {
+        use super::limits::{RETURN_ROUTE, RETURN_ROUTES_MAX};
+        while self.by_age.len() >= RETURN_ROUTES_MAX
+            || self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= RETURN_ROUTE)
+        {
+            let Some((at, peer)) = self.by_age.pop_front() else { break };
+            if self.homes.get(&peer).is_some_and(|(_, kept)| *kept == at) {
+                self.homes.remove(&peer);
+            }
+        }
+        let fresh =
+            self.homes.get(&peer).is_some_and(|(known, at)| *known == home && now.since(*at) < RETURN_ROUTE / 2);
+        if !fresh {
+            self.homes.insert(peer, (home, now));
+            self.by_age.push_back((now, peer));
+        }
+    }
+
+    /// Where the peer's last signal came from.
+    #[must_use]
+    pub(crate) fn find(&self, now: Moment, peer: PeerId) -> Option<HostId> {
+        let (home, at) = self.homes.get(&peer)?;
+        (now.since(*at) < super::limits::RETURN_ROUTE).then_some(*home)
+    }
+}

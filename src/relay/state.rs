@@ -1,0 +1,246 @@
+//! All tables of a machine in one place, and the few verbs that every flow needs.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use aldis_wire::announcement::Op;
+use aldis_wire::host::{Channel, Frame};
+use aldis_wire::id::{HostId, PeerId};
+use aldis_wire::network::Network;
+use aldis_wire::refusal::Refusal;
+use aldis_wire::seal::{SealingKey, SharedKey};
+use ed25519_dalek::SigningKey;
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::addresses::Addresses;
+use super::bucket::Bucket;
+use super::directory::Directory;
+use super::discovery::Discovery;
+use super::io::{EdgeKey, Event, LinkKey, Moment, Note, Outbox, Output, RequestId};
+use super::limits::{COUNTER_MEMORY, COUNTERS_MAX};
+use super::links::Links;
+use super::multicast::Origins;
+use super::sessions::Sessions;
+use super::setup::{Settings, Setup};
+use super::signals::{Deadlines, Deliveries, ReturnRoutes, Sealed};
+use super::timers::Timers;
+
+/// Everything a machine knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The network and its keys.
+    pub(crate) network: Network,
+    /// Our id.
+    pub(crate) own: HostId,
+    /// Our key.
+    pub(crate) identity: SigningKey,
+    /// Our sealing key.
+    pub(crate) sealing: SealingKey,
+    /// What the operator chose.
+    pub(crate) settings: Settings,
+    /// The only source of chance.
+    pub(crate) rng: ChaCha12Rng,
+    /// Deadlines.
+    pub(crate) timers: Timers,
+    /// Connections to hosts.
+    pub(crate) links: Links,
+    /// Rosters.
+    pub(crate) directory: Directory,
+    /// Announcements.
+    pub(crate) origins: Origins,
+    /// Edges.
+    pub(crate) sessions: Sessions,
+    /// Deadlines of open signals.
+    pub(crate) deadlines: Deadlines,
+    /// Signals that arrived.
+    pub(crate) deliveries: Deliveries,
+    /// Signals that went out sealed.
+    pub(crate) sealed: Sealed,
+    /// Where signals came from.
+    pub(crate) routes: ReturnRoutes,
+    /// What addresses may do.
+    pub(crate) addresses: Addresses,
+    /// Where hosts may be.
+    pub(crate) discovery: Discovery,
+    /// Our own announcements.
+    pub(crate) announcer: Announcer,
+    /// Counters of keyed peers that have left.
+    pub(crate) counters: Counters,
+    /// How often each origin's present gap was asked about.
+    pub(crate) asking: BTreeMap<HostId, u32>,
+    /// New origins that each link's host has brought.
+    pub(crate) introductions: BTreeMap<HostId, Bucket>,
+    /// Origins whose mark has grown since the last summaries.
+    pub(crate) unsummed: std::collections::BTreeSet<HostId>,
+    /// Keys shared with other homes, by the public half they were made with.
+    pub(crate) shared: BTreeMap<HostId, ([u8; 32], SharedKey)>,
+    /// When our id was last seen under an epoch that we never issued.
+    pub(crate) doubled: Option<Moment>,
+    /// Whether the host is shutting down.
+    pub(crate) draining: bool,
+}
+
+/// Our own roster's way out.
+#[derive(Debug)]
+pub(crate) struct Announcer {
+    /// Our epoch.
+    pub(crate) epoch: u64,
+    /// Seq of our newest announcement.
+    pub(crate) seq: u64,
+    /// Applied here and not announced yet.
+    pub(crate) pending: Vec<Op>,
+    /// Their encoded length.
+    pub(crate) pending_bytes: usize,
+    /// When we last announced.
+    pub(crate) last: Moment,
+    /// Heartbeats so far.
+    pub(crate) heartbeats: u64,
+    /// Revision of our record.
+    pub(crate) revision: u64,
+    /// Signals taken since the last status.
+    pub(crate) signals: u32,
+    /// When figures were last announced.
+    pub(crate) last_status: Moment,
+}
+
+impl State {
+    /// The state of a machine that has just started.
+    #[must_use]
+    pub(crate) fn new(setup: Setup, now: Moment) -> Self {
+        let own = HostId::new(setup.identity.verifying_key().to_bytes());
+        let discovery = Discovery::new(&setup, own, now);
+        let mut origins = Origins::default();
+        origins.remember(now, &setup.marks);
+        let mut directory = Directory::new(setup.network.tag);
+        directory.insert(own);
+        Self {
+            own,
+            discovery,
+            origins,
+            directory,
+            identity: setup.identity,
+            sealing: setup.sealing,
+            settings: setup.settings,
+            rng: ChaCha12Rng::from_seed(setup.seed),
+            timers: Timers::default(),
+            links: Links::default(),
+            sessions: Sessions::default(),
+            deadlines: Deadlines::default(),
+            deliveries: Deliveries::default(),
+            sealed: Sealed::default(),
+            routes: ReturnRoutes::default(),
+            addresses: Addresses::default(),
+            announcer: Announcer {
+                epoch: setup.epoch,
+                seq: 0,
+                pending: Vec::new(),
+                pending_bytes: 0,
+                last: now,
+                heartbeats: 0,
+                revision: setup.epoch,
+                signals: 0,
+                last_status: now,
+            },
+            counters: Counters::default(),
+            asking: BTreeMap::new(),
+            introductions: BTreeMap::new(),
+            unsummed: std::collections::BTreeSet::new(),
+            shared: BTreeMap::new(),
+            doubled: None,
+            draining: false,
+            network: setup.network,
+        }
+    }
+
+    /// Bytes nobody can guess.
+    pub(crate) fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// Sends a frame on a connection if there is room for it; false if there is none, or no connection.
+    pub(crate) fn send(&mut self, link: LinkKey, channel: Channel, frame: &Frame, out: &mut Outbox) -> bool {
+        let Ok(frame) = frame.encode() else { return false };
+        let Some(found) = self.links.find_mut(link) else { return false };
+        if !found.has_room(channel, frame.len()) {
+            return false;
+        }
+        found.sending(channel, frame.len());
+        out.push(Output::Send { link, channel, frame });
+        true
+    }
+
+    /// Refuses a request of an edge.
+    pub(crate) fn refuse(edge: EdgeKey, id: Option<RequestId>, refusal: Refusal, out: &mut Outbox) {
+        Self::refuse_with(edge, id, refusal, None, String::new(), out);
+    }
+
+    /// Refuses a request of an edge, and says when to try again, or more in words.
+    pub(crate) fn refuse_with(
+        edge: EdgeKey,
+        id: Option<RequestId>,
+        refusal: Refusal,
+        retry_after: Option<std::time::Duration>,
+        message: String,
+        out: &mut Outbox,
+    ) {
+        out.note(Note::EdgeRefused { refusal });
+        out.tell(edge, Event::Error { id, refusal, message, known: None, retry_after });
+    }
+
+    /// Gateways of other hosts that are shown, in an order drawn anew each time.
+    pub(crate) fn other_gateways(&mut self) -> Vec<String> {
+        const GATEWAYS_TOLD_MAX: usize = 8;
+        let mut gateways: Vec<String> = self
+            .directory
+            .hosts()
+            .filter(|host| *host != self.own)
+            .filter_map(|host| self.directory.record(host))
+            .flat_map(|recorded| recorded.record.gateways.iter().cloned())
+            .collect();
+        for at in (1..gateways.len()).rev() {
+            let other = self.rng.next_u32() as usize % (at + 1);
+            gateways.swap(at, other);
+        }
+        gateways.truncate(GATEWAYS_TOLD_MAX);
+        gateways
+    }
+}
+
+/// Counters of keyed peers that are not present any more.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    known: HashMap<PeerId, (u64, HostId, Moment)>,
+    by_age: VecDeque<(Moment, PeerId)>,
+}
+
+impl Counters {
+    /// A keyed peer has left its home.
+    pub(crate) fn insert(&mut self, now: Moment, peer: PeerId, counter: u64, home: HostId) {
+        self.tidy(now);
+        if self.known.get(&peer).is_some_and(|(known, ..)| *known > counter) {
+            return;
+        }
+        self.known.insert(peer, (counter, home, now));
+        self.by_age.push_back((now, peer));
+    }
+
+    /// The highest counter remembered of a peer, and where.
+    #[must_use]
+    pub(crate) fn find(&self, peer: PeerId) -> Option<(u64, HostId)> {
+        self.known.get(&peer).map(|(counter, home, _)| (*counter, *home))
+    }
+
+    /// Forgets what is too old.
+    pub(crate) fn tidy(&mut self, now: Moment) {
+        while self.by_age.len() >= COUNTERS_MAX
+            || self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= COUNTER_MEMORY)
+        {
+            let Some((at, peer)) = self.by_age.pop_front() else { break };
+            if self.known.get(&peer).is_some_and(|(_, _, kept)| *kept == at) {
+                self.known.remove(&peer);
+            }
+        }
+    }
+}

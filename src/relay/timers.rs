@@ -1,0 +1,118 @@
+//! The one queue of deadlines. Setting a timer again moves it; there is at most one of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aldis_wire::id::HostId;
+
+use super::io::{EdgeKey, LinkKey, Moment};
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// An edge must have said hello.
+    Hello(EdgeKey),
+    /// A session's edge must have come back.
+    Grace(u64),
+    /// The oldest open signal must have its receipt.
+    Signals,
+    /// Collected changes go out.
+    Announce,
+    /// A sign of life is due.
+    Heartbeat,
+    /// A link must be admitted.
+    Admission(LinkKey),
+    /// A host must have been heard.
+    Expiry(HostId),
+    /// A gap in an origin's announcements must be closed.
+    Behind(HostId),
+    /// Summaries are due.
+    Summaries,
+    /// Discovery wants to act.
+    Discovery,
+    /// Things remembered for a time are forgotten, things to be kept are stored.
+    Housekeeping,
+}
+
+/// Deadlines, soonest first.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    at: BTreeMap<Timer, Moment>,
+    queue: BTreeSet<(Moment, Timer)>,
+}
+
+impl Timers {
+    /// Sets or moves a deadline.
+    pub(crate) fn set(&mut self, timer: Timer, at: Moment) {
+        if let Some(old) = self.at.insert(timer, at) {
+            self.queue.remove(&(old, timer));
+        }
+        self.queue.insert((at, timer));
+    }
+
+    /// Sets a deadline unless an earlier one stands.
+    pub(crate) fn set_earlier(&mut self, timer: Timer, at: Moment) {
+        if self.at.get(&timer).is_none_or(|old| at < *old) {
+            self.set(timer, at);
+        }
+    }
+
+    /// Takes a deadline away.
+    pub(crate) fn cancel(&mut self, timer: Timer) {
+        if let Some(old) = self.at.remove(&timer) {
+            self.queue.remove(&(old, timer));
+        }
+    }
+
+    /// Whether the deadline is set.
+    #[must_use]
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
+        self.at.contains_key(&timer)
+    }
+
+    /// The soonest deadline.
+    #[must_use]
+    pub(crate) fn next(&self) -> Option<Moment> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the soonest deadline that has come.
+    pub(crate) fn pop_due(&mut self, now: Moment) -> Option<Timer> {
+        let (at, timer) = self.queue.first().copied()?;
+        if at > now {
+            return None;
+        }
+        self.cancel(timer);
+        Some(timer)
+    }
+
+    /// How late the soonest deadline is.
+    #[must_use]
+    pub(crate) fn lateness(&self, now: Moment) -> Duration {
+        self.next().map_or(Duration::ZERO, |at| now.since(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_moved_timer_fires_once_at_its_new_time() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Heartbeat, moment(1));
+        timers.set(Timer::Heartbeat, moment(3));
+        timers.set_earlier(Timer::Announce, moment(2));
+        timers.set_earlier(Timer::Announce, moment(9));
+        assert_eq!(timers.pop_due(moment(1)), None);
+        assert_eq!(timers.pop_due(moment(5)), Some(Timer::Announce));
+        assert_eq!(timers.lateness(moment(5)), Duration::from_secs(2));
+        assert_eq!(timers.pop_due(moment(5)), Some(Timer::Heartbeat));
+        assert_eq!(timers.pop_due(moment(5)), None);
+        assert_eq!(timers.next(), None);
+    }
+}

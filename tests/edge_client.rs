@@ -1,0 +1,217 @@
+//! The Rust client against a host that follows a script: what goes over the socket, and what the application is told.
+#![cfg(feature = "net")]
+#![allow(clippy::disallowed_methods, reason = "a test of the outside world: sockets and deadlines")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::time::Duration;
+
+use aldis::net::client::{Client, Event, Events, Options, Receipt};
+use aldis_wire::edge::{PATH, SUBPROTOCOL, Status};
+use aldis_wire::id::PeerId;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A host by script: what it must hear, and what it says.
+struct Host(TcpListener);
+
+/// One socket of the scripted host.
+struct Socket(WebSocketStream<TcpStream>);
+
+impl Host {
+    async fn start() -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        (Self(listener), url)
+    }
+
+    /// Takes a socket, greets, and returns the hello.
+    async fn accept(&self) -> (Socket, Value) {
+        let (stream, _) = timeout(DEADLINE, self.0.accept()).await.expect("nobody connected").unwrap();
+        let mut socket = Socket(accept_hdr_async(stream, subprotocol).await.unwrap());
+        socket
+            .say(json!({"type": "greeting", "host": hex(1), "network": "n", "tag": "00".repeat(8), "version": 1,
+            "challenge": hex(2)}))
+            .await;
+        let hello = socket.hear().await;
+        assert_eq!(hello["type"], "hello");
+        (socket, hello)
+    }
+}
+
+impl Socket {
+    async fn say(&mut self, message: Value) {
+        self.0.send(Message::text(message.to_string())).await.unwrap();
+    }
+
+    async fn hear(&mut self) -> Value {
+        loop {
+            let message = timeout(DEADLINE, self.0.next()).await.expect("the client said nothing").unwrap().unwrap();
+            if let Message::Text(text) = message {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+
+    async fn welcome(&mut self, peer: u8, resumed: bool) {
+        self.say(
+            json!({"type": "welcome", "peer": hex(peer), "host": hex(1), "network": "n", "session": "00".repeat(8),
+            "resume": hex(9), "resumed": resumed, "ice_servers": [], "hosts": [], "heartbeat_ms": 60_000,
+            "limits": {"message_bytes": 65536, "meta_bytes": 1024, "topics": 32, "sample": 64, "grace_ms": 30000,
+                "signal_timeout_ms": 5000}}),
+        )
+        .await;
+    }
+}
+
+#[allow(clippy::unnecessary_wraps, clippy::result_large_err, reason = "the shape is the library's")]
+fn subprotocol(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    let asked = request.headers()["sec-websocket-protocol"].clone();
+    assert_eq!((asked.as_bytes(), request.uri().path()), (SUBPROTOCOL.as_bytes(), PATH));
+    response.headers_mut().insert("sec-websocket-protocol", asked);
+    Ok(response)
+}
+
+fn hex(byte: u8) -> String {
+    format!("{byte:02x}").repeat(32)
+}
+
+fn peer(byte: u8) -> PeerId {
+    PeerId::new([byte; 32])
+}
+
+async fn event(events: &mut Events) -> Event {
+    timeout(DEADLINE, events.next()).await.expect("no event came").expect("the client has ended")
+}
+
+/// A client in a session as peer 3.
+async fn connected(host: &Host, url: &str) -> (Client, Events, Socket) {
+    let (client, socket) = tokio::join!(Client::connect(Options::at(url)), async {
+        let (mut socket, _) = host.accept().await;
+        socket.welcome(3, false).await;
+        socket
+    });
+    let (client, events) = client.unwrap();
+    assert_eq!(client.who().peer, peer(3));
+    (client, events, socket)
+}
+
+fn signal(seq: u64, id: &str, data: &Value) -> Value {
+    json!({"type": "signal", "seq": seq, "id": id, "from": hex(4), "topic": "t", "data": data})
+}
+
+#[tokio::test]
+async fn a_signal_is_acknowledged_at_once_and_its_data_arrives_byte_for_byte() {
+    let (host, url) = Host::start().await;
+    let (_client, mut events, mut socket) = connected(&host, &url).await;
+    let text = format!(r#"{{"type":"signal","seq":1,"id":"a","from":"{}","data":{{"b": 1.0,"a":"é\u0301"}}}}"#, hex(4));
+    socket.0.send(Message::text(text)).await.unwrap();
+    let Event::Signal { from, data, .. } = event(&mut events).await else { panic!("not a signal") };
+    assert_eq!((from, data.as_str()), (peer(4), r#"{"b": 1.0,"a":"é\u0301"}"#));
+    assert_eq!(socket.hear().await, json!({"type": "ack", "seq": 1}));
+}
+
+#[tokio::test]
+async fn after_a_broken_socket_the_session_is_resumed_what_was_open_is_asked_again_and_repetitions_are_dropped() {
+    let (host, url) = Host::start().await;
+    let (client, mut events, mut socket) = connected(&host, &url).await;
+    socket.say(signal(1, "a", &json!(1))).await;
+    assert!(matches!(event(&mut events).await, Event::Signal { .. }));
+    let posted = client.post(peer(4), None, "\"offer\"").await.unwrap();
+    assert_eq!(socket.hear().await["type"], "ack");
+    let asked = socket.hear().await;
+    drop(socket);
+
+    let (mut socket, hello) = host.accept().await;
+    assert_eq!(hello["resume"], json!({"token": hex(9), "seq": 1}));
+    socket.welcome(3, true).await;
+    assert!(matches!(event(&mut events).await, Event::SocketLost { .. }));
+    assert_eq!(event(&mut events).await, Event::Resumed);
+    assert_eq!(socket.hear().await, asked, "the signal was not sent again under its id");
+    socket.say(signal(1, "a", &json!(1))).await;
+    socket.say(signal(2, "b", &json!(2))).await;
+    socket.say(json!({"type": "receipt", "seq": 3, "id": asked["id"], "status": "delivered"})).await;
+    let Event::Signal { id, .. } = event(&mut events).await else { panic!("not a signal") };
+    assert_eq!(id, "b", "a repetition reached the application");
+    assert_eq!(posted.receipt().await.unwrap(), Receipt { status: Status::Delivered, code: None });
+}
+
+#[tokio::test]
+async fn when_the_session_is_lost_open_signals_end_as_unknown_topics_are_joined_again_and_old_signals_stay_dropped() {
+    let (host, url) = Host::start().await;
+    let (client, mut events, mut socket) = connected(&host, &url).await;
+    let (joined, ()) = tokio::join!(client.join("t", None), async {
+        let join = socket.hear().await;
+        socket.say(json!({"type": "joined", "id": join["id"], "topic": "t", "peers": [], "total": 0})).await;
+    });
+    joined.unwrap();
+    socket.say(signal(1, "a", &json!(1))).await;
+    assert!(matches!(event(&mut events).await, Event::Signal { .. }));
+    let posted = client.post(peer(4), None, "1").await.unwrap();
+    while socket.hear().await["type"] != "signal" {}
+    drop(socket);
+
+    let (mut socket, _) = host.accept().await;
+    socket.say(json!({"type": "error", "code": "session_lost", "message": "gone"})).await;
+    assert_eq!(socket.hear().await, json!({"type": "hello"}));
+    socket.welcome(5, false).await;
+    assert_eq!(posted.receipt().await.unwrap().status, Status::Unknown);
+    let join = socket.hear().await;
+    assert_eq!((&join["type"], &join["topic"]), (&json!("join"), &json!("t")));
+    let members = json!([{"peer": hex(4)}]);
+    socket.say(json!({"type": "joined", "id": join["id"], "topic": "t", "peers": members, "total": 1})).await;
+    socket.say(signal(1, "a", &json!(1))).await;
+    socket.say(signal(2, "b", &json!(2))).await;
+    assert!(matches!(event(&mut events).await, Event::SocketLost { .. }));
+    assert_eq!(event(&mut events).await, Event::Renewed { peer: peer(5) });
+    assert!(matches!(event(&mut events).await, Event::PeerJoined { peer: member, .. } if member == peer(4)));
+    let Event::Signal { id, .. } = event(&mut events).await else { panic!("not a signal") };
+    assert_eq!(id, "b", "a signal was delivered twice");
+    assert_eq!(client.who().peer, peer(5));
+}
+
+#[tokio::test]
+async fn a_replaced_session_does_not_come_back() {
+    let (host, url) = Host::start().await;
+    let (client, mut events, mut socket) = connected(&host, &url).await;
+    socket.say(json!({"type": "error", "code": "replaced", "message": "newer"})).await;
+    assert!(matches!(event(&mut events).await, Event::Closed { .. }));
+    assert!(timeout(DEADLINE, events.next()).await.unwrap().is_none());
+    assert!(client.join("t", None).await.is_err());
+}
+
+#[tokio::test]
+async fn a_keyed_edge_signs_its_claim_and_answers_claim_old_with_a_higher_one() {
+    let (host, url) = Host::start().await;
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let options = Options { key: Some(key.clone()), ..Options::at(&url) };
+    let (client, ()) = tokio::join!(Client::connect(options), async {
+        let (mut socket, hello) = host.accept().await;
+        assert_eq!(hello["peer"], aldis_wire::hex::encode(key.verifying_key().as_bytes()));
+        assert_eq!(hello["claim"]["counter"], 1);
+        socket.say(json!({"type": "error", "code": "claim_old", "message": "", "known": 41})).await;
+        assert_eq!(socket.hear().await["claim"]["counter"], 42);
+        socket.welcome(6, false).await;
+    });
+    assert_eq!(client.unwrap().0.who().peer, peer(6));
+}
+
+#[tokio::test]
+async fn nobody_at_the_gateway_is_one_clear_sentence() {
+    let (host, url) = Host::start().await;
+    drop(host);
+    let error = Client::connect(Options::at(&url)).await.unwrap_err().to_string();
+    assert_eq!(error, format!("{url}: Connection refused"));
+}

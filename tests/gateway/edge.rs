@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -37,7 +37,10 @@ impl Edge {
 
     /// A socket from which nothing has been read.
     pub(crate) async fn unheard(house: &House, address: Option<&str>) -> Self {
-        let stream = TcpStream::connect(house.address()).await.unwrap();
+        // Left alone, the kernel would read 32 MiB ahead of an edge that does not read.
+        let stream = TcpSocket::new_v4().unwrap();
+        stream.set_recv_buffer_size(64 << 10).unwrap();
+        let stream = stream.connect(house.address()).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let mut request = format!("ws://{}/v1", house.address()).into_client_request().unwrap();
         if let Some(address) = address {

@@ -189,14 +189,16 @@ async fn an_edge_may_be_in_thirty_two_topics_and_no_more() {
 async fn joins_and_leaves_in_haste_are_slowed_down_before_they_reach_other_hosts() {
     let house = House::start();
     let mut edge = Edge::connect(&house).await;
+    let begun = Instant::now();
     let mut refused = 0;
     for _ in 0..100 {
-        for kind in ["join", "leave"] {
-            let answer = edge.ask(json!({ "type": kind, "topic": "t" })).await;
-            refused += u32::from(answer["code"] == "rate_limited");
-        }
+        let answer = edge.ask(json!({ "type": "join", "topic": "t" })).await;
+        refused += u32::from(answer["code"] == "rate_limited");
+        edge.ask(json!({ "type": "leave", "topic": "t" })).await;
     }
-    assert!((100..=160).contains(&refused), "{refused} of 200 refused; 64 at once and 5 a second are allowed");
+    // What changes nothing is free: a leave after a refused join.
+    let allowed = 64 + 5 * (u32::try_from(begun.elapsed().as_secs()).unwrap() + 1);
+    assert!(refused >= 100 - allowed.min(100), "{refused} of 100 joins refused, {allowed} might have been allowed");
 }
 
 #[tokio::test]
@@ -344,6 +346,8 @@ async fn an_edge_that_never_reads_is_cut_and_nobody_else_waits() {
         let mut slowest = Duration::ZERO;
         while house.gateway.sockets() >= before {
             slowest = slowest.max(others.go_on().await);
+            // Below the hundred requests a second that an edge may make.
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         slowest
     };

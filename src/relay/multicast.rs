@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use aldis_wire::announcement::{Head, SignedHead, Status};
+use aldis_wire::codec::CodecError;
 use aldis_wire::digest::Hash;
-use aldis_wire::host::Range;
+use aldis_wire::host::{Announcement, Frame, Range};
 use aldis_wire::id::HostId;
 use bytes::Bytes;
 
@@ -35,6 +36,20 @@ impl Heard {
     #[must_use]
     pub(crate) fn is_whole(&self) -> bool {
         self.ops.is_some() || self.head.is_heartbeat()
+    }
+
+    /// The announcement as it is sent now, with its ops if there are any and `with_ops`.
+    ///
+    /// # Errors
+    /// Does not fail for ops within their limit.
+    pub(crate) fn frame(&self, now: Moment, with_ops: bool) -> Result<Bytes, CodecError> {
+        let age = now.since(self.made).as_millis();
+        Frame::Announcement(Announcement {
+            age_ms: u32::try_from(age).unwrap_or(u32::MAX),
+            head: self.signed.clone(),
+            ops: self.ops.clone().filter(|_| with_ops),
+        })
+        .encode()
     }
 }
 

@@ -294,7 +294,7 @@ impl State {
             None => (known.applied.iter().collect(), false),
         };
         for heard in missing {
-            let Ok(frame) = super::announcing::announcement(now, heard, whole) else { return };
+            let Ok(frame) = heard.frame(now, whole) else { return };
             let channel = if whole { Channel::Announce } else { Channel::Control };
             if !link.has_room(channel, frame.len()) {
                 return;

@@ -111,6 +111,8 @@ pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// From the end of TLS to the verified Hello.
 pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
+/// A link to which we said goodbye is read this long: 2 s for what is on its way, and a little.
+pub const CLOSING: Duration = Duration::from_secs(3);
 /// Up to so many hosts everybody links to everybody.
 pub const FULL_MESH_MAX: usize = 32;
 /// Links that each host keeps in a larger network.

@@ -27,7 +27,7 @@ impl State {
         }
         let whole = came.ops.is_some() || head.is_heartbeat();
         if self.is_old(&head, whole) {
-            return self.duplicate_came(link, &head, out);
+            return self.duplicate_came(now, link, &head, out);
         }
         if !came.head.is_signed(&head, self.network.tag) {
             return self.misbehaved(now, link, Fault::BadSignature, out);
@@ -76,17 +76,29 @@ impl State {
     }
 
     /// An announcement that we have: unless it came the way we want it, that way is closed for this origin.
-    fn duplicate_came(&mut self, link: LinkKey, head: &Head, out: &mut Outbox) {
+    fn duplicate_came(&mut self, now: Moment, link: LinkKey, head: &Head, out: &mut Outbox) {
         out.note(Note::AnnouncementReceived { new: false });
         let mark = head.mark();
-        if self.origins.find(head.origin).is_none() {
-            return;
-        }
+        let Some(known) = self.origins.find(head.origin) else { return };
+        let (newest, unwanted) = (known.newest, known.next_hop != Some(link) && !known.is_behind());
         let Some(found) = self.links.find_mut(link) else { return };
+        let by_itself = found.host == head.origin;
         found.has(head.origin, mark);
-        let newest = self.origins.find(head.origin).filter(|origin| origin.newest == mark);
-        if newest.is_some_and(|origin| origin.next_hop != Some(link) && !origin.is_behind()) {
+        if newest == mark && unwanted {
             self.send(link, Channel::Control, &Frame::Prune(head.origin), out);
+        }
+        if by_itself {
+            self.show_its_epoch(now, link, mark.0, out);
+        }
+    }
+
+    /// The link's host speaks in an epoch that is over: it has forgotten a later one, and is shown the newest head that
+    /// it signed. Without it, all that it says would be taken for old.
+    pub(crate) fn show_its_epoch(&mut self, now: Moment, link: LinkKey, epoch: u64, out: &mut Outbox) {
+        let applied = self.links.find(link).and_then(|link| self.origins.find(link.host)?.applied.as_ref());
+        let newer = applied.filter(|applied| applied.head.epoch > epoch);
+        if let Some(frame) = newer.and_then(|newer| newer.frame(now, false).ok()) {
+            self.send_encoded(link, Channel::Control, frame, out);
         }
     }
 

@@ -279,6 +279,12 @@ impl Origins {
         self.marks.get(&host).map_or((0, 0), |(mark, _)| *mark)
     }
 
+    /// Marks of origins that are forgotten.
+    #[must_use]
+    pub(crate) fn marks_count(&self) -> usize {
+        self.marks.len()
+    }
+
     /// All marks, for storing; by host.
     #[must_use]
     pub(crate) fn marks(&self) -> Vec<(HostId, u64, u64)> {

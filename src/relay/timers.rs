@@ -72,6 +72,12 @@ impl Timers {
         self.at.contains_key(&timer)
     }
 
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.at.len()
+    }
+
     /// The soonest deadline.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {

@@ -12,7 +12,7 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK, ORIGINS_MAX, Rate};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK, Rate};
 use crate::relay::multicast::{Heard, Mark};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -251,9 +251,7 @@ impl State {
             let (host, rtt) = (link.host, link.rtt);
             let (origin, mark) = match entry {
                 HaveEntry::Named { number, origin, epoch, seq } => {
-                    if usize::from(number) >= ORIGINS_MAX || !link.name_in(number, origin) {
-                        return self.misbehaved(now, key, Fault::BadFrame, out);
-                    }
+                    link.name_in(number, origin);
                     (origin, (epoch, seq))
                 }
                 HaveEntry::Numbered { number, seq } => {

@@ -104,7 +104,7 @@ impl State {
             topics: u32::try_from(self.sessions.topics_count()).unwrap_or(u32::MAX),
             links: u16::try_from(self.links.admitted().count()).unwrap_or(u16::MAX),
             signals_per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX),
-            load_percent: 0,
+            load_percent: self.announcer.load_percent,
         }
     }
 

@@ -68,8 +68,9 @@ pub struct Rate {
 
 // ---- Rosters and multicast --------------------------------------------------------------------------------------
 
-/// Changes are announced at once if nothing went out for this long, else this long after the last (DESIGN §3).
-pub const BATCH: Duration = Duration::from_millis(50);
+/// Announcements with ops per second: changes are announced at once while there are tokens, else with the next batch,
+/// at most 50 ms later. The burst lets an edge's hello and join go out one after the other without waiting.
+pub const BATCHES: Rate = Rate { per_second: 20, burst: 4 };
 /// Heartbeat interval of a small network.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Hosts per heartbeat interval: with more the interval grows in proportion.

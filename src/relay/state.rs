@@ -91,8 +91,8 @@ pub(crate) struct Announcer {
     pub(crate) pending: Vec<Op>,
     /// Their encoded length.
     pub(crate) pending_bytes: usize,
-    /// When we last announced.
-    pub(crate) last: Moment,
+    /// Of announcements with ops.
+    pub(crate) pace: Bucket,
     /// Heartbeats so far.
     pub(crate) heartbeats: u64,
     /// Revision of our record.
@@ -137,7 +137,7 @@ impl State {
                 seq: 0,
                 pending: Vec::new(),
                 pending_bytes: 0,
-                last: now,
+                pace: Bucket::default(),
                 heartbeats: 0,
                 revision: setup.epoch,
                 signals: 0,

@@ -18,6 +18,7 @@ use super::admin::Admin;
 use super::dht::{DhtConfig, Rendezvous};
 use super::gateway::{self, Gateway, GatewayConfig, GatewayError};
 use super::hub::{Command, Hub};
+use super::load;
 use super::log::Log;
 use super::metrics::{self, Metrics};
 use super::quic::{Quic, QuicError};
@@ -167,8 +168,9 @@ pub async fn start_with(
     let (stop, stopped) = watch::channel(None);
     let commands =
         Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port: quic_address.port(), queue, stop };
-    let (timing, accepting) = (hub.clone(), quic.clone());
+    let (timing, accepting, measuring) = (hub.clone(), quic.clone(), hub.clone());
     let tasks = vec![
+        tokio::spawn(async move { load::measure(&measuring).await }),
         tokio::spawn(async move { timing.run_timer().await }),
         tokio::spawn(async move { accepting.run().await }),
         tokio::spawn(commands.run()),

@@ -99,6 +99,8 @@ pub(crate) struct Announcer {
     pub(crate) revision: u64,
     /// Signals taken since the last status.
     pub(crate) signals: u32,
+    /// What the process used of the processors, as last told.
+    pub(crate) load_percent: u16,
     /// When figures were last announced.
     pub(crate) last_status: Moment,
 }
@@ -139,6 +141,7 @@ impl State {
                 heartbeats: 0,
                 revision: setup.epoch,
                 signals: 0,
+                load_percent: 0,
                 last_status: now,
             },
             counters: Counters::default(),

@@ -91,7 +91,7 @@ class RealHost {
     Object.assign(this, plan);
     this.process = spawn(binary(), [
       "run", "--data-dir", plan.data, "--network", network, "--listen-quic", `127.0.0.1:${plan.quicPort}`, "--listen-http", `127.0.0.1:${plan.httpPort}`,
-      "--public-url", plan.ws, "--no-dht", "--allow-private", ...others.flatMap((other) => ["--peer", `${other.id}@127.0.0.1:${other.quicPort}`]),
+      "--public-urls", plan.ws, "--dht", "false", "--allow-private", "true", ...others.flatMap((other) => ["--peers", `${other.id}@127.0.0.1:${other.quicPort}`]),
     ], { stdio: ["ignore", "pipe", "pipe"] });
     this.exited = once(this.process, "exit");
     for (const stream of [this.process.stdout, this.process.stderr]) stream.on("data", (text) => { this.log = (this.log + text).slice(-64_000); });

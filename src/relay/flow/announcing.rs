@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
-use aldis_wire::host::{Announcement, Channel, Frame};
+use aldis_wire::host::Channel;
 use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES};
 use aldis_wire::record::{HostRecord, SignedRecord};
 use bytes::Bytes;
@@ -104,7 +104,7 @@ impl State {
             topics: u32::try_from(self.sessions.topics_count()).unwrap_or(u32::MAX),
             links: u16::try_from(self.links.admitted().count()).unwrap_or(u16::MAX),
             signals_per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX),
-            load_percent: 0,
+            load_percent: self.announcer.load_percent,
         }
     }
 
@@ -116,7 +116,7 @@ impl State {
     /// Pushes an announcement to all neighbours that want the origin's; the others hear of it in the next summary.
     pub(crate) fn pass_on(&mut self, now: Moment, heard: &Heard, except: Option<LinkKey>, out: &mut Outbox) {
         let (origin, mark) = (heard.head.origin, heard.head.mark());
-        let Ok(frame) = announcement(now, heard, true) else { return };
+        let Ok(frame) = heard.frame(now, true) else { return };
         let mut bare: Option<Bytes> = None;
         let channel = if heard.head.is_heartbeat() { Channel::Control } else { Channel::Announce };
         for (key, link) in self.links.admitted_mut() {
@@ -135,7 +135,7 @@ impl State {
                 // The link is slow: it is told the head alone, as a sign of life, and asks for the rest when it can.
                 let bare = match &bare {
                     Some(bare) => bare.clone(),
-                    None => match announcement(now, heard, false) {
+                    None => match heard.frame(now, false) {
                         Ok(made) => bare.insert(made).clone(),
                         Err(_) => return,
                     },
@@ -159,15 +159,4 @@ impl State {
         out.push(Output::Store(Stored::Epoch(self.announcer.epoch)));
         self.announce_record(now, out);
     }
-}
-
-/// An announcement as a frame, with its ops if there are any and `with_ops`.
-pub(crate) fn announcement(now: Moment, heard: &Heard, with_ops: bool) -> Result<Bytes, aldis_wire::codec::CodecError> {
-    let age = now.since(heard.made).as_millis();
-    Frame::Announcement(Announcement {
-        age_ms: u32::try_from(age).unwrap_or(u32::MAX),
-        head: heard.signed.clone(),
-        ops: heard.ops.clone().filter(|_| with_ops),
-    })
-    .encode()
 }

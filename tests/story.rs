@@ -8,7 +8,7 @@ mod world;
 
 use std::time::Duration;
 
-use aldis::relay::io::{Event, Request, StopReason};
+use aldis::relay::io::{DialFailure, Event, Note, Request, StopReason};
 use world::{World, ms, secs};
 
 /// The family's host, another host, and a third one.
@@ -64,19 +64,22 @@ fn several_messages_go_both_ways_in_order_and_each_gets_its_receipt() {
 }
 
 #[test]
-fn a_change_is_announced_at_once_and_those_after_it_within_fifty_milliseconds() {
+fn a_change_is_announced_at_once_and_a_flurry_of_them_within_fifty_milliseconds() {
     let (mut world, bob) = with_bob();
-    let alice = world.edge(OTHER);
+    let edges: Vec<usize> = (0..3).map(|_| world.edge(OTHER)).collect();
     world.run(ms(500));
-    world.join(alice, "s0");
-    world.run(ms(11));
+    world.join(edges[0], "s0");
+    world.run(ms(10));
     assert_eq!(world.says(bob), ["+1"], "the way takes 10 ms, and nothing is added");
-    let carol = world.edge(OTHER);
-    world.join(carol, "s0");
-    world.run(ms(39));
-    assert_eq!(world.says(bob), [""; 0], "what follows is collected");
-    world.run(ms(25));
-    assert_eq!(world.says(bob), ["+2"]);
+    for round in 0..10 {
+        world.join_as(edges[1], "s0", &format!("{round}"));
+        world.run(ms(1));
+    }
+    world.join(edges[2], "s0");
+    let before = world.hosts[OTHER].count(|note| matches!(note, Note::Announced { .. }));
+    world.until(ms(61), "the last is told at most 50 ms later", |world| world.says(bob).contains(&"+3".to_owned()));
+    let after = world.hosts[OTHER].count(|note| matches!(note, Note::Announced { .. }));
+    assert_eq!(after - before, 1, "all that was left went out together");
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn an_hour_passes_and_bob_is_discoverable_everywhere_without_having_said_a_word(
     }
     assert_eq!(world.says(bob), [""; 0], "and nobody bothered him");
     for host in &world.hosts {
-        assert_eq!(host.count(|note| matches!(note, aldis::relay::io::Note::HostExpired { .. })), 0);
+        assert_eq!(host.count(|note| matches!(note, Note::HostExpired { .. })), 0);
     }
     let alice = world.edge(OTHER);
     let (a, b) = (world.peer(alice), world.peer(bob));
@@ -521,10 +524,7 @@ fn two_networks_on_the_same_addresses_never_link() {
     assert_eq!((world.admitted(0, 2), world.admitted(1, 3)), (1, 1), "each network is whole");
     assert!((0..4).all(|place| world.total(place, "room") == 2));
     let refused = |host: &world::Host| {
-        host.count(|note| {
-            let other = aldis::relay::io::DialFailure::OtherNetwork;
-            matches!(note, aldis::relay::io::Note::DialFailed { failure, .. } if *failure == other)
-        })
+        host.count(|note| matches!(note, Note::DialFailed { failure: DialFailure::OtherNetwork, .. }))
     };
     assert!(world.hosts.iter().map(refused).sum::<usize>() > 0, "the refusal is noted");
     let to = world.peer(edges[1]);

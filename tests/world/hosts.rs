@@ -26,6 +26,8 @@ pub struct Host {
     pub notes: Vec<Note>,
     pub stopped: Option<(Moment, StopReason)>,
     pub stored: Vec<Stored>,
+    /// How far its monotonic clock is ahead of the world's: each process counts from its own start.
+    pub ahead: Duration,
     /// Whether its process stands still; what happens meanwhile waits.
     pub frozen: bool,
     pub(super) waiting: Vec<Input>,
@@ -35,6 +37,12 @@ impl Host {
     /// Its machine, unless it is dead or frozen.
     pub fn running(&self) -> Option<&Relay> {
         self.relay.as_ref().filter(|_| !self.frozen)
+    }
+
+    /// When its machine wants to be called, on the world's clock.
+    pub(super) fn next_timeout(&self) -> Option<Moment> {
+        let Moment(at) = self.running()?.next_timeout()?;
+        Some(Moment(at.saturating_sub(self.ahead)))
     }
 
     /// How many notes satisfy a condition.
@@ -81,6 +89,7 @@ impl World {
             notes: Vec::new(),
             stopped: None,
             stored: Vec::new(),
+            ahead: Duration::ZERO,
             frozen: false,
             waiting: Vec::new(),
         });
@@ -127,7 +136,7 @@ impl World {
             settings: host.settings.clone(),
         };
         let mut out = Outbox::default();
-        host.relay = Some(Relay::new(setup, self.now, &mut out));
+        host.relay = Some(Relay::new(setup, self.now + host.ahead, &mut out));
         self.carry_out(place, out);
         self.input(place, Input::HintsFound { source: self.hints, hints });
     }
@@ -172,7 +181,7 @@ impl World {
     /// What `place` shows of `other`.
     pub fn seen(&self, place: Place, other: Place) -> Option<HostView> {
         let (relay, other) = (self.hosts[place].running()?, self.hosts[other].id);
-        relay.view(self.now).hosts.into_iter().find(|view| view.host == other)
+        relay.view(self.now + self.hosts[place].ahead).hosts.into_iter().find(|view| view.host == other)
     }
 
     /// Whether all these hosts show each other's newest roster, digest for digest.
@@ -196,7 +205,7 @@ impl World {
 
     /// Links of a host to another one, as its operator sees them.
     pub fn admitted(&self, place: Place, other: Place) -> usize {
-        let view = self.hosts[place].running().expect("it runs").view(self.now);
+        let view = self.hosts[place].running().expect("it runs").view(self.now + self.hosts[place].ahead);
         view.links.iter().filter(|link| link.host == self.hosts[other].id).count()
     }
 }

@@ -42,6 +42,7 @@ pub fn id(text: &str) -> RequestId {
 }
 
 /// What will happen.
+#[allow(clippy::large_enum_variant, reason = "a queue in a test")]
 #[derive(Debug)]
 enum Happening {
     Input(Place, u64, Input),
@@ -170,7 +171,7 @@ impl World {
                 .hosts
                 .iter()
                 .enumerate()
-                .filter_map(|(place, host)| Some((host.running()?.next_timeout()?, place)))
+                .filter_map(|(place, host)| Some((host.next_timeout()?, place)))
                 .min();
             let queued = self.queue.peek().map(|Reverse(queued)| queued.0);
             match (timeout, queued) {
@@ -211,7 +212,7 @@ impl World {
 
     /// Tells a host what happened, and does what it says.
     pub fn input(&mut self, place: Place, input: Input) {
-        let now = self.now;
+        let now = self.now + self.hosts[place].ahead;
         if self.hosts[place].frozen {
             return self.hosts[place].waiting.push(input);
         }

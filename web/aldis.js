@@ -72,9 +72,9 @@ const RESTARTS_MAX = 4;
 /** Times a request that was refused for lack of room is asked again. */
 const TRIES_MAX = 5;
 /** Refusals that pass: asking again after a while may succeed. */
-const PASSING = new Set(["rate_limited", "overloaded", "queue_full", "too_many_open", "home_unreachable", "overtaken"]);
+export const PASSING = new Set(["rate_limited", "overloaded", "queue_full", "too_many_open", "home_unreachable", "overtaken"]);
 /** Session errors after which the session is not there any more, though the host is (§4.2, §4.3). */
-const ENDS_SESSION = new Set(["too_slow", "closing", "session_lost", "gone"]);
+export const ENDS_SESSION = new Set(["too_slow", "closing", "session_lost", "gone"]);
 
 /** @typedef {{ [K in keyof typeof TIMING]: number }} Timing */
 

@@ -68,8 +68,9 @@ pub struct Rate {
 
 // ---- Rosters and multicast --------------------------------------------------------------------------------------
 
-/// Changes are announced at once if nothing went out for this long, else this long after the last (DESIGN §3).
-pub const BATCH: Duration = Duration::from_millis(50);
+/// Announcements with ops per second: changes are announced at once while there are tokens, else with the next batch,
+/// at most 50 ms later. The burst lets an edge's hello and join go out one after the other without waiting.
+pub const BATCHES: Rate = Rate { per_second: 20, burst: 4 };
 /// Heartbeat interval of a small network.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Hosts per heartbeat interval: with more the interval grows in proportion.
@@ -111,6 +112,8 @@ pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// From the end of TLS to the verified Hello.
 pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
+/// A link to which we said goodbye is read this long: 2 s for what is on its way, and a little.
+pub const CLOSING: Duration = Duration::from_secs(3);
 /// Up to so many hosts everybody links to everybody.
 pub const FULL_MESH_MAX: usize = 32;
 /// Links that each host keeps in a larger network.

@@ -89,10 +89,16 @@ class RealHost {
   log = "";
   constructor(plan, network, others) {
     Object.assign(this, plan);
-    this.process = spawn(binary(), [
+    this.arguments = [
       "run", "--data-dir", plan.data, "--network", network, "--listen-quic", `127.0.0.1:${plan.quicPort}`, "--listen-http", `127.0.0.1:${plan.httpPort}`,
       "--public-urls", plan.ws, "--dht", "false", "--allow-private", "true", ...others.flatMap((other) => ["--peers", `${other.id}@127.0.0.1:${other.quicPort}`]),
-    ], { stdio: ["ignore", "pipe", "pipe"] });
+    ];
+    this.start();
+  }
+
+  /** Starts it; after its end starts it again, with the same key and ports. */
+  start() {
+    this.process = spawn(binary(), this.arguments, { stdio: ["ignore", "pipe", "pipe"] });
     this.exited = once(this.process, "exit");
     for (const stream of [this.process.stdout, this.process.stderr]) stream.on("data", (text) => { this.log = (this.log + text).slice(-64_000); });
   }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use aldis::net::client::Event;
 use aldis::net::driver::{self, HostConfig, StartError};
-use aldis::relay::io::{Hint, StopReason};
+use aldis::net::store::Store;
+use aldis::relay::io::{Hint, StopReason, Stored};
 use aldis_wire::edge::Status;
 use aldis_wire::network::Genesis;
 use harness::{
@@ -210,7 +211,9 @@ async fn a_second_host_with_the_same_key_makes_one_of_them_stop_and_say_why() {
     let a = start(config(1)).await;
     let mut b = start(knowing(2, &[&a])).await;
     until_linked(&a, &b).await;
-    let mut twin = start(knowing(2, &[&a])).await;
+    let directory = tempfile::tempdir().unwrap();
+    Store::new(Some(directory.path().to_owned())).put(&Stored::Epoch(b.hub().view().epoch + 1_000));
+    let mut twin = start(remembering(knowing(2, &[&a]), directory.path())).await;
     let reason = tokio::time::timeout(Duration::from_secs(90), async {
         tokio::select! {
             reason = b.ended() => reason,

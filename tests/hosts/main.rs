@@ -3,14 +3,15 @@
 #![allow(clippy::disallowed_methods, reason = "a test of the outside world: sockets, files, deadlines")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod faults;
 mod harness;
+mod proxy;
 
 use std::time::{Duration, Instant};
 
 use aldis::net::client::Event;
 use aldis::net::driver::{self, HostConfig, StartError};
-use aldis::net::store::Store;
-use aldis::relay::io::{Hint, StopReason, Stored};
+use aldis::relay::io::Hint;
 use aldis_wire::edge::Status;
 use aldis_wire::network::Genesis;
 use harness::{
@@ -25,13 +26,12 @@ async fn two_hosts_by_a_static_address_carry_signals_both_ways_over_a_link_that_
     until_linked(&a, &b).await;
     let ((alice, mut to_alice), (bob, mut to_bob)) = (edge(&a).await, edge(&b).await);
     alice.join("t", None).await.unwrap();
-    let met = bob.join("t", None).await.unwrap();
+    bob.join("t", None).await.unwrap();
     let told = hear(&mut to_alice, |event| match event {
         Event::PeerJoined { peer, .. } => Some(peer),
         _ => None,
     });
     assert_eq!(told.await, bob.who().peer);
-    let _ = met;
     for n in 0..20 {
         let data = format!("{{\"n\":{n}}}");
         let receipt = alice.signal(bob.who().peer, Some("t"), &data).await.unwrap();
@@ -193,9 +193,9 @@ async fn the_edges_of_a_host_that_vanishes_are_gone_within_ten_seconds_and_other
     let c = start(knowing(3, &[&a, &b])).await;
     until_linked(&a, &c).await;
     until_linked(&b, &c).await;
-    let ((alice, mut to_alice), (_bob, mut to_bob), (carol, _)) = (edge(&a).await, edge(&b).await, edge(&c).await);
+    let ((alice, mut to_alice), (bob, mut to_bob), (carol, _)) = (edge(&a).await, edge(&b).await, edge(&c).await);
     alice.join("t", None).await.unwrap();
-    _bob.join("t", None).await.unwrap();
+    bob.join("t", None).await.unwrap();
     hear(&mut to_alice, |event| matches!(event, Event::PeerJoined { .. }).then_some(())).await;
     let begun = Instant::now();
     // No goodbye: the process is gone, as far as the others can tell.
@@ -204,23 +204,6 @@ async fn the_edges_of_a_host_that_vanishes_are_gone_within_ten_seconds_and_other
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(carol.signal(alice.who().peer, None, "1").await.unwrap().status, Status::Delivered);
     hear(&mut to_bob, |event| matches!(event, Event::SocketLost { .. } | Event::Closed { .. }).then_some(())).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_host_with_the_same_key_makes_one_of_them_stop_and_say_why() {
-    let a = start(config(1)).await;
-    let mut b = start(knowing(2, &[&a])).await;
-    until_linked(&a, &b).await;
-    let directory = tempfile::tempdir().unwrap();
-    Store::new(Some(directory.path().to_owned())).put(&Stored::Epoch(b.hub().view().epoch + 1_000));
-    let mut twin = start(remembering(knowing(2, &[&a]), directory.path())).await;
-    let reason = tokio::time::timeout(Duration::from_secs(90), async {
-        tokio::select! {
-            reason = b.ended() => reason,
-            reason = twin.ended() => reason,
-        }
-    });
-    assert_eq!(reason.await.expect("neither stopped"), StopReason::KeyInUse);
 }
 
 #[tokio::test(flavor = "multi_thread")]

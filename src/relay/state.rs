@@ -22,7 +22,7 @@ use super::links::Links;
 use super::multicast::Origins;
 use super::sessions::Sessions;
 use super::setup::{Settings, Setup};
-use super::signals::{Deadlines, Deliveries, ReturnRoutes, Sealed};
+use super::signals::{Deadlines, Deliveries, PassedOn, ReturnRoutes, Sealed};
 use super::timers::Timers;
 
 /// Everything a machine knows.
@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(crate) deliveries: Deliveries,
     /// Signals that went out sealed.
     pub(crate) sealed: Sealed,
+    /// Sealed frames of others that were passed on.
+    pub(crate) passed_on: PassedOn,
     /// Where signals came from.
     pub(crate) routes: ReturnRoutes,
     /// What addresses may do.
@@ -130,6 +132,7 @@ impl State {
             deadlines: Deadlines::default(),
             deliveries: Deliveries::default(),
             sealed: Sealed::default(),
+            passed_on: PassedOn::default(),
             routes: ReturnRoutes::default(),
             addresses: Addresses::default(),
             announcer: Announcer {

@@ -226,10 +226,12 @@ impl Links {
         self.admitted().find(|(_, link)| link.host == host).map(|(key, _)| key)
     }
 
-    /// Connections that are not admitted yet.
+    /// Connections of which we are this end and that are not admitted yet. Counted apart, so that strangers who connect
+    /// and say nothing do not stand in the way of our own dials.
     #[must_use]
-    pub(crate) fn pending(&self) -> usize {
-        self.iter().filter(|(_, link)| matches!(link.phase, Phase::Greeting { .. })).count()
+    pub(crate) fn pending(&self, role: Role) -> usize {
+        let pending = |link: &Link| link.role == role && matches!(link.phase, Phase::Greeting { .. });
+        self.iter().filter(|(_, link)| pending(link)).count()
     }
 
     /// Whether there are as many admitted connections as there may be, for another one of which we are this end.

@@ -102,6 +102,10 @@ impl State {
     /// A neighbour asks for parts of a roster.
     pub(crate) fn query_came(&mut self, now: Moment, link: LinkKey, query: Query, out: &mut Outbox) {
         let origin = query.origin;
+        if !self.links.find(link).is_some_and(|found| found.has_room(Channel::Sync, FRAME_BYTES)) {
+            // It is asked again when the other side has read what it was told.
+            return;
+        }
         let newest = self.origins.find(origin).filter(|_| self.directory.is_shown(origin));
         let head = newest.and_then(|known| known.applied.as_ref()).map(|heard| {
             let age = u32::try_from(now.since(heard.made).as_millis()).unwrap_or(u32::MAX);

@@ -51,7 +51,7 @@ impl State {
             Some(GoodbyeReason::NotAllowed)
         } else if self.draining {
             Some(GoodbyeReason::Closing)
-        } else if self.links.pending() >= LINKS_PENDING_MAX || self.links.is_full(role) {
+        } else if self.links.pending(role) >= LINKS_PENDING_MAX || self.links.is_full(role) {
             Some(GoodbyeReason::Full)
         } else {
             None

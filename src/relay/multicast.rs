@@ -64,7 +64,9 @@ pub(crate) struct Comparison {
     /// Ranges that differ and were not asked for yet, with the digest to reach.
     pub(crate) differing: Vec<(Range, Hash)>,
     /// Replies so far.
-    pub(crate) rounds: usize,
+    pub(crate) rounds: u32,
+    /// Those of them that brought no entries.
+    pub(crate) barren: u32,
     /// When the last query went out.
     pub(crate) asked: Moment,
 }

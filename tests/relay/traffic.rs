@@ -82,7 +82,8 @@ impl Traffic {
     }
 
     fn in_order(&self, world: &World) {
-        let place: BTreeMap<&str, usize> = self.sent.iter().enumerate().map(|(n, sent)| (sent.id.as_str(), n)).collect();
+        let place: BTreeMap<&str, usize> =
+            self.sent.iter().enumerate().map(|(n, sent)| (sent.id.as_str(), n)).collect();
         let targets: BTreeSet<usize> = self.sent.iter().map(|sent| sent.to).collect();
         for target in targets {
             let mut last: BTreeMap<PeerId, usize> = BTreeMap::new();

@@ -167,12 +167,8 @@ impl World {
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
-            let timeout = self
-                .hosts
-                .iter()
-                .enumerate()
-                .filter_map(|(place, host)| Some((host.next_timeout()?, place)))
-                .min();
+            let timeout =
+                self.hosts.iter().enumerate().filter_map(|(place, host)| Some((host.next_timeout()?, place))).min();
             let queued = self.queue.peek().map(|Reverse(queued)| queued.0);
             match (timeout, queued) {
                 (Some((at, place)), queued) if at <= end && queued.is_none_or(|queued| at < queued) => {

@@ -145,14 +145,16 @@ impl State {
                 return self.quarantine(now, host, fault, out);
             }
         }
-        self.adopt_if_equal(now, host, out);
+        let adopted = self.adopt_if_equal(now, host, out);
         let Some(origin) = self.origins.find_mut(host) else { return };
         if origin.is_behind() {
             let rtt = origin.next_hop.and_then(|link| self.links.find(link)).map_or(Duration::ZERO, |link| link.rtt);
             self.timers.set_earlier(Timer::Behind(host), now + GRAFT_AFTER.max(2 * rtt));
         } else {
             origin.comparison = None;
-            self.asking.remove(&host);
+            if self.asking.remove(&host).is_some() && !adopted {
+                out.note(Note::CaughtUp { host, by: CatchUp::Graft });
+            }
             self.timers.cancel(Timer::Behind(host));
             self.show_again(now, host, out);
         }
@@ -226,19 +228,20 @@ impl State {
     }
 
     /// A waiting head whose digest is that of the roster we hold makes all between unnecessary: an expired host comes
-    /// back, or takes a new epoch with the same roster.
-    fn adopt_if_equal(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
-        let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.is_behind()) else { return };
+    /// back, or takes a new epoch with the same roster. True if there was one.
+    fn adopt_if_equal(&mut self, now: Moment, host: HostId, out: &mut Outbox) -> bool {
+        let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.is_behind()) else { return false };
         let newest = origin.newest.1;
-        let Some(heard) = origin.waiting.get(&newest).cloned() else { return };
-        let Some(roster) = self.directory.roster_mut(host) else { return };
+        let Some(heard) = origin.waiting.get(&newest).cloned() else { return false };
+        let Some(roster) = self.directory.roster_mut(host) else { return false };
         if roster.record().is_none() || roster.digest() != heard.head.digest {
-            return;
+            return false;
         }
         origin.waiting.clear();
         origin.adopted(heard);
         out.note(Note::CaughtUp { host, by: CatchUp::Digest });
         self.show_again(now, host, out);
+        true
     }
 
     /// An origin that lies is hidden and refused until its next epoch.

@@ -14,4 +14,5 @@ mod edge;
 mod harness;
 mod hostile;
 mod http;
+mod sessions;
 mod tls;

@@ -174,12 +174,18 @@ async fn flood(house: &House, round: u32) {
 async fn messages(house: &House, count: u32, text: impl Fn(u32) -> String + Send + 'static) {
     let edge = Edge::connect(house).await;
     let (mut writing, mut reading) = edge.socket.split();
-    let reader = tokio::spawn(async move { while reading.next().await.is_some_and(|frame| frame.is_ok()) {} });
+    let reader = tokio::spawn(async move {
+        let mut heard = 0;
+        while let Some(Ok(frame)) = reading.next().await {
+            heard += u32::from(frame.is_text());
+        }
+        heard
+    });
     for n in 0..count {
         if writing.send(Message::text(text(n))).await.is_err() {
             break;
         }
     }
     _ = writing.send(Message::text("{\"type\":\"bye\"}")).await;
-    within("the host closes", reader).await.unwrap();
+    assert_eq!(within("the host closes", reader).await.unwrap(), count, "each has its answer");
 }

@@ -149,6 +149,13 @@ impl Answer {
 pub(crate) const UPGRADE: &str = "GET /v1 HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                            sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
+/// Lets this process open some thousand sockets: the usual limit is 1,024.
+pub(crate) fn allow_many_sockets() {
+    let process = std::process::id().to_string();
+    let status = std::process::Command::new("prlimit").args(["--pid", &process, "--nofile=8192:"]).status();
+    assert!(status.is_ok_and(|status| status.success()), "prlimit cannot raise the number of open files to 8,192");
+}
+
 /// Waits for something that must happen.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {

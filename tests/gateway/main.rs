@@ -11,6 +11,7 @@
 )]
 
 mod edge;
+mod exhaustion;
 mod harness;
 mod hostile;
 mod http;

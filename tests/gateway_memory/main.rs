@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use edge::{Bystanders, Edge};
-use harness::{House, UPGRADE, eventually, within};
+use harness::{House, UPGRADE, allow_many_sockets, eventually, within};
 
 /// What a flood may take, its clients in this process included.
 const GROWTH_BYTES_MAX: usize = 5 << 20;
@@ -45,6 +45,7 @@ fn forget_peak() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_edges_are_small_and_floods_leave_memory_flat() {
+    allow_many_sockets();
     floods().await;
     // Last: what it frees would hide what a flood takes.
     idle_edges().await;

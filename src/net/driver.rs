@@ -366,7 +366,9 @@ fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr)
     if settings.addresses.is_empty() && !quic.ip().is_unspecified() {
         settings.addresses.push(quic);
     }
-    if settings.gateways.is_empty() && !http.ip().is_unspecified() {
+    // A gateway on loopback is of no use to another host's edges, except where all hosts are on one machine.
+    let of_use = !http.ip().is_unspecified() && (settings.private_addresses || !http.ip().is_loopback());
+    if settings.gateways.is_empty() && of_use {
         let scheme = if config.gateway_tls.is_some() { "wss" } else { "ws" };
         settings.gateways.push(format!("{scheme}://{http}{}", aldis_wire::edge::PATH));
     }

@@ -25,6 +25,9 @@ pub const REMEMBERED_SIGNALS_MAX: usize = 512;
 pub const DEDUPLICATION: Duration = Duration::from_secs(120);
 /// Deliveries remembered by a host for the same, about 200 bytes each.
 pub const REMEMBERED_DELIVERIES_MAX: usize = 131_072;
+/// Sealed frames of others that may still bounce, about 100 bytes each. Beyond it the oldest cannot bounce any more, and
+/// its sender is told `unknown`.
+pub const PASSED_ON_MAX: usize = 65_536;
 /// How long a sender's home is remembered as the way back to it.
 pub const RETURN_ROUTE: Duration = Duration::from_secs(60);
 /// Return routes remembered, about 150 bytes each.
@@ -68,8 +71,9 @@ pub struct Rate {
 
 // ---- Rosters and multicast --------------------------------------------------------------------------------------
 
-/// Changes are announced at once if nothing went out for this long, else this long after the last (DESIGN §3).
-pub const BATCH: Duration = Duration::from_millis(50);
+/// Announcements with ops per second: changes are announced at once while there are tokens, else with the next batch,
+/// at most 50 ms later. The burst lets an edge's hello and join go out one after the other without waiting.
+pub const BATCHES: Rate = Rate { per_second: 20, burst: 4 };
 /// Heartbeat interval of a small network.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Hosts per heartbeat interval: with more the interval grows in proportion.

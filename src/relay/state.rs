@@ -22,7 +22,7 @@ use super::links::Links;
 use super::multicast::Origins;
 use super::sessions::Sessions;
 use super::setup::{Settings, Setup};
-use super::signals::{Deadlines, Deliveries, ReturnRoutes, Sealed};
+use super::signals::{Deadlines, Deliveries, PassedOn, ReturnRoutes, Sealed};
 use super::timers::Timers;
 
 /// Everything a machine knows.
@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(crate) deliveries: Deliveries,
     /// Signals that went out sealed.
     pub(crate) sealed: Sealed,
+    /// Sealed frames of others that were passed on.
+    pub(crate) passed_on: PassedOn,
     /// Where signals came from.
     pub(crate) routes: ReturnRoutes,
     /// What addresses may do.
@@ -91,8 +93,8 @@ pub(crate) struct Announcer {
     pub(crate) pending: Vec<Op>,
     /// Their encoded length.
     pub(crate) pending_bytes: usize,
-    /// When we last announced.
-    pub(crate) last: Moment,
+    /// Of announcements with ops.
+    pub(crate) pace: Bucket,
     /// Heartbeats so far.
     pub(crate) heartbeats: u64,
     /// Revision of our record.
@@ -130,6 +132,7 @@ impl State {
             deadlines: Deadlines::default(),
             deliveries: Deliveries::default(),
             sealed: Sealed::default(),
+            passed_on: PassedOn::default(),
             routes: ReturnRoutes::default(),
             addresses: Addresses::default(),
             announcer: Announcer {
@@ -137,7 +140,7 @@ impl State {
                 seq: 0,
                 pending: Vec::new(),
                 pending_bytes: 0,
-                last: now,
+                pace: Bucket::default(),
                 heartbeats: 0,
                 revision: setup.epoch,
                 signals: 0,

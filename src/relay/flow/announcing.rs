@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
 use aldis_wire::host::Channel;
-use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES};
+use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES, OPS_MAX};
 use aldis_wire::record::{HostRecord, SignedRecord};
 use bytes::Bytes;
 
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, Output, Stored};
-use crate::relay::limits::{BATCH, HEARTBEAT, HEARTBEATS_PER_STATUS, HOSTS_PER_HEARTBEAT};
+use crate::relay::limits::{BATCHES, HEARTBEAT, HEARTBEATS_PER_STATUS, HOSTS_PER_HEARTBEAT};
 use crate::relay::multicast::Heard;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -38,14 +38,19 @@ impl State {
     /// Changes our roster here and now, and announces the change with the next batch. False if the roster is full.
     pub(crate) fn change(&mut self, now: Moment, op: Op, out: &mut Outbox) -> bool {
         let Ok(bytes) = op_bytes(&op) else { return false };
-        if self.announcer.pending_bytes + bytes > OPS_BYTES {
+        if self.announcer.pending_bytes + bytes > OPS_BYTES || self.announcer.pending.len() >= OPS_MAX {
             self.announce(now, out);
         }
         match self.directory.apply(self.own, std::slice::from_ref(&op), None) {
             Ok(shown) => {
                 self.announcer.pending.push(op);
                 self.announcer.pending_bytes += bytes;
-                self.timers.set_earlier(Timer::Announce, now.max(self.announcer.last + BATCH));
+                if !self.timers.is_set(Timer::Announce) {
+                    // Only looked at here; the token is taken when the batch goes out.
+                    let mut pace = self.announcer.pace;
+                    let wait = pace.take(now, BATCHES, 1).err().unwrap_or_default();
+                    self.timers.set(Timer::Announce, now + wait);
+                }
                 self.tell_followers(now, shown, out);
                 true
             }
@@ -71,12 +76,15 @@ impl State {
         };
         let Ok(signed) = SignedHead::make(&self.identity, self.network.tag, &head) else { return };
         let ops_count = ops.len();
+        if ops_count > 0 {
+            // A full batch or a query may send it early; then the bucket is empty and the next batch waits longer.
+            _ = self.announcer.pace.take(now, BATCHES, 1);
+        }
         let heard = Heard { head, signed, ops: (ops_count > 0).then_some(encoded), made: now };
         if let Some(origin) = self.origins.find_or_insert(now, self.own) {
-            origin.hear(&heard.head, now);
+            origin.hear(now, &heard.head, now);
             origin.applied(heard.clone());
         }
-        self.announcer.last = now;
         self.timers.cancel(Timer::Announce);
         self.timers.set(Timer::Heartbeat, now + interval);
         out.note(Note::Announced { ops: ops_count });

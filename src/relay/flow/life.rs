@@ -117,6 +117,9 @@ impl State {
             known_hosts: self.directory.hosts_count().saturating_sub(1),
         };
         self.discovery.poll(now, &state, out);
+        if let Some(stored) = self.discovery.cache(now) {
+            out.push(Output::Store(stored));
+        }
         if let Some(at) = self.discovery.next_timeout() {
             self.timers.set(Timer::Discovery, at.max(now + Duration::from_millis(1)));
         }
@@ -131,9 +134,7 @@ impl State {
         for host in self.origins.stale(now) {
             self.forget_host(now, host);
         }
-        if let Some(stored) = self.discovery.cache(now) {
-            out.push(Output::Store(stored));
-        }
+        self.introductions.retain(|_, bucket| !bucket.is_full(now));
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
         self.timers.set(Timer::Housekeeping, now + STORE_INTERVAL);
     }

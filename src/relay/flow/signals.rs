@@ -305,9 +305,14 @@ impl State {
             _ if routed.hops > HOPS_MAX => Some(bounce(Refusal::HomeUnreachable)),
             None => Some(bounce(Refusal::HomeUnreachable)),
             Some(next) => {
-                let lane = Channel::Lane(routed.lane % LANES);
+                let (lane, nonce) = (Channel::Lane(routed.lane % LANES), routed.nonce);
                 let overloaded = bounce(Refusal::Overloaded);
-                (!self.send(next, lane, &Frame::Routed(routed), out)).then_some(overloaded)
+                if self.send(next, lane, &Frame::Routed(routed), out) {
+                    self.passed_on.insert(now, nonce, key, next);
+                    None
+                } else {
+                    Some(overloaded)
+                }
             }
         };
         if let Some(bounce) = refused {
@@ -342,8 +347,8 @@ impl State {
     /// A host on the way could not pass a sealed frame on.
     pub(crate) fn bounce_came(&mut self, now: Moment, key: LinkKey, bounce: Bounce, out: &mut Outbox) {
         if bounce.from_home != self.own {
-            let direct = self.links.to_host(bounce.from_home).filter(|link| *link != key);
-            if let Some(link) = direct.or_else(|| self.next_hop(bounce.from_home, Some(key))) {
+            // Back the way that the frame came, so that a bounce can neither be made up nor go in circles.
+            if let Some(link) = self.passed_on.take(&bounce.nonce, key) {
                 self.send(link, Channel::Lane(0), &Frame::Bounce(bounce), out);
             }
             return;

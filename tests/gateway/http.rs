@@ -89,6 +89,22 @@ async fn the_subprotocol_is_chosen_when_offered_and_not_needed_by_plain_tools() 
     assert_eq!((answer.status, answer.code().as_str()), (426, "malformed"));
 }
 
+#[tokio::test]
+async fn compression_is_never_negotiated() {
+    let house = House::start();
+    let mut stream = TcpStream::connect(house.address()).await.unwrap();
+    let offer = "sec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n";
+    stream.write_all(format!("{UPGRADE}{offer}\r\n").as_bytes()).await.unwrap();
+    let mut head = String::new();
+    let reading = async {
+        while !head.ends_with("\r\n\r\n") {
+            head.push(char::from(stream.read_u8().await.unwrap()));
+        }
+    };
+    within("an answer", reading).await;
+    assert!(head.starts_with("HTTP/1.1 101") && !head.to_ascii_lowercase().contains("extensions"), "{head}");
+}
+
 /// The status of the answer to an upgrade with these headers more.
 async fn upgraded(house: &House, more: &str) -> u16 {
     let mut stream = TcpStream::connect(house.address()).await.unwrap();

@@ -479,6 +479,35 @@ fn what_does_not_open_goes_back_and_blames_nobody() {
 }
 
 #[test]
+fn what_a_host_on_the_way_plays_again_is_dropped_also_after_hours() {
+    let (mut house, mut sender, middle) = (House::new(), Player::new(1), Player::new(2));
+    let (edge, target) = house.edge("s0");
+    let link = house.link(&middle);
+    house.send(link, &announced(&sender.announce(&[Op::Record(sender.record())])));
+    let binding = Binding { tag: network().tag, from: (sender.id, sender.epoch), to: (house.id, 5_000) };
+    let shared = sender.sealing().shared(&house.sealing.public()).unwrap();
+    let sealed = |number, id: &str, session| {
+        let signal = Signal { session, ..signal(&sender.mint(1), target, id, 1) };
+        let (kind, body) = Frame::Signal(signal).kind_and_body().unwrap();
+        let nonce = aldis_wire::seal::nonce([1; 16], number);
+        let sealed = shared.seal(&nonce, &binding, &[&[kind][..], &body].concat()).unwrap();
+        Frame::Routed(Routed { nonce, ..routed(&sender, house.id, 0, sealed.into()) })
+    };
+    let (first, second) = (sealed(1, "x", 1), sealed(2, "y", 2));
+    assert_eq!(signals_told(&house.send(link, &first), edge), 1);
+    // A later session of the sender begins again with n = 1, and the memory of ids has run out.
+    assert_eq!(signals_told(&house.send(link, &second), edge), 1);
+    for _ in 0..100 {
+        let keep_alive = sender.announce(&[]);
+        house.send(link, &announced(&keep_alive));
+        house.wait(2 * SECOND);
+    }
+    let effects = house.send(link, &first);
+    assert_eq!(effects.faults(), [Fault::Replayed]);
+    assert_eq!((signals_told(&effects, edge), effects.frames(link).len()), (0, 0));
+}
+
+#[test]
 fn a_bounce_goes_back_the_way_its_frame_came_and_only_once() {
     let (mut house, mut far, before, after) = (House::new(), Player::new(1), Player::new(2), Player::new(3));
     let (in_link, out_link) = (house.link(&before), house.link(&after));

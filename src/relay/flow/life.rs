@@ -134,7 +134,6 @@ impl State {
         for host in self.origins.stale(now) {
             self.forget_host(now, host);
         }
-        self.introductions.retain(|_, bucket| !bucket.is_full(now));
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
         self.timers.set(Timer::Housekeeping, now + STORE_INTERVAL);
     }
@@ -157,6 +156,10 @@ impl State {
             self.end_session(now, key, GoneReason::HostClosed, None, out);
         }
         self.announce(now, out);
+        // While the links still stand: those are the addresses to begin from.
+        if let Some(stored) = self.discovery.last_cache() {
+            out.push(Output::Store(stored));
+        }
         let links: Vec<_> = self.links.admitted().map(|(key, _)| key).collect();
         for link in links {
             self.close_softly(now, link, GoodbyeReason::Closing, out);

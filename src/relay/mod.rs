@@ -11,7 +11,7 @@
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
 //! | `sessions`, `signals`, `replays` | edges, and what they send each other, once |
-//! | [`discovery`] | where hosts may be, and when to dial |
+//! | `discovery` | where hosts may be, and when to dial |
 //! | `state`, `flow` | all tables in one place, and what happens step by step |
 
 mod addresses;

@@ -135,6 +135,6 @@ impl Relay {
                 Timer::Housekeeping => state.keep_house(now, out),
             }
         }
-        state.close_stuck(now, out);
+        state.end_slow(now, out);
     }
 }

@@ -221,13 +221,11 @@ impl State {
         self.drop_link(now, key, GoodbyeReason::Misbehaved, out);
     }
 
-    /// Closes the links that have not taken what every host must read, so that nothing more piles up for them.
-    pub(crate) fn close_stuck(&mut self, now: Moment, out: &mut Outbox) {
-        while let Some(key) = self.stuck.pop_first() {
-            if self.links.find(key).is_some_and(|link| link.phase != Phase::Closing) {
-                out.push(Output::CloseLink { link: key, reason: GoodbyeReason::Misbehaved });
-                self.link_gone(now, key, "it does not take what it is sent".to_owned(), out);
-            }
+    /// Closes a link that has not taken what every host must read, so that nothing more piles up for it.
+    pub(crate) fn close_stuck(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        if self.links.find(key).is_some_and(|link| link.phase != Phase::Closing) {
+            out.push(Output::CloseLink { link: key, reason: GoodbyeReason::Misbehaved });
+            self.link_gone(now, key, "it does not take what it is sent".to_owned(), out);
         }
     }
 

@@ -166,7 +166,6 @@ impl State {
             None => Vec::new(),
         };
         let known_epoch = self.origins.find(host).map_or(0, |origin| origin.mark().0);
-        self.remember_counters(now, host, &ops);
         let shown = if heard.head.epoch > known_epoch {
             let mut roster = Roster::new(host, self.network.tag);
             roster.apply(&ops, Some(heard.head.digest))?;
@@ -215,16 +214,6 @@ impl State {
         let hints = recorded.record.addresses.iter().map(hint).collect();
         self.discovery.hints_found(now, HintSource::Record, hints);
         self.timers.set_earlier(Timer::Discovery, now);
-    }
-
-    fn remember_counters(&mut self, now: Moment, host: HostId, ops: &[Op]) {
-        for op in ops {
-            if let Op::Gone { peer, .. } = op
-                && let Some(Proof::Keyed { counter, .. }) = self.directory.proof(*peer, host)
-            {
-                self.counters.insert(now, *peer, *counter, host);
-            }
-        }
     }
 
     /// A waiting head whose digest is that of the roster we hold makes all between unnecessary: an expired host comes

@@ -43,7 +43,11 @@ impl State {
         let address = found.address;
         let own = found.bucket.take(now, self.settings.edge_rate, 1);
         if own.and_then(|()| self.addresses.take_request(now, address, &self.settings)).is_err() {
-            self.tell_receipt(now, key, id, Outcome::Refused(Refusal::RateLimited), out);
+            // What the edge asks again has its answer, or will have it: it must not get a second one.
+            let sent = self.sessions.find(key).and_then(|session| session.outgoing.find(&id));
+            if sent.is_none() {
+                self.tell_receipt(key, id, Outcome::Refused(Refusal::RateLimited), out);
+            }
             return self.lose_patience(now, edge, out);
         }
         let Some(session) = self.sessions.find_mut(key) else { return };
@@ -57,8 +61,8 @@ impl State {
                 self.dispatch(now, key, id, out);
             }
             Ok(Taken::Open) => {}
-            Ok(Taken::Again(outcome)) => self.tell_receipt(now, key, id, outcome, out),
-            Err(refusal) => self.tell_receipt(now, key, id, Outcome::Refused(refusal), out),
+            Ok(Taken::Again(outcome)) => self.tell_receipt(key, id, outcome, out),
+            Err(refusal) => self.tell_receipt(key, id, Outcome::Refused(refusal), out),
         }
     }
 
@@ -67,6 +71,7 @@ impl State {
         let Some(session) = self.sessions.find(key) else { return };
         let Some(sent) = session.outgoing.find(&id).cloned() else { return };
         let pinned = session.outgoing.pinned(sent.to);
+        let (nobody, doubtful) = (sent.refused(Refusal::NoSuchPeer), sent.doubtful);
         let signal = Signal {
             from: session.peer,
             to: sent.to,
@@ -82,7 +87,7 @@ impl State {
             None => self.directory.home(sent.to).or_else(|| self.routes.find(now, sent.to)),
         };
         let Some(home) = home.filter(|home| *home != self.own || self.sessions.by_peer(sent.to).is_some()) else {
-            return self.signal_ended(now, key, &id, Outcome::Refused(Refusal::NoSuchPeer), out);
+            return self.signal_ended(now, key, &id, nobody, out);
         };
         if home == self.own {
             self.note_path(now, key, &id, home, Path::Local);
@@ -94,6 +99,7 @@ impl State {
                 out.note(Note::SignalPassedOn);
                 self.note_path(now, key, &id, home, path);
             }
+            Err(_) if doubtful => self.signal_ended(now, key, &id, Outcome::Unknown, out),
             Err(refusal) => self.signal_ended(now, key, &id, Outcome::Refused(refusal), out),
         }
     }
@@ -359,9 +365,10 @@ impl State {
             return;
         }
         if let Some((session, id)) = self.sealed.find(&bounce.nonce) {
-            let path = self.sessions.find(session).and_then(|session| session.outgoing.find(&id)).map(|sent| sent.path);
-            if path == Some(Path::Routed(key, bounce.nonce)) {
-                self.signal_ended(now, session, &id, Outcome::Refused(bounce.refusal), out);
+            let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
+            if let Some(sent) = sent.filter(|sent| sent.path == Path::Routed(key, bounce.nonce)) {
+                let outcome = sent.refused(bounce.refusal);
+                self.signal_ended(now, session, &id, outcome, out);
             }
         }
     }
@@ -418,11 +425,11 @@ impl State {
         let local = session.outgoing.find(id).is_some_and(|sent| sent.path == Path::Local);
         if session.outgoing.finish(id, outcome) {
             out.note(Note::SignalEnded { outcome, local });
-            self.tell_receipt(now, key, id.clone(), outcome, out);
+            self.tell_receipt(key, id.clone(), outcome, out);
         }
     }
 
-    fn tell_receipt(&mut self, now: Moment, key: SessionKey, id: RequestId, outcome: Outcome, out: &mut Outbox) {
+    fn tell_receipt(&mut self, key: SessionKey, id: RequestId, outcome: Outcome, out: &mut Outbox) {
         let Some(session) = self.sessions.find_mut(key) else { return };
         match session.enqueue(RECEIPT_BYTES, |seq| Event::Receipt { seq, id, outcome }) {
             Ok(event) => {
@@ -430,9 +437,7 @@ impl State {
                     out.tell(edge, event);
                 }
             }
-            Err(refusal) => {
-                self.end_session(now, key, aldis_wire::announcement::GoneReason::Ended, Some(refusal), out);
-            }
+            Err(_) => _ = self.too_slow.insert(key),
         }
     }
 }

@@ -237,3 +237,28 @@ fn the_development_certificate_serves_edges_and_status_and_is_trusted_only_when_
     assert!(edge.status.success(), "{}", String::from_utf8_lossy(&edge.stderr));
     assert!(String::from_utf8_lossy(&edge.stdout).contains("joined t: 0 others"));
 }
+
+#[test]
+fn an_edge_whose_host_is_killed_comes_back_at_another_and_its_topic_is_right_again() {
+    let directory = tempfile::tempdir().unwrap();
+    genesis(directory.path());
+    let mut first = host(directory.path(), "first", ANY, &[]);
+    let second = host(directory.path(), "second", ANY, &["--peers", &first.udp]);
+    second.process.line("a link", |line| line.contains("a host appeared"));
+    first.process.line("a link", |line| line.contains("a host appeared"));
+    let mut bob = edge(directory.path(), &second, "Bob");
+    let mut alice = edge(directory.path(), &first, "Alice");
+    bob.line("Alice", |line| line.starts_with("+ ") && line.ends_with("Alice"));
+
+    first.process.signal("-KILL");
+    first.process.exit_code();
+    alice.line("the loss", |line| line.starts_with("! socket lost"));
+    alice.line("the new session", |line| line.starts_with("! back as a new session"));
+    alice.line("Bob again", |line| line.starts_with("+ ") && line.ends_with("Bob"));
+    bob.line("the new Alice", |line| line.starts_with("+ ") && line.ends_with("Alice"));
+    bob.line("the old Alice's leaving", |line| line.starts_with("- ") && line.ends_with("host_lost"));
+    bob.type_line("@Alice still there?");
+    alice.line("the signal", |line| line.ends_with("\"still there?\""));
+    alice.type_line("@Bob yes");
+    bob.line("the answer", |line| line.ends_with("\"yes\""));
+}

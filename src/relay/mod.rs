@@ -104,6 +104,19 @@ impl Relay {
         self.state.view(now)
     }
 
+    /// How full every table is. Costs a walk over all of them.
+    #[must_use]
+    pub fn tables(&self) -> view::Tables {
+        self.state.tables()
+    }
+
+    /// The digest that the newest applied announcement of a host states for its roster; our own included. Two hosts that
+    /// give the same one for a third hold the same roster of it.
+    #[must_use]
+    pub fn digest(&self, host: aldis_wire::id::HostId) -> Option<[u8; 32]> {
+        self.state.origins.find(host)?.applied.as_ref().map(|heard| heard.head.digest)
+    }
+
     fn run_timers(&mut self, now: Moment, out: &mut Outbox) {
         let state = &mut self.state;
         while let Some(timer) = state.timers.pop_due(now) {

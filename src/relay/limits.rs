@@ -111,8 +111,10 @@ pub const MARKS_MAX: usize = 65_536;
 pub const KEY_IN_USE_WINDOW: Duration = Duration::from_secs(60);
 /// A machine that is called later than this was asleep: it moves its expiries instead of expiring everybody.
 pub const LATENESS_FORGIVEN: Duration = Duration::from_secs(1);
-/// Rounds of comparing digests before another link is asked.
-pub const SYNC_ROUNDS_MAX: usize = 64;
+/// Rounds of comparing digests before another link is asked: three times those that a roster of full size takes.
+pub const SYNC_ROUNDS_MAX: usize = 2_048;
+/// The same in time, since a neighbour may answer slowly on purpose: a roster of full size at 8 Mbit/s.
+pub const SYNC_MAX: Duration = Duration::from_secs(60);
 /// A reply to a query is waited for this long before another link is asked.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 

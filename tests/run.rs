@@ -114,7 +114,8 @@ fn host(directory: &Path, name: &str, udp: &str, more: &[&str]) -> Host {
         serde_json::from_str::<Value>(&line).unwrap()[name].as_str().unwrap().to_owned()
     };
     let (id, udp, http) = (field("id"), field("udp"), field("listening"));
-    Host { process, id, udp, http: format!("http://{http}") }
+    let scheme = if more.contains(&"--tls-cert") { "https" } else { "http" };
+    Host { process, id, udp, http: format!("{scheme}://{http}") }
 }
 
 fn genesis(directory: &Path) {
@@ -212,4 +213,52 @@ fn hosts_of_two_networks_do_not_link_and_the_log_says_why() {
     open.line("the refusal", |line| line.contains("another network"));
     assert_eq!(status(&closed)["links"].as_array().unwrap().len(), 0);
     assert_eq!(status(&closed)["hosts"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn the_development_certificate_serves_edges_and_status_and_is_trusted_only_when_named() {
+    let directory = tempfile::tempdir().unwrap();
+    genesis(directory.path());
+    let aldis = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_aldis")).args(arguments).current_dir(directory.path()).output().unwrap()
+    };
+    assert!(aldis(&["cert", "dev"]).status.success());
+    let tls = ["--tls-cert", "certs/dev/localhost.pem", "--tls-key", "certs/dev/localhost.key"];
+    let host = host(directory.path(), "tls", ANY, &tls);
+    let trusted = aldis(&["status", "--ca", "certs/dev/ca.pem", &host.http]);
+    assert!(trusted.status.success(), "{}", String::from_utf8_lossy(&trusted.stderr));
+    assert!(String::from_utf8_lossy(&trusted.stdout).contains(&host.id));
+    let stranger = aldis(&["status", &host.http]);
+    assert_eq!(stranger.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&stranger.stderr).contains("certificate"));
+
+    let edge = ["edge", "--ca", "certs/dev/ca.pem", "--topic", "t", "--host", &host.http];
+    let edge = aldis(&edge);
+    assert!(edge.status.success(), "{}", String::from_utf8_lossy(&edge.stderr));
+    assert!(String::from_utf8_lossy(&edge.stdout).contains("joined t: 0 others"));
+}
+
+#[test]
+fn an_edge_whose_host_is_killed_comes_back_at_another_and_its_topic_is_right_again() {
+    let directory = tempfile::tempdir().unwrap();
+    genesis(directory.path());
+    let mut first = host(directory.path(), "first", ANY, &[]);
+    let second = host(directory.path(), "second", ANY, &["--peers", &first.udp]);
+    second.process.line("a link", |line| line.contains("a host appeared"));
+    first.process.line("a link", |line| line.contains("a host appeared"));
+    let mut bob = edge(directory.path(), &second, "Bob");
+    let mut alice = edge(directory.path(), &first, "Alice");
+    bob.line("Alice", |line| line.starts_with("+ ") && line.ends_with("Alice"));
+
+    first.process.signal("-KILL");
+    first.process.exit_code();
+    alice.line("the loss", |line| line.starts_with("! socket lost"));
+    alice.line("the new session", |line| line.starts_with("! back as a new session"));
+    alice.line("Bob again", |line| line.starts_with("+ ") && line.ends_with("Bob"));
+    bob.line("the new Alice", |line| line.starts_with("+ ") && line.ends_with("Alice"));
+    bob.line("the old Alice's leaving", |line| line.starts_with("- ") && line.ends_with("host_lost"));
+    bob.type_line("@Alice still there?");
+    alice.line("the signal", |line| line.ends_with("\"still there?\""));
+    alice.type_line("@Bob yes");
+    bob.line("the answer", |line| line.ends_with("\"yes\""));
 }

@@ -9,7 +9,9 @@ use aldis_wire::limits::{FRAME_BYTES, QUERY_RANGES_MAX};
 use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
-use crate::relay::limits::{GRAFT_AFTER, LOG_MAX, SYNC_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT};
+use crate::relay::limits::{
+    GRAFT_AFTER, LOG_MAX, SYNC_BARREN_MAX, SYNC_MAX, SYNC_PASSES_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT,
+};
 use crate::relay::multicast::{Comparison, Heard, Mark, Origin};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -78,9 +80,17 @@ impl State {
         let Some(known) = self.origins.find_mut(origin) else { return };
         let empty = || Roster::new(origin, self.network.tag);
         let staging = self.directory.roster(origin).cloned().unwrap_or_else(empty);
-        let differing = vec![(ROOT, [0; 32])];
-        let (rounds, since) = (0, None);
-        known.comparison = Some(Comparison { link, staging, differing, rounds, began: now, since, asked: now });
+        known.comparison = Some(Comparison {
+            link,
+            staging,
+            differing: Vec::new(),
+            rounds: 0,
+            barren: 0,
+            passes: 0,
+            began: now,
+            since: None,
+            asked: now,
+        });
         // From here on this link pushes what is new, so that the gap does not grow while it is closed.
         let newest = known.newest.max(ours);
         self.send(link, Channel::Control, &Frame::Graft(origin, newest.0, newest.1), out);
@@ -95,6 +105,7 @@ impl State {
         if comparison.differing.is_empty() {
             comparison.differing.push((ROOT, [0; 32]));
             comparison.since = None;
+            comparison.passes += 1;
         }
         comparison.asked = now;
         let link = comparison.link;
@@ -180,9 +191,9 @@ impl State {
         let (mark, applied) = (heard.head.mark(), known.mark());
         let comparison = known.comparison.as_mut().ok_or(Fault::OutOfOrder)?;
         comparison.rounds += 1;
+        comparison.barren += u32::from(!parts.iter().any(|(_, part)| matches!(part, Part::Entries(_))));
         let since = *comparison.since.get_or_insert(mark);
-        let exhausted = comparison.rounds > SYNC_ROUNDS_MAX || now.since(comparison.began) > SYNC_MAX;
-        if mark < applied || mark < since || mark.0 != since.0 || exhausted {
+        if comparison.is_exhausted(now) || mark < applied || mark < since || mark.0 != since.0 {
             return Err(Fault::WrongDigest);
         }
         for (range, part) in parts {
@@ -210,6 +221,7 @@ impl State {
             out.note(Note::HostAppeared { host, epoch: mark.0 });
         }
         known.adopted(heard);
+        self.asking.remove(&host);
         out.note(Note::CaughtUp { host, by: CatchUp::Digest });
         let shown = self.directory.replace(host, roster);
         self.roster_changed(now, host, &[], shown, out);
@@ -230,6 +242,14 @@ impl State {
 }
 
 impl Comparison {
+    /// Whether another neighbour is to be asked: this one leads nowhere, or takes too long.
+    fn is_exhausted(&self, now: Moment) -> bool {
+        self.rounds > SYNC_ROUNDS_MAX
+            || self.barren > SYNC_BARREN_MAX
+            || self.passes > SYNC_PASSES_MAX
+            || now.since(self.began) > SYNC_MAX
+    }
+
     fn take_part(&mut self, range: &Range, part: Part) -> Result<(), Fault> {
         let at = self.differing.iter().position(|(asked, _)| asked == range).ok_or(Fault::OutOfOrder)?;
         self.differing.swap_remove(at);

@@ -110,9 +110,9 @@ impl State {
             Frame::Query(query) => self.query_came(now, key, query, out),
             Frame::Reply(reply) => self.reply_came(now, key, reply, out),
             Frame::Signal(signal) => self.signal_came(now, key, signal, out),
-            Frame::Receipt(receipt) => self.receipt_came(now, key, &receipt, out),
+            Frame::Receipt(receipt) => self.receipt_came(key, &receipt, out),
             Frame::Routed(routed) => self.routed_came(now, key, routed, out),
-            Frame::Bounce(bounce) => self.bounce_came(now, key, bounce, out),
+            Frame::Bounce(bounce) => self.bounce_came(key, bounce, out),
         }
     }
 

@@ -87,7 +87,7 @@ impl State {
             None => self.directory.home(sent.to).or_else(|| self.routes.find(now, sent.to)),
         };
         let Some(home) = home.filter(|home| *home != self.own || self.sessions.by_peer(sent.to).is_some()) else {
-            return self.signal_ended(now, key, &id, nobody, out);
+            return self.signal_ended(key, &id, nobody, out);
         };
         if home == self.own {
             self.note_path(now, key, &id, home, Path::Local);
@@ -99,8 +99,8 @@ impl State {
                 out.note(Note::SignalPassedOn);
                 self.note_path(now, key, &id, home, path);
             }
-            Err(_) if doubtful => self.signal_ended(now, key, &id, Outcome::Unknown, out),
-            Err(refusal) => self.signal_ended(now, key, &id, Outcome::Refused(refusal), out),
+            Err(_) if doubtful => self.signal_ended(key, &id, Outcome::Unknown, out),
+            Err(refusal) => self.signal_ended(key, &id, Outcome::Refused(refusal), out),
         }
     }
 
@@ -274,7 +274,7 @@ impl State {
     ) {
         if home == self.own {
             if let Some(session) = self.sessions.by_peer(from) {
-                self.signal_ended(now, session, &id, outcome, out);
+                self.signal_ended(session, &id, outcome, out);
             }
             return;
         }
@@ -284,18 +284,18 @@ impl State {
     }
 
     /// A receipt came over the link from the target's home.
-    pub(crate) fn receipt_came(&mut self, now: Moment, key: LinkKey, receipt: &Receipt, out: &mut Outbox) {
+    pub(crate) fn receipt_came(&mut self, key: LinkKey, receipt: &Receipt, out: &mut Outbox) {
         if let Some(host) = self.links.find(key).map(|link| link.host) {
-            self.receipt_from(now, host, receipt, out);
+            self.receipt_from(host, receipt, out);
         }
     }
 
-    fn receipt_from(&mut self, now: Moment, home: HostId, receipt: &Receipt, out: &mut Outbox) {
+    fn receipt_from(&mut self, home: HostId, receipt: &Receipt, out: &mut Outbox) {
         let id = Arc::from(receipt.id.as_str());
         let Some(session) = self.sessions.by_peer(receipt.from) else { return };
         let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
         if sent.is_some_and(|sent| sent.home == Some(home) && sent.to == receipt.to) {
-            self.signal_ended(now, session, &id, receipt.outcome, out);
+            self.signal_ended(session, &id, receipt.outcome, out);
         }
     }
 
@@ -345,7 +345,7 @@ impl State {
                 let id = Arc::from(signal.id.as_str());
                 self.arrive(now, home, signal, id, out);
             }
-            Some(Ok(Some(Frame::Receipt(receipt)))) => self.receipt_from(now, home, &receipt, out),
+            Some(Ok(Some(Frame::Receipt(receipt)))) => self.receipt_from(home, &receipt, out),
             _ => {
                 // Nobody on the way can be blamed for certain, so nobody is; the sender's home is told.
                 out.note(Note::Misbehaved { host: home, fault: Fault::Unsealable });
@@ -356,7 +356,7 @@ impl State {
     }
 
     /// A host on the way could not pass a sealed frame on.
-    pub(crate) fn bounce_came(&mut self, now: Moment, key: LinkKey, bounce: Bounce, out: &mut Outbox) {
+    pub(crate) fn bounce_came(&mut self, key: LinkKey, bounce: Bounce, out: &mut Outbox) {
         if bounce.from_home != self.own {
             // Back the way that the frame came, so that a bounce can neither be made up nor go in circles.
             if let Some(link) = self.passed_on.take(&bounce.nonce, key) {
@@ -368,7 +368,7 @@ impl State {
             let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
             if let Some(sent) = sent.filter(|sent| sent.path == Path::Routed(key, bounce.nonce)) {
                 let outcome = sent.refused(bounce.refusal);
-                self.signal_ended(now, session, &id, outcome, out);
+                self.signal_ended(session, &id, outcome, out);
             }
         }
     }
@@ -411,7 +411,7 @@ impl State {
             let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
             // A signal that was tried again has a later deadline, further back in the queue.
             if sent.is_some_and(|sent| sent.until <= now) {
-                self.signal_ended(now, session, &id, Outcome::Unknown, out);
+                self.signal_ended(session, &id, Outcome::Unknown, out);
             }
         }
         if let Some(at) = self.deadlines.next() {
@@ -420,7 +420,7 @@ impl State {
     }
 
     /// An open signal has its outcome; a late or second answer is dropped here.
-    fn signal_ended(&mut self, now: Moment, key: SessionKey, id: &RequestId, outcome: Outcome, out: &mut Outbox) {
+    fn signal_ended(&mut self, key: SessionKey, id: &RequestId, outcome: Outcome, out: &mut Outbox) {
         let Some(session) = self.sessions.find_mut(key) else { return };
         let local = session.outgoing.find(id).is_some_and(|sent| sent.path == Path::Local);
         if session.outgoing.finish(id, outcome) {

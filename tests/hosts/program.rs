@@ -1,0 +1,151 @@
+//! The commands against a running network.
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use aldis::net::client::Event;
+use aldis_wire::id::PeerId;
+
+use super::edges::{DELIVERED, Edge};
+use super::process::{Place, all_linked};
+
+const POST_QUANTUM: &str = "X25519MLKEM768";
+
+fn text(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A port from which three in a row were free a moment ago. Below those that the system hands out by itself.
+fn three_ports() -> u16 {
+    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let begin = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    (begin..begin + 300).step_by(3).find(|port| (0..3).all(|n| free(port + n))).expect("no three free ports")
+}
+
+#[test]
+fn the_demo_tells_its_account_and_ends_with_code_0() {
+    let place = Place::new();
+    let said = text(place.command(&["demo", "--once", "--http-port", &three_ports().to_string()]).output().unwrap());
+    for words in [
+        "The hosts have found each other through the DHT",
+        &format!("keys by {POST_QUANTUM}"),
+        "is given Bob",
+        "Bob is told of Alice",
+        "Alice's offer reaches Bob",
+        "Bob's answer reaches Alice",
+        "candidates reach Bob, in order; all receipts say delivered",
+        "All of it worked",
+    ] {
+        assert!(said.contains(words), "{words:?} is missing in\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn status_shows_a_host_its_links_with_post_quantum_keys_and_the_other_hosts() {
+    let place = Place::new();
+    let one = place.host("one", &[], &["--public-urls", "wss://one.example.org/v1"]).await;
+    let other = place.host("other", &[], &["--peers", &one.quic.to_string()]).await;
+    all_linked(&[&one, &other]).await;
+    for host in [&one, &other] {
+        let status = host.status().await;
+        assert_eq!(status.links[0].key_exchange.as_deref(), Some(POST_QUANTUM));
+        assert_eq!(status.network.name, "test");
+    }
+    let _edge = Edge::at(&other.url()).await;
+    let shown = text(place.command(&["status", &format!("http://{}", other.http)]).output().unwrap());
+    let line = |begin: &str| {
+        shown.lines().find(|line| line.starts_with(begin)).unwrap_or_else(|| panic!("no {begin:?} in\n{shown}"))
+    };
+    assert!(line("host ").contains(&other.id));
+    assert!(line("network ").contains("test (tag "));
+    assert!(line("edges ").contains("1 connected, 1 sessions, 0 topics"));
+    assert_eq!((line("links"), line("other hosts")), ("links: 1", "other hosts: 1"));
+    let rows: Vec<_> = shown.lines().filter(|line| line.trim_start().starts_with(&one.id[..8])).collect();
+    let [link, host] = rows.as_slice() else { panic!("{shown}") };
+    assert!(link.contains(POST_QUANTUM) && link.contains(&one.quic.to_string()) && link.contains(" ms"), "{link}");
+    assert!(host.contains("direct") && host.contains("wss://one.example.org/v1"), "{host}");
+    let json = text(place.command(&["status", &format!("http://{}", other.http), "--json"]).output().unwrap());
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["host"], other.id.as_str());
+}
+
+#[tokio::test]
+async fn the_terminal_edge_sends_lines_as_signals_and_prints_who_comes_what_comes_and_receipts() {
+    let place = Place::new();
+    let one = place.host("one", &[], &[]).await;
+    let other = place.host("other", &[], &["--peers", &one.quic.to_string()]).await;
+    all_linked(&[&one, &other]).await;
+    let mut bob = Edge::at(&one.url()).await;
+    bob.join("lobby").await;
+
+    let arguments = ["edge", "--host", &other.url(), "--topic", "lobby", "--name", "Carol", "--wait", "1", "--stay"];
+    let mut command = place.command(&arguments);
+    let mut edge = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = edge.stdin.take().unwrap();
+    writeln!(input, "hello\n\n@{} again", &bob.peer().to_string()[..6]).unwrap();
+    let carol = carol_comes_and_says(&mut bob, &["\"hello\"", "\"again\""]).await;
+    assert_eq!(bob.signal(carol, "\"hi\\u001b[31m\"").await, DELIVERED);
+    let bob_was = bob.peer().short();
+    bob.client.bye().await;
+    let said = tokio::task::spawn_blocking(move || {
+        // When Bob is seen to go, everything before it has been printed; a line to nobody then ends in an answer.
+        let mut said = String::new();
+        let mut output = std::io::BufReader::new(edge.stdout.take().unwrap());
+        while !said.contains("\n- ") {
+            assert!(std::io::BufRead::read_line(&mut output, &mut said).unwrap() > 0, "{said}");
+        }
+        writeln!(input, "anybody?\n/quit").unwrap();
+        std::io::Read::read_to_string(&mut output, &mut said).unwrap();
+        assert!(edge.wait().unwrap().success());
+        said
+    });
+    let said = tokio::time::timeout(Duration::from_secs(30), said).await.expect("the edge does not end").unwrap();
+    for line in [
+        "joined lobby: ",
+        &format!("+ {bob_was}"),
+        &format!("> {bob_was} delivered in "),
+        &format!("< {bob_was} "),
+        &format!("- {bob_was} closed"),
+        "! nobody to send it to",
+    ] {
+        assert!(said.lines().any(|said| said.starts_with(line)), "{line:?} is missing in\n{said}");
+    }
+    assert_eq!(said.matches("delivered in").count(), 2, "{said}");
+    assert!(!said.contains('\u{1b}'), "a stranger's escape sequence reaches the terminal: {said:?}");
+}
+
+/// Waits until Carol has come and has said this, in this order; a signal takes a shorter way than the announcement that
+/// she is there. Gives her id.
+async fn carol_comes_and_says(bob: &mut Edge, lines: &[&str]) -> PeerId {
+    let (mut carol, mut said) = (None, Vec::new());
+    while carol.is_none() || said.len() < lines.len() {
+        match bob.next("Carol").await {
+            Event::PeerJoined { peer, meta, .. } => {
+                assert_eq!(meta.as_deref(), Some(r#"{"name":"Carol"}"#));
+                carol = Some(peer);
+            }
+            Event::Signal { from, data, .. } => said.push((from, data)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let carol = carol.unwrap();
+    let expected: Vec<_> = lines.iter().map(|line| (carol, (*line).to_owned())).collect();
+    assert_eq!(said, expected);
+    carol
+}
+
+#[test]
+fn what_config_prints_is_a_configuration_with_which_a_host_can_be_run() {
+    let place = Place::new();
+    let flags = ["config", "--genesis", "genesis.toml", "--grace-seconds", "7", "--peers", "a.example.org:1"];
+    let shown = text(place.command(&flags).output().unwrap());
+    std::fs::write(place.path("aldis.toml"), &shown).unwrap();
+    let again = text(place.command(&["config"]).output().unwrap());
+    for value in ["genesis = \"genesis.toml\"", "grace_seconds = 7", "peers = [\"a.example.org:1\"]"] {
+        let line = |text: &str| text.lines().find(|line| line.starts_with(value)).unwrap_or_default().to_owned();
+        assert!(!line(&shown).is_empty(), "{value} is missing in\n{shown}");
+        assert!(line(&again).contains("# aldis.toml, line "), "{again}");
+    }
+}

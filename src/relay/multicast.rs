@@ -11,6 +11,7 @@ use aldis_wire::host::{Announcement, Frame, Range};
 use aldis_wire::id::HostId;
 use bytes::Bytes;
 
+use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{EXPIRED_KEPT, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, WAITING_MAX};
 use super::roster::Roster;
@@ -96,6 +97,8 @@ pub(crate) struct Origin {
     pub(crate) expired: Option<Moment>,
     /// What it last said of itself.
     pub(crate) status: Status,
+    /// Of its announcements.
+    pub(crate) pace: Bucket,
 }
 
 impl Origin {
@@ -114,6 +117,7 @@ impl Origin {
             asked: 0,
             expired: None,
             status: Status::default(),
+            pace: Bucket::default(),
         }
     }
 

@@ -476,27 +476,28 @@ async fn datagrams_of_garbage_disturb_nobody() {
 }
 
 #[tokio::test]
-async fn more_handshakes_at_once_than_allowed_are_made_to_prove_their_address_or_turned_away() {
+async fn with_many_handshakes_under_way_others_must_prove_their_address_first() {
     let side = Side::new(1);
-    let tls = Tls::new(&SigningKey::from_bytes(&[66; 32]), ALPN.to_vec()).unwrap();
-    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let connecting = (0..300)
-        .map(|_| {
-            let config = ClientConfig::new(Arc::new(tls.dialler(None).unwrap()));
-            endpoint.connect_with(config, side.address, tls::server_name()).unwrap()
-        })
-        .collect::<Vec<_>>();
-    let mut connections = Vec::new();
-    for connecting in connecting {
-        if let Ok(Ok(connection)) = timeout(DEADLINE, connecting).await {
-            connections.push(connection);
-        }
-    }
-    let counts = side.hub.counts();
-    assert!(side.quic.endpoint.open_connections() <= CONNECTIONS_MAX);
-    assert!(counts.handshakes_retried.total() > 0, "{counts:?}");
-    assert!(counts.handshakes_refused.total() > 0, "{counts:?}");
-    assert!(!connections.is_empty());
+    let busy = u32::try_from(HANDSHAKES_UNPROVEN_MAX).unwrap();
+    let _busy = side.quic.handshakes.clone().acquire_many_owned(busy).await.unwrap();
+    let (_endpoint, _connection) = stranger(&side).await;
+    side.opened().await;
+    assert_eq!(side.hub.counts().handshakes_retried.total(), 1);
+}
+
+#[tokio::test]
+async fn with_too_many_handshakes_under_way_others_are_turned_away_at_once() {
+    let (side, other) = (Side::new(1), Side::new(2));
+    let busy = side.quic.handshakes.clone().acquire_many_owned(u32::try_from(HANDSHAKES_MAX).unwrap()).await.unwrap();
+    let begun = Instant::now();
+    other.quic.dial(DialKey(1), side.address, None);
+    let (_, failure) = other.dial_failed().await;
+    assert!(matches!(failure, DialFailure::Failed(_)), "{failure:?}");
+    assert!(begun.elapsed() < HANDSHAKE_DEADLINE);
+    assert_eq!(side.hub.counts().handshakes_refused.total(), 1);
+    drop(busy);
+    other.quic.dial(DialKey(2), side.address, None);
+    assert_eq!(other.opened().await.dial, Some(DialKey(2)));
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

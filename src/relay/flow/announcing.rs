@@ -9,7 +9,7 @@ use aldis_wire::record::{HostRecord, SignedRecord};
 use bytes::Bytes;
 
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, Output, Stored};
-use crate::relay::limits::{BATCH, HEARTBEAT, HEARTBEATS_PER_STATUS, HOSTS_PER_HEARTBEAT};
+use crate::relay::limits::{BATCHES, HEARTBEAT, HEARTBEATS_PER_STATUS, HOSTS_PER_HEARTBEAT};
 use crate::relay::multicast::Heard;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -45,7 +45,12 @@ impl State {
             Ok(shown) => {
                 self.announcer.pending.push(op);
                 self.announcer.pending_bytes += bytes;
-                self.timers.set_earlier(Timer::Announce, now.max(self.announcer.last + BATCH));
+                if !self.timers.is_set(Timer::Announce) {
+                    // Only looked at here; the token is taken when the batch goes out.
+                    let mut pace = self.announcer.pace;
+                    let wait = pace.take(now, BATCHES, 1).err().unwrap_or_default();
+                    self.timers.set(Timer::Announce, now + wait);
+                }
                 self.tell_followers(now, shown, out);
                 true
             }
@@ -71,12 +76,15 @@ impl State {
         };
         let Ok(signed) = SignedHead::make(&self.identity, self.network.tag, &head) else { return };
         let ops_count = ops.len();
+        if ops_count > 0 {
+            // A full batch or a query may send it early; then the bucket is empty and the next batch waits longer.
+            _ = self.announcer.pace.take(now, BATCHES, 1);
+        }
         let heard = Heard { head, signed, ops: (ops_count > 0).then_some(encoded), made: now };
         if let Some(origin) = self.origins.find_or_insert(now, self.own) {
             origin.hear(&heard.head, now);
             origin.applied(heard.clone());
         }
-        self.announcer.last = now;
         self.timers.cancel(Timer::Announce);
         self.timers.set(Timer::Heartbeat, now + interval);
         out.note(Note::Announced { ops: ops_count });
@@ -104,7 +112,7 @@ impl State {
             topics: u32::try_from(self.sessions.topics_count()).unwrap_or(u32::MAX),
             links: u16::try_from(self.links.admitted().count()).unwrap_or(u16::MAX),
             signals_per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX),
-            load_percent: 0,
+            load_percent: self.announcer.load_percent,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The commands against a running network.
+//! The commands against a running network. (The demo: tests/demo.rs.)
 
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -16,31 +16,6 @@ fn text(output: Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// A port from which three in a row were free a moment ago. Below those that the system hands out by itself.
-fn three_ports() -> u16 {
-    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let begin = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
-    (begin..begin + 300).step_by(3).find(|port| (0..3).all(|n| free(port + n))).expect("no three free ports")
-}
-
-#[test]
-fn the_demo_tells_its_account_and_ends_with_code_0() {
-    let place = Place::new();
-    let said = text(place.command(&["demo", "--once", "--http-port", &three_ports().to_string()]).output().unwrap());
-    for words in [
-        "The hosts have found each other through the DHT",
-        &format!("keys by {POST_QUANTUM}"),
-        "is given Bob",
-        "Bob is told of Alice",
-        "Alice's offer reaches Bob",
-        "Bob's answer reaches Alice",
-        "candidates reach Bob, in order; all receipts say delivered",
-        "All of it worked",
-    ] {
-        assert!(said.contains(words), "{words:?} is missing in\n{said}");
-    }
 }
 
 #[tokio::test]

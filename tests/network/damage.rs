@@ -1,4 +1,4 @@
-//! Files that cannot be read and ports that are taken. (Damaged fields of key and genesis: tests/cli.rs.)
+//! Files that cannot be read and ports that are taken. (More damage: tests/cli.rs. The demo's ports: tests/demo.rs.)
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -123,21 +123,6 @@ async fn a_port_that_is_taken_stops_the_start_with_the_port_and_the_flag() {
         let said = complaint(&place, &arguments);
         assert!(said.contains(address.as_str()) && said.contains(flag) && said.contains("in use"), "{said}");
     }
-}
-
-#[test]
-fn a_port_that_the_demo_needs_and_that_is_taken_is_named_with_the_flag() {
-    let place = Place::new();
-    // The second of its three.
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    let first = (port - 1).to_string();
-    let output = place.command(&["demo", "--once", "--http-port", &first]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("--http-port") && said.lines().count() == 1, "{said}");
-    // Its neighbour may be taken by another test; then that one is named.
-    assert!(said.contains(&port.to_string()) || said.contains(&first), "{said}");
 }
 
 #[tokio::test]

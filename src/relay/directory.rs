@@ -254,8 +254,9 @@ impl Directory {
                 if self.home(peer) == Some(origin) {
                     let meta = self.roster(origin).and_then(|roster| roster.meta(topic, peer)).cloned();
                     let meta = meta.unwrap_or_default();
-                    if old.is_none_or(|old| old != meta) {
-                        self.index(topic, origin, peer);
+                    // Peer and membership may have come in one announcement: then the peer's coming has shown both.
+                    let new = self.index(topic, origin, peer);
+                    if new || old.is_some_and(|old| old != meta) {
                         shown.push(Shown { topic, peer, how: How::Joined(meta) });
                     }
                 }
@@ -332,8 +333,9 @@ impl Directory {
         memberships.into_iter().map(gone).collect()
     }
 
-    fn index(&mut self, topic: TopicId, home: HostId, peer: PeerId) {
-        self.topics.entry(topic).or_default().entry(home).or_default().insert(peer);
+    /// Whether it was not shown before.
+    fn index(&mut self, topic: TopicId, home: HostId, peer: PeerId) -> bool {
+        self.topics.entry(topic).or_default().entry(home).or_default().insert(peer)
     }
 
     fn unindex(&mut self, topic: TopicId, home: HostId, peer: PeerId) {
@@ -391,5 +393,25 @@ fn draw(
 fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {
     for at in (1..list.len()).rev() {
         list.swap(at, random(at + 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_comes_and_joins_in_one_announcement_is_shown_once() {
+        let (origin, topic) = (HostId::new([1; 32]), TopicId::new([2; 32]));
+        let peer = Proof::mint(origin, &[3; 16]);
+        let mut directory = Directory::new(NetworkTag::new([4; 8]));
+        directory.insert(origin);
+        let present = Op::Present { peer, proof: Proof::Minted { nonce: [3; 16] } };
+        let join = |meta: &'static [u8]| Op::Join { topic, peer, meta: Bytes::from_static(meta) };
+        let mut told = |ops: &[Op]| directory.apply(origin, ops, None).unwrap().len();
+        assert_eq!(told(&[present, join(b"1")]), 1);
+        assert_eq!(told(&[join(b"1")]), 0, "nothing has changed");
+        assert_eq!(told(&[join(b"2")]), 1, "its meta has changed");
+        assert_eq!(told(&[Op::Leave { topic, peer }, join(b"2")]), 2, "it went and came back");
     }
 }

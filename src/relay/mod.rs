@@ -10,7 +10,7 @@
 //! | `timers`, `bucket`, `addresses` | deadlines, token buckets, counts by address |
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
-//! | `sessions`, `signals` | edges, and what they send each other |
+//! | `sessions`, `signals`, `replays` | edges, and what they send each other, once |
 //! | [`discovery`] | where hosts may be, and when to dial |
 //! | `state`, `flow` | all tables in one place, and what happens step by step |
 
@@ -23,6 +23,7 @@ pub mod io;
 pub mod limits;
 mod links;
 mod multicast;
+mod replays;
 mod roster;
 mod sessions;
 pub mod setup;

@@ -51,7 +51,7 @@ impl State {
             Some(GoodbyeReason::NotAllowed)
         } else if self.draining {
             Some(GoodbyeReason::Closing)
-        } else if self.links.pending() >= LINKS_PENDING_MAX || self.links.is_full(role) {
+        } else if self.links.pending(role) >= LINKS_PENDING_MAX || self.links.is_full(role) {
             Some(GoodbyeReason::Full)
         } else {
             None
@@ -87,7 +87,7 @@ impl State {
         let Some(link) = self.links.find(key) else { return };
         let frame = match Frame::decode(kind, body) {
             Ok(Some(frame)) => frame,
-            Ok(None) if !matches!(link.phase, Phase::Greeting { .. }) => return,
+            Ok(None) if !matches!(link.phase, Phase::Greeting { verified: false, .. }) => return,
             Ok(None) => return self.misbehaved(now, key, Fault::OutOfOrder, out),
             Err(_) => return self.misbehaved(now, key, Fault::BadFrame, out),
         };

@@ -6,13 +6,13 @@ use aldis_wire::announcement::GoneReason;
 use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
 use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry};
 use aldis_wire::id::HostId;
-use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND, HAVE_ENTRIES_MAX, HEARTBEATS_MISSED_MAX};
+use aldis_wire::limits::{HAVE_ENTRIES_MAX, HEARTBEATS_MISSED_MAX};
 use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK, ORIGINS_MAX, Rate};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK};
 use crate::relay::multicast::{Heard, Mark};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -49,9 +49,7 @@ impl State {
         if self.is_quarantined(origin, mark) {
             return;
         }
-        let pace = Rate { per_second: ANNOUNCEMENTS_PER_SECOND, burst: ANNOUNCEMENTS_BURST };
-        let known = self.origins.find_mut(origin);
-        if known.is_some_and(|known| known.pace.take(now, pace, 1).is_err()) {
+        if self.origins.find(origin).is_some_and(|known| known.is_flooding(now)) {
             return self.quarantine(now, origin, Fault::OverQuota, out);
         }
         if newer || whole {
@@ -92,7 +90,7 @@ impl State {
 
     /// Notes a verified head; whether it is newer than all before. `None` when there is no room for its origin.
     pub(crate) fn head_heard(&mut self, now: Moment, link: LinkKey, head: &Head, made: Moment) -> Option<bool> {
-        let host = self.links.find(link)?.host;
+        let (host, admitted) = self.links.find(link).map(|link| (link.host, link.is_admitted()))?;
         if self.origins.find(head.origin).is_none() {
             let bucket = self.introductions.entry(host).or_default();
             if host != head.origin && bucket.take(now, NEW_ORIGINS_PER_LINK, 1).is_err() {
@@ -100,9 +98,10 @@ impl State {
             }
         }
         let origin = self.origins.find_or_insert(now, head.origin)?;
-        let newer = origin.hear(head, made);
+        let newer = origin.hear(now, head, made);
         if newer {
-            origin.next_hop = Some(link);
+            // A link to which somebody said goodbye still brings news, but nothing goes back over it.
+            origin.next_hop = admitted.then_some(link).or(origin.next_hop);
             let expiry = origin.made + origin.interval * HEARTBEATS_MISSED_MAX;
             self.timers.set(Timer::Expiry(head.origin), expiry);
         }
@@ -251,9 +250,7 @@ impl State {
             let (host, rtt) = (link.host, link.rtt);
             let (origin, mark) = match entry {
                 HaveEntry::Named { number, origin, epoch, seq } => {
-                    if usize::from(number) >= ORIGINS_MAX || !link.name_in(number, origin) {
-                        return self.misbehaved(now, key, Fault::BadFrame, out);
-                    }
+                    link.name_in(number, origin);
                     (origin, (epoch, seq))
                 }
                 HaveEntry::Numbered { number, seq } => {

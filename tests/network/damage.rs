@@ -79,6 +79,9 @@ fn a_genesis_or_configuration_that_is_damaged_or_cannot_be_read_stops_the_start_
     }
 }
 
+/// What a host writes down for its next start.
+const MEMORY: [&str; 3] = ["hints", "marks", "epoch"];
+
 #[tokio::test]
 async fn a_damaged_memory_is_discarded_with_a_warning_and_the_host_runs() {
     let place = Place::new();
@@ -89,7 +92,7 @@ async fn a_damaged_memory_is_discarded_with_a_warning_and_the_host_runs() {
     let (id, epoch) = (host.id.clone(), host.status().await.epoch);
     host.terminate();
     assert!(host.ended().await.success());
-    for kind in ["hints", "marks", "epoch"] {
+    for kind in MEMORY {
         let mut bytes = fs::read(file(&place, "host", kind)).unwrap();
         let last = bytes.len() - 2;
         bytes[last] ^= 1;
@@ -97,7 +100,7 @@ async fn a_damaged_memory_is_discarded_with_a_warning_and_the_host_runs() {
     }
     let mut host = place.host("host", &[], &["--peers", &peer]).await;
     let log = host.log();
-    for kind in ["hints", "marks", "epoch"] {
+    for kind in MEMORY {
         let line = log.lines().find(|line| line.contains(&format!("file=host/{kind}")));
         let line = line.unwrap_or_else(|| panic!("nothing is said of {kind}: {log}"));
         assert!(line.contains("WARN") && line.contains("discarded") && line.contains("damaged"), "{line}");

@@ -82,11 +82,10 @@ impl Process {
 
     fn read_introduction(&mut self) -> Option<()> {
         let log = self.log();
-        let after = |words: &str| Some(log.split_once(words)?.1.split_whitespace().next()?.to_owned());
-        // The last of the lines first: when it is there, the others are.
-        self.http = after("(listening on ")?.trim_end_matches(')').parse().ok()?;
-        self.id = after("INFO host ")?;
-        self.quic = after("links with other hosts on UDP ")?.parse().ok()?;
+        let field = |name: &str| Some(log.split_once(name)?.1.split_whitespace().next()?.to_owned());
+        self.id = field(" id=")?;
+        self.quic = field(" udp=")?.parse().ok()?;
+        self.http = field(" listening=")?.parse().ok()?;
         Some(())
     }
 

@@ -1,13 +1,15 @@
 //! The commands against a running network. (The demo: tests/demo.rs.)
 
-use std::io::Write;
-use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use aldis::net::client::Event;
 use aldis_wire::id::PeerId;
 
 use super::edges::{DELIVERED, Edge};
+use super::eventually;
 use super::process::{Place, all_linked};
 
 const POST_QUANTUM: &str = "X25519MLKEM768";
@@ -30,6 +32,7 @@ async fn status_shows_a_host_its_links_with_post_quantum_keys_and_the_other_host
         assert_eq!(status.network.name, "test");
     }
     let _edge = Edge::at(&other.url()).await;
+    eventually("the edge is shown", async || other.status().await.edges == 1).await;
     let shown = text(place.command(&["status", &format!("http://{}", other.http)]).output().unwrap());
     let line = |begin: &str| {
         shown.lines().find(|line| line.starts_with(begin)).unwrap_or_else(|| panic!("no {begin:?} in\n{shown}"))
@@ -56,27 +59,17 @@ async fn the_terminal_edge_sends_lines_as_signals_and_prints_who_comes_what_come
     bob.join("lobby").await;
 
     let arguments = ["edge", "--host", &other.url(), "--topic", "lobby", "--name", "Carol", "--wait", "1", "--stay"];
-    let mut command = place.command(&arguments);
-    let mut edge = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut input = edge.stdin.take().unwrap();
-    writeln!(input, "hello\n\n@{} again", &bob.peer().to_string()[..6]).unwrap();
+    let mut terminal = Terminal::start(&mut place.command(&arguments));
+    terminal.types(&format!("hello\n\n@{} again\n", &bob.peer().to_string()[..6]));
     let carol = carol_comes_and_says(&mut bob, &["\"hello\"", "\"again\""]).await;
     assert_eq!(bob.signal(carol, "\"hi\\u001b[31m\"").await, DELIVERED);
     let bob_was = bob.peer().short();
     bob.client.bye().await;
-    let said = tokio::task::spawn_blocking(move || {
-        // When Bob is seen to go, everything before it has been printed; a line to nobody then ends in an answer.
-        let mut said = String::new();
-        let mut output = std::io::BufReader::new(edge.stdout.take().unwrap());
-        while !said.contains("\n- ") {
-            assert!(std::io::BufRead::read_line(&mut output, &mut said).unwrap() > 0, "{said}");
-        }
-        writeln!(input, "anybody?\n/quit").unwrap();
-        std::io::Read::read_to_string(&mut output, &mut said).unwrap();
-        assert!(edge.wait().unwrap().success());
-        said
-    });
-    let said = tokio::time::timeout(Duration::from_secs(30), said).await.expect("the edge does not end").unwrap();
+    // When Bob is seen to go, everything before it has been printed; a line to nobody then ends in an answer.
+    eventually("Bob is seen to go", async || terminal.said().contains("\n- ")).await;
+    terminal.types("anybody?\n/quit\n");
+    assert!(terminal.ended().await.success());
+    let said = terminal.said();
     for line in [
         "joined lobby: ",
         &format!("+ {bob_was}"),
@@ -89,6 +82,53 @@ async fn the_terminal_edge_sends_lines_as_signals_and_prints_who_comes_what_come
     }
     assert_eq!(said.matches("delivered in").count(), 2, "{said}");
     assert!(!said.contains('\u{1b}'), "a stranger's escape sequence reaches the terminal: {said:?}");
+}
+
+/// A program that is typed to and whose output is read as it comes. Killed when dropped.
+struct Terminal {
+    child: Child,
+    said: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Terminal {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        let (lines, written) = (BufReader::new(child.stdout.take().unwrap()).lines(), said.clone());
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                *written.lock().unwrap() += &format!("{line}\n");
+            }
+        });
+        Self { child, said, reader: Some(reader) }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Waits until it has ended by itself and everything it said is read.
+    async fn ended(&mut self) -> ExitStatus {
+        eventually("the program ends", async || self.child.try_wait().unwrap().is_some()).await;
+        self.reader.take().unwrap().join().unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("it said:\n{}", self.said());
+        }
+    }
 }
 
 /// Waits until Carol has come and has said this, in this order; a signal takes a shorter way than the announcement that

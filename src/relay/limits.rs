@@ -111,8 +111,11 @@ pub const MARKS_MAX: usize = 65_536;
 pub const KEY_IN_USE_WINDOW: Duration = Duration::from_secs(60);
 /// A machine that is called later than this was asleep: it moves its expiries instead of expiring everybody.
 pub const LATENESS_FORGIVEN: Duration = Duration::from_secs(1);
-/// Rounds of comparing digests before another link is asked.
-pub const SYNC_ROUNDS_MAX: usize = 64;
+/// Replies of one comparison before another link is asked. A roster of full size, 64 MiB of metas and 20 MiB of ids and
+/// proofs, takes some 2,500 of them, since a reply is one frame.
+pub const SYNC_ROUNDS_MAX: u32 = 4_096;
+/// Replies of one comparison that bring no entries: the way down through a roster of full size takes some 30.
+pub const SYNC_BARREN_MAX: u32 = 64;
 /// A reply to a query is waited for this long before another link is asked.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 

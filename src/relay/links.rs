@@ -121,6 +121,20 @@ impl Link {
         self.on_way.get(class).is_some_and(|on_way| on_way + bytes <= limit)
     }
 
+    /// Bytes handed to the transport and not taken by it.
+    #[must_use]
+    pub(crate) fn bytes_on_way(&self) -> usize {
+        self.on_way.iter().sum()
+    }
+
+    /// Origins about which something is kept for this link: the largest of its tables.
+    #[must_use]
+    pub(crate) fn origins_count(&self) -> usize {
+        let tables = [self.eager.len(), self.theirs.len(), self.told.len()];
+        let numbers = [self.numbers_out.len(), self.numbers_in.len()];
+        tables.into_iter().chain(numbers).max().unwrap_or(0)
+    }
+
     /// Counts bytes handed to the transport.
     pub(crate) fn sending(&mut self, channel: Channel, bytes: usize) {
         if let Some(on_way) = self.on_way.get_mut(class(channel).0) {

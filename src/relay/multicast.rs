@@ -64,7 +64,9 @@ pub(crate) struct Comparison {
     /// Ranges that differ and were not asked for yet, with the digest to reach.
     pub(crate) differing: Vec<(Range, Hash)>,
     /// Replies so far.
-    pub(crate) rounds: usize,
+    pub(crate) rounds: u32,
+    /// Those of them that brought no entries.
+    pub(crate) barren: u32,
     /// When the last query went out.
     pub(crate) asked: Moment,
 }
@@ -291,6 +293,12 @@ impl Origins {
     #[must_use]
     pub(crate) fn mark_of_forgotten(&self, host: HostId) -> Mark {
         self.marks.get(&host).map_or((0, 0), |(mark, _)| *mark)
+    }
+
+    /// Marks of origins that are forgotten.
+    #[must_use]
+    pub(crate) fn marks_count(&self) -> usize {
+        self.marks.len()
     }
 
     /// All marks, for storing; by host.

@@ -143,6 +143,18 @@ impl Outgoing {
         }
     }
 
+    /// Signals that wait for their receipts.
+    #[must_use]
+    pub(crate) fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// Signals remembered.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// A signal by its id.
     #[must_use]
     pub(crate) fn find(&self, id: &RequestId) -> Option<&Sent> {
@@ -216,6 +228,12 @@ impl Deadlines {
         self.queue.push_back((now + SIGNAL_TIMEOUT, session, id));
     }
 
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The soonest deadline.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {
@@ -249,6 +267,12 @@ impl Sealed {
         }
         self.by_nonce.insert(nonce, (session, id));
         self.by_age.push_back((now, nonce));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.by_nonce.len()
     }
 
     /// The signal that went out under this nonce.
@@ -306,6 +330,12 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// An earlier arrival under the same sender and id.
     #[must_use]
     pub(crate) fn find(&self, from: PeerId, id: &RequestId) -> Option<&Delivery> {
@@ -363,6 +393,12 @@ impl ReturnRoutes {
             self.homes.insert(peer, (home, now));
             self.by_age.push_back((now, peer));
         }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.homes.len()
     }
 
     /// Where the peer's last signal came from.

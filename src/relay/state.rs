@@ -175,6 +175,17 @@ impl State {
     /// Sends a frame on a connection if there is room for it; false if there is none, or no connection.
     pub(crate) fn send(&mut self, link: LinkKey, channel: Channel, frame: &Frame, out: &mut Outbox) -> bool {
         let Ok(frame) = frame.encode() else { return false };
+        self.send_encoded(link, channel, frame, out)
+    }
+
+    /// The same for a frame that is encoded already.
+    pub(crate) fn send_encoded(
+        &mut self,
+        link: LinkKey,
+        channel: Channel,
+        frame: bytes::Bytes,
+        out: &mut Outbox,
+    ) -> bool {
         let Some(found) = self.links.find_mut(link) else { return false };
         if !found.has_room(channel, frame.len()) {
             return false;
@@ -237,6 +248,12 @@ impl Counters {
         }
         self.known.insert(peer, (counter, home, now));
         self.by_age.push_back((now, peer));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
     }
 
     /// The highest counter remembered of a peer, and where.

@@ -1,10 +1,18 @@
 //! Whole hosts on loopback: how they find each other, part, come back, and refuse others.
 #![cfg(feature = "net")]
 #![allow(clippy::disallowed_methods, reason = "a test of the outside world: sockets, files, deadlines")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod faults;
 mod harness;
+mod hostile;
+mod insider;
 mod proxy;
 
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use aldis_wire::limits::{FRAME_BYTES, QUERY_RANGES_MAX};
 use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
-use crate::relay::limits::{GRAFT_AFTER, LOG_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT};
+use crate::relay::limits::{GRAFT_AFTER, LOG_MAX, SYNC_BARREN_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT};
 use crate::relay::multicast::{Comparison, Heard, Mark};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -78,7 +78,7 @@ impl State {
         let empty = || Roster::new(origin, self.network.tag);
         let staging = self.directory.roster(origin).cloned().unwrap_or_else(empty);
         let differing = vec![(ROOT, [0; 32])];
-        known.comparison = Some(Comparison { link, staging, differing, rounds: 0, asked: now });
+        known.comparison = Some(Comparison { link, staging, differing, rounds: 0, barren: 0, asked: now });
         // From here on this link pushes what is new, so that the gap does not grow while it is closed.
         let newest = known.newest.max(ours);
         self.send(link, Channel::Control, &Frame::Graft(origin, newest.0, newest.1), out);
@@ -173,7 +173,8 @@ impl State {
         }
         let comparison = known.comparison.as_mut().ok_or(Fault::OutOfOrder)?;
         comparison.rounds += 1;
-        if comparison.rounds > SYNC_ROUNDS_MAX {
+        comparison.barren += u32::from(!parts.iter().any(|(_, part)| matches!(part, Part::Entries(_))));
+        if comparison.rounds > SYNC_ROUNDS_MAX || comparison.barren > SYNC_BARREN_MAX {
             return Err(Fault::WrongDigest);
         }
         for (range, part) in parts {
@@ -214,6 +215,7 @@ impl State {
             out.note(Note::HostAppeared { host, epoch: mark.0 });
         }
         known.adopted(heard);
+        self.asking.remove(&host);
         out.note(Note::CaughtUp { host, by: CatchUp::Digest });
         let shown = self.directory.replace(host, roster);
         self.roster_changed(now, host, &[], shown, out);

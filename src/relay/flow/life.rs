@@ -25,6 +25,8 @@ impl State {
         if late < LATENESS_FORGIVEN {
             return;
         }
+        // Edges whose sockets broke could not come back either.
+        self.timers.delay(|timer| matches!(timer, Timer::Grace(_)), late);
         for (host, origin) in self.origins.iter_mut() {
             if origin.expired.is_none() && host != self.own {
                 origin.made = origin.made + late;

@@ -120,7 +120,8 @@ async fn nobody_notices_that_bob_was_away(hosts: &Hosts, bob: Raw, charlie: &mut
 
     // The next thing that Charlie and Erin are told is a signal of his: not that he went, nor that he came.
     for (n, to) in [charlie.peer(), erin.peer()].into_iter().enumerate() {
-        bob.say(json!({ "type": "signal", "id": format!("back-{n}"), "to": to.to_string(), "data": "I am back" })).await;
+        bob.say(json!({ "type": "signal", "id": format!("back-{n}"), "to": to.to_string(), "data": "I am back" }))
+            .await;
     }
     assert_eq!(charlie.hear().await["data"], "I am back");
     assert_eq!(erin.hears(bob_is).await, "\"I am back\"");

@@ -75,6 +75,9 @@ impl State {
             observed: link.address,
         };
         self.send(key, Channel::Control, &Frame::Hello(hello), out);
+        if let Some(link) = self.links.find_mut(key) {
+            link.stated = self.announcer.epoch;
+        }
     }
 
     fn proof_on(&self, link: &Link, role: Role) -> blake3::Hash {

@@ -78,7 +78,9 @@ impl State {
         out.note(Note::AnnouncementReceived { new: false });
         let mark = head.mark();
         let Some(known) = self.origins.find(head.origin) else { return };
-        let (newest, unwanted) = (known.newest, known.next_hop != Some(link) && !known.is_behind());
+        // While no way is the wanted one, none is closed: the next announcement decides which it is.
+        let elsewhere = known.next_hop.is_some_and(|hop| hop != link);
+        let (newest, unwanted) = (known.newest, elsewhere && !known.is_behind());
         let Some(found) = self.links.find_mut(link) else { return };
         let by_itself = found.host == head.origin;
         found.has(head.origin, mark);

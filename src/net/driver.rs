@@ -166,8 +166,9 @@ pub async fn start_with(
 
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
-    let commands =
-        Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port: quic_address.port(), queue, stop };
+    // Behind a router, the port that others must use is the one that the operator publishes.
+    let port = settings.addresses.first().unwrap_or(&quic_address).port();
+    let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port, queue, stop };
     let (timing, accepting, measuring) = (hub.clone(), quic.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(async move { load::measure(&measuring).await }),

@@ -110,9 +110,9 @@ impl State {
             Frame::Query(query) => self.query_came(now, key, query, out),
             Frame::Reply(reply) => self.reply_came(now, key, reply, out),
             Frame::Signal(signal) => self.signal_came(now, key, signal, out),
-            Frame::Receipt(receipt) => self.receipt_came(now, key, &receipt, out),
+            Frame::Receipt(receipt) => self.receipt_came(key, &receipt, out),
             Frame::Routed(routed) => self.routed_came(now, key, routed, out),
-            Frame::Bounce(bounce) => self.bounce_came(now, key, bounce, out),
+            Frame::Bounce(bounce) => self.bounce_came(key, bounce, out),
         }
     }
 
@@ -180,7 +180,7 @@ impl State {
         if link.is_admitted() {
             let host = link.host;
             link.phase = Phase::Closing;
-            let reason = format!("the other side says goodbye: {reason:?}");
+            let reason = format!("the other side says goodbye: {}", reason.words());
             out.note(Note::LinkEnded { host, admitted: true, reason });
             self.miss_link(now, key);
             self.leave_link(now, key, out);
@@ -203,7 +203,8 @@ impl State {
         let Some(link) = self.links.find_mut(key) else { return };
         let admitted = link.is_admitted();
         link.phase = Phase::Closing;
-        out.note(Note::LinkEnded { host: link.host, admitted, reason: format!("we say goodbye: {reason:?}") });
+        let words = format!("we say goodbye: {}", reason.words());
+        out.note(Note::LinkEnded { host: link.host, admitted, reason: words });
         out.push(Output::CloseLink { link: key, reason });
         self.timers.set(Timer::Closing(key), now + CLOSING);
         self.miss_link(now, key);
@@ -214,7 +215,7 @@ impl State {
     pub(crate) fn drop_link(&mut self, now: Moment, key: LinkKey, reason: GoodbyeReason, out: &mut Outbox) {
         self.send(key, Channel::Control, &Frame::Goodbye(reason), out);
         out.push(Output::CloseLink { link: key, reason });
-        self.link_gone(now, key, format!("we closed it: {reason:?}"), out);
+        self.link_gone(now, key, format!("we closed it: {}", reason.words()), out);
     }
 
     /// The other side broke the protocol.
@@ -222,6 +223,14 @@ impl State {
         let Some(link) = self.links.find(key) else { return };
         out.note(Note::Misbehaved { host: link.host, fault });
         self.drop_link(now, key, GoodbyeReason::Misbehaved, out);
+    }
+
+    /// Closes a link that has not taken what every host must read, so that nothing more piles up for it.
+    pub(crate) fn close_stuck(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        if self.links.find(key).is_some_and(|link| link.phase != Phase::Closing) {
+            out.push(Output::CloseLink { link: key, reason: GoodbyeReason::Misbehaved });
+            self.link_gone(now, key, "it does not take what it is sent".to_owned(), out);
+        }
     }
 
     /// The other side did not say hello in time.

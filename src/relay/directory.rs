@@ -455,6 +455,6 @@ mod tests {
         assert_eq!(told(&[present, join(b"1")]), 1);
         assert_eq!(told(&[join(b"1")]), 0, "nothing has changed");
         assert_eq!(told(&[join(b"2")]), 1, "its meta has changed");
-        assert_eq!(told(&[Op::Leave { topic, peer }, join(b"3")]), 1, "only what it comes to is told");
+        assert_eq!(told(&[Op::Leave { topic, peer }, join(b"3")]), 2, "it left and came again");
     }
 }

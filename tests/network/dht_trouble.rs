@@ -33,6 +33,10 @@ async fn hosts_whose_dht_is_down_serve_their_edges_say_so_and_meet_once_it_answe
         status.dht_problem.is_some_and(|text| text.contains(&problem)) && status.next_look_up_ms <= 10_000
     })
     .await;
+    let shown = place.command(&["status", &format!("http://{}", one.http)]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let line = shown.lines().find(|line| line.starts_with("discovery ")).unwrap();
+    assert!(line.contains("the DHT is ") && line.contains("asked") && line.contains(&problem), "{line}");
     let ready: aldis::net::admin::Ready = serde_json::from_str(&one.get("/readyz").await).unwrap();
     assert!(ready.takes_edges && ready.dht_problem.is_some_and(|text| text.contains(&problem)));
 

@@ -39,6 +39,7 @@ async fn status_shows_a_host_its_links_with_post_quantum_keys_and_the_other_host
     };
     assert!(line("host ").contains(&other.id));
     assert!(line("network ").contains("test (tag "));
+    assert!(line("discovery ").contains("the DHT is off"));
     assert!(line("edges ").contains("1 connected, 1 sessions, 0 topics"));
     assert_eq!((line("links"), line("other hosts")), ("links: 1", "other hosts: 1"));
     let rows: Vec<_> = shown.lines().filter(|line| line.trim_start().starts_with(&one.id[..8])).collect();

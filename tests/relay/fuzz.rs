@@ -315,7 +315,7 @@ impl Crowd {
             2 => Input::DialFailed { dial: DialKey(self.chance.below(9) as u64), failure: DialFailure::OtherNetwork },
             3 => {
                 let host = Some(self.some_host());
-                let address = std::net::SocketAddr::from((Ipv4Addr::from(self.chance.0 as u32), 4_000));
+                let address = std::net::SocketAddr::from(([45, 7, self.chance.byte(), self.chance.byte()], 4_000));
                 Input::HintsFound { source, hints: vec![Hint { address, host }] }
             }
             4 => Input::LinkSent { link: LinkKey(1), channel: Channel::Lane(0), bytes: usize::MAX },

@@ -18,4 +18,5 @@ mod keyed;
 mod meshes;
 mod paths;
 mod pressure;
+mod script;
 mod traffic;

@@ -2,22 +2,24 @@
 
 use std::time::Duration;
 
-use aldis::relay::io::{Fault, Input, Note};
+use aldis::relay::io::{Fault, Input, LinkKey, Note};
 use aldis::relay::limits::{
     ADDRESSES_MAX, ADMISSION_DEADLINE, CLOSING, EXPIRED_KEPT, EXPIRED_MAX, LINKS_MAX, LINKS_PENDING_MAX,
-    LINKS_TAKEN_MAX,
+    LINKS_TAKEN_MAX, SYNC_QUEUE_BYTES, SYNC_TIMEOUT,
 };
 use aldis_wire::announcement::Op;
-use aldis_wire::host::{Frame, GoodbyeReason};
+use aldis_wire::host::{Channel, Frame, GoodbyeReason, HaveEntry, Hello, Query, Range, Role, admission_proof};
+use aldis_wire::limits::FRAME_BYTES;
+use bytes::Bytes;
 
-use crate::neighbour::{House, Player};
+use crate::neighbour::{Effects, House, Player, network};
 
 fn players(count: u16) -> impl Iterator<Item = Player> {
     (1..=count).map(Player::new)
 }
 
 /// A host of which the house knows a roster.
-fn introduce(house: &mut House, player: &mut Player) -> aldis::relay::io::LinkKey {
+fn introduce(house: &mut House, player: &mut Player) -> LinkKey {
     let link = house.link(player);
     let record = player.record();
     let first = player.announce(&[Op::Record(record)]);
@@ -38,6 +40,92 @@ fn strangers_take_so_many_links_and_the_places_for_our_own_dials_stay_free() {
     house.send(link, &Frame::Hello(hello));
     assert_eq!(house.relay.tables().links, LINKS_TAKEN_MAX, "it is refused");
     const { assert!(LINKS_TAKEN_MAX < LINKS_MAX) };
+}
+
+#[test]
+fn our_own_dials_take_the_places_that_are_left_and_no_more() {
+    let mut house = House::new();
+    for player in players(u16::try_from(LINKS_TAKEN_MAX).unwrap()) {
+        house.link(&player);
+    }
+    let dialled = |house: &mut House, number: u16| {
+        let (player, link) = (Player::new(600 + number), LinkKey(70_000 + u64::from(number)));
+        let opened = Input::LinkOpened {
+            link,
+            host: player.id,
+            role: Role::Dialler,
+            dial: None,
+            address: "45.1.1.1:4000".parse().unwrap(),
+            exporter: [9; 32],
+            rtt: Duration::from_millis(10),
+        };
+        let refused = house.handle(opened).closed(link);
+        let proof = admission_proof(&network().admission_key, Role::Acceptor, &[9; 32], house.id, player.id);
+        let hello = Hello { proof: *proof.as_bytes(), ..house.hello_of(&player) };
+        house.send(link, &Frame::Hello(hello));
+        house.send(link, &Frame::Admitted);
+        refused
+    };
+    for number in 0..u16::try_from(LINKS_MAX - LINKS_TAKEN_MAX).unwrap() {
+        assert_eq!(dialled(&mut house, number), None);
+    }
+    assert_eq!(house.relay.view(house.now).links.len(), LINKS_MAX);
+    assert_eq!(dialled(&mut house, 999), Some(GoodbyeReason::Full));
+    assert_eq!(house.relay.view(house.now).links.len(), LINKS_MAX);
+}
+
+#[test]
+fn replies_that_are_not_read_are_bounded_and_go_on_when_they_are() {
+    let mut house = House::new();
+    let asker = Player::new(1);
+    let link = house.link(&asker);
+    for _ in 0..100 {
+        house.edge("room");
+        house.wait(Duration::from_millis(25));
+    }
+    let query = Frame::Query(Query { origin: house.id, ranges: vec![Range { key: [0; 32], nibbles: 0 }] });
+    let (kind, body) = query.kind_and_body().unwrap();
+    let body = Bytes::from(body);
+    let ask = |house: &mut House| {
+        house.handle(Input::LinkReceived { link, channel: Channel::Sync, kind, body: body.clone() }).frames(link).len()
+    };
+    let mut answers = 0;
+    for _ in 0..400 {
+        answers += ask(&mut house);
+    }
+    let bytes = house.relay.tables().link_bytes_max;
+    assert!(answers > 10 && answers < 400, "{answers} answers");
+    assert!(bytes <= SYNC_QUEUE_BYTES && bytes > SYNC_QUEUE_BYTES - 2 * FRAME_BYTES, "{bytes}");
+    house.handle(Input::LinkSent { link, channel: Channel::Sync, bytes });
+    assert_eq!(ask(&mut house), 1);
+}
+
+#[test]
+fn who_does_not_answer_a_query_is_asked_no_more_and_another_one_is() {
+    let mut house = House::new();
+    let mut origin = Player::new(1);
+    let links = [house.link(&Player::new(2)), house.link(&Player::new(3))];
+    let first = origin.announce(&[Op::Record(origin.record())]);
+    house.send(links[0], &Frame::Announcement(first));
+    let (id, epoch) = (origin.id, origin.epoch);
+    let tell = |house: &mut House, link| {
+        let entry = HaveEntry::Named { number: 0, origin: id, epoch, seq: 500 };
+        house.send(link, &Frame::Have(vec![entry]))
+    };
+    let asked = |effects: &Effects| -> Vec<LinkKey> {
+        let asks = |link: &LinkKey| effects.frames(*link).iter().any(|frame| matches!(frame, Frame::Query(_)));
+        links.into_iter().filter(asks).collect()
+    };
+    origin.seq = 499;
+    let newest = origin.announce_with(&[], [8; 32]);
+    let told: Vec<Effects> = links.iter().map(|link| tell(&mut house, *link)).collect();
+    house.send(links[0], &Frame::Announcement(newest));
+    let waited = house.wait(Duration::from_secs(1));
+    let before: Vec<LinkKey> = told.iter().chain([&waited]).flat_map(asked).collect();
+    assert_eq!(before.len(), 1, "one at a time");
+    assert_eq!(asked(&house.wait(SYNC_TIMEOUT - Duration::from_secs(2))), []);
+    let after = asked(&house.wait(Duration::from_secs(2)));
+    assert!(after.len() == 1 && after != before, "{before:?}, then {after:?}");
 }
 
 #[test]
@@ -108,16 +196,16 @@ fn a_host_is_told_that_there_is_no_room_for_it() {
     }
     let stranger = Player::new(900);
     let opened = Input::LinkOpened {
-        link: aldis::relay::io::LinkKey(90_000),
+        link: LinkKey(90_000),
         host: stranger.id,
-        role: aldis_wire::host::Role::Acceptor,
+        role: Role::Acceptor,
         dial: None,
         address: "45.1.1.1:4000".parse().unwrap(),
         exporter: [9; 32],
         rtt: Duration::from_millis(10),
     };
     let effects = house.handle(opened);
-    assert_eq!(effects.closed(aldis::relay::io::LinkKey(90_000)), Some(GoodbyeReason::Full));
+    assert_eq!(effects.closed(LinkKey(90_000)), Some(GoodbyeReason::Full));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 """Who may import whom: the rules of ARCHITECTURE.md, read off the source text.
 
 Three rules. Inside src/relay a table sees the shared modules below and its own children, never another table and
-never its parent; only relay/mod.rs sees all. Nothing in src/relay sees the rest of the crate. Inside src/net the
-worlds never import each other; only the driver joins them.
+never its parent; `state` puts the tables together, the files of `flow` move things between them and never see each
+other, and only relay/mod.rs sees all. Nothing in src/relay sees the rest of the crate. Inside src/net the worlds never
+import each other; only the driver joins them.
 
 This reads `use` statements and written-out paths, not the compiler's mind. That is enough: a path into another module
 of ours has to begin with `crate::` or `super::`, or to follow such a `use`.
@@ -16,10 +17,15 @@ RELAY_SHARED = {
     "bucket": "the token bucket, a type; each table keeps its own buckets",
     "io": "the contract: what happened, what to do",
     "limits": "every tunable number",
+    "roster": "one host's roster, a type; the directory keeps them, and catching up keeps a copy on its way",
     "setup": "what the operator chose, fixed at the start",
     "timers": "the one queue of deadlines",
     "view": "what an operator is shown; each table fills its rows",
 }
+# Inside the machine: tables that are part of another table, and which.
+RELAY_PARTS = {("sessions", "signals"): "a session keeps the signals that it has sent"}
+# Inside the machine: what joins the tables. It sees them all, but not relay/mod.rs above it.
+RELAY_JOINERS = {"state", "flow"}
 # Crates that a table may name, and why. What leaves the process is encoded by aldis-wire alone.
 RELAY_CRATES = {
     "std": "collections, durations, addresses",
@@ -32,6 +38,7 @@ RELAY_CRATES = {
 NET_JOINERS = {"driver"}
 # Inside the driver: modules without a world of their own, which every world may see, and why.
 NET_SHARED = {
+    "tls": "certificates and who is trusted: a part of QUIC that can be read alone",
     "hub": "the machine behind its lock: whoever learns that something happened calls it",
 }
 
@@ -70,7 +77,11 @@ def judge_relay(module: tuple, target, path: tuple) -> str | None:
         return None
     if module[: len(target)] == target:
         return "a child never imports its parent"
-    if target[1] in RELAY_SHARED or target[:2] == module[:2]:
+    if module[1] == "flow" and target[1] == "flow":
+        return "a flow never imports another flow: what both need belongs to a table or to state"
+    if module[1] == "flow" or module[1] in RELAY_JOINERS and target[1] != "flow":
+        return None
+    if target[1] in RELAY_SHARED or target[:2] == module[:2] or (module[1], target[1]) in RELAY_PARTS:
         return None
     return f"a table sees {', '.join(sorted(RELAY_SHARED))} and its own children; only relay/mod.rs sees all"
 

@@ -72,9 +72,9 @@ const RESTARTS_MAX = 4;
 /** Times a request that was refused for lack of room is asked again. */
 const TRIES_MAX = 5;
 /** Refusals that pass: asking again after a while may succeed. */
-const PASSING = new Set(["rate_limited", "overloaded", "queue_full", "too_many_open", "home_unreachable", "overtaken"]);
+export const PASSING = new Set(["rate_limited", "overloaded", "queue_full", "too_many_open", "home_unreachable", "overtaken"]);
 /** Session errors after which the session is not there any more, though the host is (§4.2, §4.3). */
-const ENDS_SESSION = new Set(["too_slow", "closing", "session_lost", "gone"]);
+export const ENDS_SESSION = new Set(["too_slow", "closing", "session_lost", "gone"]);
 
 /** @typedef {{ [K in keyof typeof TIMING]: number }} Timing */
 
@@ -368,7 +368,7 @@ export class Aldis extends Emitter {
    * Sends any JSON of at most 65,536 bytes to a peer. Never rejects: the receipt tells what became of it.
    * @param {string} to
    * @param {any} data
-   * @param {{ topic?: string, id?: string }} [options] topic: a hint for the receiver; id: of an earlier signal, to send it again
+   * @param {{ topic?: string, id?: string }} [options] topic: where we met, told to the receiver if it is in that topic; id: of an earlier signal, to send it again
    * @returns {Promise<Receipt>}
    */
   async signal(to, data, { topic, id = this.#drawId() } = {}) {
@@ -943,7 +943,7 @@ export class Swarm extends Emitter {
     this.topic = topic;
   }
 
-  /** As `Aldis.signal`, with this topic as the hint. @param {string} to @param {any} data @param {{ id?: string }} [options] */
+  /** As `Aldis.signal`, with this topic as the place where we met. @param {string} to @param {any} data @param {{ id?: string }} [options] */
   signal(to, data, options = {}) {
     return this.#client.signal(to, data, { ...options, topic: this.topic });
   }

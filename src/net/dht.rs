@@ -206,3 +206,102 @@ async fn answers(node: &AsyncDht) -> bool {
     let Ok(id) = id else { return false };
     timeout(ANSWER_MAX, node.get_closest_nodes(id)).await.is_ok_and(|nodes| !nodes.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
+    use std::net::UdpSocket;
+    use std::time::Instant;
+
+    use mainline::Testnet;
+
+    use super::*;
+
+    const KEY: [u8; 20] = [0x5a; 20];
+    const PORT: u16 = 47_124;
+
+    /// A DHT of this process, on loopback.
+    async fn testnet(nodes: usize) -> Testnet {
+        tokio::task::spawn_blocking(move || Testnet::builder(nodes).build().unwrap()).await.unwrap()
+    }
+
+    async fn found(by: &dyn Rendezvous) -> (Vec<Vec<SocketAddr>>, Result<(), String>) {
+        let mut batches = Vec::new();
+        let outcome = by.look_up(&mut |batch| batches.push(batch)).await;
+        (batches, outcome)
+    }
+
+    /// Looks up until somebody is found.
+    async fn found_at_last(by: &dyn Rendezvous) -> Vec<SocketAddr> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            let (batches, _) = found(by).await;
+            if !batches.is_empty() {
+                return batches.concat();
+            }
+        }
+        Vec::new()
+    }
+
+    #[tokio::test]
+    async fn who_registers_is_found_once_per_look_up_and_registers_again_without_harm() {
+        let net = testnet(8).await;
+        let (one, other) = (Mainline::new(KEY, net.bootstrap.clone()), Mainline::new(KEY, net.bootstrap.clone()));
+        let (batches, outcome) = found(&other).await;
+        assert!(batches.is_empty());
+        assert_eq!(outcome, Ok(()), "a DHT in which nobody is at the key still answers");
+        assert_eq!(one.register(PORT).await, Ok(()));
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+        assert_eq!(found_at_last(&other).await, [here]);
+        assert_eq!(one.register(PORT).await, Ok(()));
+        assert_eq!(found_at_last(&other).await, [here]);
+        let elsewhere = Mainline::new([0xa5; 20], net.bootstrap.clone());
+        assert_eq!(found(&elsewhere).await, (Vec::new(), Ok(())), "nobody is at another key");
+    }
+
+    #[tokio::test]
+    async fn a_look_up_and_a_registration_at_once_do_not_disturb_each_other() {
+        let net = testnet(8).await;
+        let (one, other) = (Mainline::new(KEY, net.bootstrap.clone()), Mainline::new(KEY, net.bootstrap.clone()));
+        assert_eq!(other.register(PORT + 1).await, Ok(()));
+        let ((batches, looked), registered) = tokio::join!(found(&one), one.register(PORT));
+        assert_eq!((looked, registered), (Ok(()), Ok(())));
+        assert!(batches.concat().contains(&SocketAddr::from((Ipv4Addr::LOCALHOST, PORT + 1))));
+        assert!(found_at_last(&other).await.contains(&SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))));
+    }
+
+    #[tokio::test]
+    async fn a_dht_that_is_silent_is_told_in_words_and_used_as_soon_as_it_answers() {
+        // A port at which nobody answers, until a node takes it.
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let host = Mainline::new(KEY, vec![address.to_string()]);
+        let (_, outcome) = found(&host).await;
+        let problem = outcome.unwrap_err();
+        assert!(problem.contains("no node of the DHT answers") && problem.contains(&address.to_string()), "{problem}");
+        assert!(host.register(PORT).await.unwrap_err().contains("no node of the DHT answers"));
+
+        drop(silent);
+        let first = tokio::task::spawn_blocking(move || {
+            let mut builder = Dht::builder();
+            builder.server_mode().no_bootstrap().bind_address(Ipv4Addr::LOCALHOST).port(address.port());
+            builder.build().unwrap()
+        });
+        let _first = first.await.unwrap();
+        assert_eq!(host.register(PORT).await, Ok(()));
+        assert_eq!(found_at_last(&host).await, [SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))]);
+    }
+
+    #[tokio::test]
+    async fn names_that_do_not_resolve_are_a_problem_in_words_and_no_crash() {
+        // Fails before anybody is asked.
+        let host = Mainline::new(KEY, vec!["no port".to_owned()]);
+        assert!(found(&host).await.1.unwrap_err().contains("no port"));
+    }
+
+    #[test]
+    fn a_dht_that_is_off_is_none() {
+        assert!(DhtConfig::Off.rendezvous(KEY).is_none());
+        assert!(DhtConfig::Bootstrap(Vec::new()).rendezvous(KEY).is_some());
+    }
+}

@@ -18,6 +18,7 @@ use super::admin::Admin;
 use super::dht::{DhtConfig, Rendezvous};
 use super::gateway::{self, Gateway, GatewayConfig, GatewayError};
 use super::hub::{Command, Hub};
+use super::load;
 use super::log::Log;
 use super::metrics::{self, Metrics};
 use super::quic::{Quic, QuicError};
@@ -167,8 +168,9 @@ pub async fn start_with(
     let (stop, stopped) = watch::channel(None);
     let commands =
         Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port: quic_address.port(), queue, stop };
-    let (timing, accepting) = (hub.clone(), quic.clone());
+    let (timing, accepting, measuring) = (hub.clone(), quic.clone(), hub.clone());
     let tasks = vec![
+        tokio::spawn(async move { load::measure(&measuring).await }),
         tokio::spawn(async move { timing.run_timer().await }),
         tokio::spawn(async move { accepting.run().await }),
         tokio::spawn(commands.run()),
@@ -364,7 +366,9 @@ fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr)
     if settings.addresses.is_empty() && !quic.ip().is_unspecified() {
         settings.addresses.push(quic);
     }
-    if settings.gateways.is_empty() && !http.ip().is_unspecified() {
+    // A gateway on loopback is of no use to another host's edges, except where all hosts are on one machine.
+    let of_use = !http.ip().is_unspecified() && (settings.private_addresses || !http.ip().is_loopback());
+    if settings.gateways.is_empty() && of_use {
         let scheme = if config.gateway_tls.is_some() { "wss" } else { "ws" };
         settings.gateways.push(format!("{scheme}://{http}{}", aldis_wire::edge::PATH));
     }

@@ -45,19 +45,9 @@ impl Log {
             Note::LinkEnded { host, admitted: true, reason } => {
                 tracing::info!(host = %host.short(), reason, "a link is gone");
             }
-            Note::LinkEnded { host, admitted: false, reason } if self.may_write() => {
-                tracing::info!(host = %host.short(), reason, "a connection was not admitted");
-            }
-            Note::Misbehaved { host, fault: Fault::WrongProof } if self.may_write() => {
-                tracing::warn!(host = %host.short(), "refused a host of another network: its genesis key is not ours");
-            }
-            Note::Misbehaved { host, fault } if self.may_write() => {
-                tracing::warn!(host = %host.short(), ?fault, "a host broke the protocol");
-            }
-            Note::DialFailed { address, failure: DialFailure::OtherNetwork } if self.may_write() => {
-                tracing::info!(%address, "left alone: a host of another network, or of another protocol version");
-            }
-            Note::LinkEnded { .. } | Note::Misbehaved { .. } => {}
+            Note::LinkEnded { admitted: false, .. }
+            | Note::Misbehaved { .. }
+            | Note::DialFailed { failure: DialFailure::OtherNetwork, .. } => self.stranger(note),
             Note::DialFailed { address, failure } => tracing::debug!(%address, ?failure, "could not reach a host"),
             Note::DhtAnswered { registration, outcome } => self.dht_answered(*registration, outcome),
             Note::HostAppeared { host, epoch } => tracing::info!(host = %host.short(), epoch, "a host appeared"),
@@ -68,6 +58,28 @@ impl Log {
             Note::Announced { ops } => tracing::trace!(ops, "announced"),
             Note::AnnouncementReceived { new } => tracing::trace!(new, "an announcement arrived"),
             Note::CaughtUp { host, by } => tracing::debug!(host = %host.short(), ?by, "catching up on a host"),
+        }
+    }
+
+    /// What strangers can cause as often as they like.
+    fn stranger(&self, note: &Note) {
+        if !self.may_write() {
+            return;
+        }
+        match note {
+            Note::LinkEnded { host, reason, .. } => {
+                tracing::info!(host = %host.short(), reason, "a connection was not admitted");
+            }
+            Note::Misbehaved { host, fault: Fault::WrongProof } => {
+                tracing::warn!(host = %host.short(), "refused a host of another network: its genesis key is not ours");
+            }
+            Note::Misbehaved { host, fault } => {
+                tracing::warn!(host = %host.short(), ?fault, "a host broke the protocol");
+            }
+            Note::DialFailed { address, .. } => {
+                tracing::info!(%address, "left alone: a host of another network, or of another protocol version");
+            }
+            _ => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! Counts for Prometheus, one registry per host. Labels have few values; never a peer's, topic's or host's id.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aldis_wire::announcement::GoneReason;
 use aldis_wire::host::{Outcome, Role};
@@ -15,7 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::net::hub::Hub;
+use crate::net::hub::{self, Hub};
 use crate::relay::io::{CatchUp, DialFailure, Fault, Note};
 use crate::relay::view::View;
 
@@ -52,6 +52,8 @@ struct Counts {
     ops_announced: Counter,
     announcements_received: Counters<1>,
     catch_ups: Counters<1>,
+    handshakes: Counters<1>,
+    cut: Counters<1>,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +111,27 @@ impl Metrics {
         }
     }
 
+    /// Takes over what the hub has counted of the worlds.
+    pub fn worlds(&self, counts: &hub::Counts) {
+        for (outcome, count) in [
+            ("done", &counts.handshakes_done),
+            ("other_network", &counts.handshakes_of_other_networks),
+            ("without_key", &counts.handshakes_without_key),
+            ("failed", &counts.handshakes_failed),
+            ("turned_away", &counts.handshakes_refused),
+            ("address_asked", &counts.handshakes_retried),
+        ] {
+            take_over(&self.counts.handshakes, [("outcome", outcome)], count.total());
+        }
+        for (what, count) in [
+            ("slow_edge", &counts.edges_overflowed),
+            ("slow_link", &counts.links_overflowed),
+            ("misframed_link", &counts.links_misframed),
+        ] {
+            take_over(&self.counts.cut, [("what", what)], count.total());
+        }
+    }
+
     /// Everything in the OpenMetrics text format, with the gauges as `view` shows them.
     #[must_use]
     pub fn render(&self, view: &View) -> String {
@@ -157,6 +180,8 @@ impl Counts {
             self.announcements_received.clone(),
         );
         registry.register("catch_ups", "Rosters brought up to date, by means", self.catch_ups.clone());
+        registry.register("handshakes", "TLS handshakes with other hosts, by outcome", self.handshakes.clone());
+        registry.register("cut", "Sockets and links that were cut, by what was wrong", self.cut.clone());
     }
 }
 
@@ -197,12 +222,20 @@ impl Gauges {
 
 /// `GET /metrics`: what `metrics` has counted and what the machine shows.
 pub fn router(metrics: Arc<Metrics>, hub: Arc<Hub>) -> Router {
-    let render = async move || ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render(&hub.recent_view()));
+    let render = async move || {
+        metrics.worlds(hub.counts());
+        ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render(&hub.recent_view()))
+    };
     Router::new().route("/metrics", get(render))
 }
 
 fn count<const N: usize>(counters: &Counters<N>, labels: Labels<N>) {
     counters.get_or_create(&labels).inc();
+}
+
+/// Sets a counter to what was counted elsewhere.
+fn take_over<const N: usize>(counters: &Counters<N>, labels: Labels<N>, total: u64) {
+    counters.get_or_create(&labels).inner().store(total, Ordering::Relaxed);
 }
 
 fn number(count: usize) -> i64 {
@@ -287,6 +320,11 @@ mod tests {
             hosts: Vec::new(),
             discovery: DiscoveryView { dht_problem: Some("no answer".to_owned()), ..DiscoveryView::default() },
         };
+        let worlds = hub::Counts::default();
+        worlds.handshakes_of_other_networks.add();
+        metrics.worlds(&worlds);
+        worlds.handshakes_of_other_networks.add();
+        metrics.worlds(&worlds);
         let text = metrics.render(&view);
         for line in [
             "aldis_edge_refusals_total{refusal=\"too_big\"} 2",
@@ -296,6 +334,7 @@ mod tests {
             "aldis_edges 7",
             "aldis_dht_works 0",
             "aldis_slowest_link_round_trip_seconds 0.0",
+            "aldis_handshakes_total{outcome=\"other_network\"} 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

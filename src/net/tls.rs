@@ -69,7 +69,7 @@ impl Tls {
         Self::with_certificate(provider, certificate, key.into(), alpn)
     }
 
-    fn with_certificate(
+    pub(super) fn with_certificate(
         provider: Arc<CryptoProvider>,
         certificate: CertificateDer<'static>,
         key: PrivateKeyDer<'static>,
@@ -141,11 +141,11 @@ pub fn key_exchange_of(connection: &quinn::Connection) -> &'static str {
         .unwrap_or("unknown")
 }
 
-fn private_key(identity: &SigningKey) -> PrivatePkcs8KeyDer<'static> {
+pub(super) fn private_key(identity: &SigningKey) -> PrivatePkcs8KeyDer<'static> {
     PrivatePkcs8KeyDer::from([PKCS8_PREFIX.as_slice(), identity.as_bytes()].concat())
 }
 
-fn certificate(key: &PrivatePkcs8KeyDer<'_>) -> Result<CertificateDer<'static>, rcgen::Error> {
+pub(super) fn certificate(key: &PrivatePkcs8KeyDer<'_>) -> Result<CertificateDer<'static>, rcgen::Error> {
     let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(key, &rcgen::PKCS_ED25519)?;
     let made = rcgen::CertificateParams::new([NAME.to_owned()])?.self_signed(&pair)?;
     Ok(made.der().clone())
@@ -157,6 +157,13 @@ fn key_of(certificate: &CertificateDer<'_>) -> Result<HostId, Error> {
     let info = parsed.subject_public_key_info();
     let key = info.strip_prefix(&SPKI_PREFIX).and_then(|key| <[u8; 32]>::try_from(key).ok());
     key.map(HostId::new).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))
+}
+
+/// Takes whatever server has an Ed25519 key; for tests of servers.
+#[cfg(test)]
+pub(super) fn anybody() -> Arc<dyn ServerCertVerifier> {
+    let schemes = aws_lc_rs::default_provider().signature_verification_algorithms;
+    Arc::new(KeyVerifier { expected: None, schemes })
 }
 
 /// Checks keys and handshake signatures, on both sides.

@@ -38,7 +38,7 @@ impl Bucket {
     }
 
     /// Whether the bucket is full, so that nothing is lost by forgetting it.
-    #[cfg(test)]
+    #[must_use]
     pub(crate) fn is_full(&self, now: Moment) -> bool {
         self.full_at <= nanos(now)
     }

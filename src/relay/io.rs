@@ -170,6 +170,11 @@ pub enum Input {
         /// Whether the DHT took it; otherwise what is wrong, in words.
         outcome: Result<(), String>,
     },
+    /// What the process has used of the machine's processors lately.
+    LoadMeasured {
+        /// 100 is one core.
+        percent: u16,
+    },
     /// The operator asked the host to end.
     ShutdownAsked,
 }

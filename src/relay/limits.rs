@@ -29,6 +29,8 @@ pub const REMEMBERED_DELIVERIES_MAX: usize = 131_072;
 pub const RETURN_ROUTE: Duration = Duration::from_secs(60);
 /// Return routes remembered, about 150 bytes each.
 pub const RETURN_ROUTES_MAX: usize = 65_536;
+/// Senders whose newest signal a session remembers, to keep their order; the longest silent one is forgotten first.
+pub const SENDERS_REMEMBERED_MAX: usize = 1_024;
 /// Sessions of a host, those in their grace period included; then `overloaded`.
 pub const SESSIONS_MAX: usize = aldis_wire::limits::ROSTER_PEERS_MAX;
 /// Edges that share an IPv4 address or an IPv6 /64; then `too_many_edges`. A school behind one address.
@@ -45,6 +47,9 @@ pub const COUNTERS_MAX: usize = 65_536;
 /// Requests per second of one edge, and how many may come at once; then `rate_limited`.
 /// A page that meets 32 others trickles some 20 candidates to each.
 pub const EDGE_RATE: Rate = Rate { per_second: 100, burst: 1_000 };
+/// Refusals for want of tokens that an edge may collect; then its socket is closed, so that refusing costs no more
+/// than a bounded share of a core.
+pub const PATIENCE: Rate = Rate { per_second: 200, burst: 4_000 };
 /// Requests per second of all edges of one address.
 pub const ADDRESS_RATE: Rate = Rate { per_second: 2_000, burst: 20_000 };
 /// New sockets per second of one address.
@@ -63,8 +68,9 @@ pub struct Rate {
 
 // ---- Rosters and multicast --------------------------------------------------------------------------------------
 
-/// Changes are announced at once if nothing went out for this long, else this long after the last (DESIGN §3).
-pub const BATCH: Duration = Duration::from_millis(50);
+/// Announcements with ops per second: changes are announced at once while there are tokens, else with the next batch,
+/// at most 50 ms later. The burst lets an edge's hello and join go out one after the other without waiting.
+pub const BATCHES: Rate = Rate { per_second: 20, burst: 4 };
 /// Heartbeat interval of a small network.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Hosts per heartbeat interval: with more the interval grows in proportion.
@@ -106,12 +112,16 @@ pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// From the end of TLS to the verified Hello.
 pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
+/// A link to which we said goodbye is read this long: 2 s for what is on its way, and a little.
+pub const CLOSING: Duration = Duration::from_secs(3);
 /// Up to so many hosts everybody links to everybody.
 pub const FULL_MESH_MAX: usize = 32;
 /// Links that each host keeps in a larger network.
 pub const LINKS_WANTED: usize = 12;
-/// Links that a host takes at most, those of strangers included.
+/// Links that a host has at most, those that it dialled included.
 pub const LINKS_MAX: usize = 64;
+/// Links that others may have dialled: strangers cannot take the places that our own dials need.
+pub const LINKS_TAKEN_MAX: usize = LINKS_MAX - LINKS_WANTED;
 /// Connections that are not admitted yet.
 pub const LINKS_PENDING_MAX: usize = 64;
 /// Bytes of announcements on their way on a link; beyond it the link is told less and catches up.

@@ -211,6 +211,13 @@ impl Links {
         self.iter().filter(|(_, link)| matches!(link.phase, Phase::Greeting { .. })).count()
     }
 
+    /// Whether there are as many admitted connections as there may be, for another one of which we are this end.
+    #[must_use]
+    pub(crate) fn is_full(&self, role: Role) -> bool {
+        let taken = self.admitted().filter(|(_, link)| link.role == Role::Acceptor).count();
+        self.admitted().count() >= limits::LINKS_MAX || role == Role::Acceptor && taken >= limits::LINKS_TAKEN_MAX
+    }
+
     /// Of two admitted connections with the same host, the one that must go, if it is for us to close it
     /// (PROTOCOL.md §5.4): a higher epoch of the other side wins, then the one dialled by the lower HostId, then the
     /// newer one as its acceptor saw them come.

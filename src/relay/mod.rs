@@ -85,6 +85,7 @@ impl Relay {
                 state.discovery.registration_ended(now, outcome);
                 state.timers.set_earlier(Timer::Discovery, now);
             }
+            Input::LoadMeasured { percent } => state.announcer.load_percent = percent,
             Input::ShutdownAsked => state.shut_down(now, out),
         }
         self.run_timers(now, out);
@@ -112,6 +113,7 @@ impl Relay {
                 Timer::Announce => state.announce(now, out),
                 Timer::Heartbeat => state.heartbeat(now, out),
                 Timer::Admission(link) => state.admission_missed(now, link, out),
+                Timer::Closing(link) => state.link_closed_softly(link),
                 Timer::Expiry(host) => state.expire(now, host, out),
                 Timer::Behind(origin) => state.catch_up(now, origin, out),
                 Timer::Summaries => state.summarise(now, out),

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use aldis_wire::announcement::{Head, SignedHead, Status};
+use aldis_wire::codec::CodecError;
 use aldis_wire::digest::Hash;
-use aldis_wire::host::Range;
+use aldis_wire::host::{Announcement, Frame, Range};
 use aldis_wire::id::HostId;
 use bytes::Bytes;
 
+use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{EXPIRED_KEPT, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, WAITING_MAX};
 use super::roster::Roster;
@@ -35,6 +37,20 @@ impl Heard {
     #[must_use]
     pub(crate) fn is_whole(&self) -> bool {
         self.ops.is_some() || self.head.is_heartbeat()
+    }
+
+    /// The announcement as it is sent now, with its ops if there are any and `with_ops`.
+    ///
+    /// # Errors
+    /// Does not fail for ops within their limit.
+    pub(crate) fn frame(&self, now: Moment, with_ops: bool) -> Result<Bytes, CodecError> {
+        let age = now.since(self.made).as_millis();
+        Frame::Announcement(Announcement {
+            age_ms: u32::try_from(age).unwrap_or(u32::MAX),
+            head: self.signed.clone(),
+            ops: self.ops.clone().filter(|_| with_ops),
+        })
+        .encode()
     }
 }
 
@@ -81,6 +97,8 @@ pub(crate) struct Origin {
     pub(crate) expired: Option<Moment>,
     /// What it last said of itself.
     pub(crate) status: Status,
+    /// Of its announcements.
+    pub(crate) pace: Bucket,
 }
 
 impl Origin {
@@ -99,6 +117,7 @@ impl Origin {
             asked: 0,
             expired: None,
             status: Status::default(),
+            pace: Bucket::default(),
         }
     }
 

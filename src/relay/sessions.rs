@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::bucket::Bucket;
 use super::io::{EdgeKey, Event, Moment, RequestId, Token, Topic};
-use super::limits::{DEDUPLICATION, RETURN_ROUTES_MAX, SESSIONS_MAX, UNACKED_BYTES, UNACKED_MAX, UNACKED_RESERVE};
+use super::limits::{DEDUPLICATION, SENDERS_REMEMBERED_MAX, SESSIONS_MAX, UNACKED_BYTES, UNACKED_MAX, UNACKED_RESERVE};
 use super::signals::Outgoing;
 
 /// Names a session on this host; never used twice.
@@ -30,6 +30,8 @@ pub(crate) struct Edge {
     pub(crate) session: Option<SessionKey>,
     /// Of requests.
     pub(crate) bucket: Bucket,
+    /// Of refusals because the other bucket was empty: an edge that goes on all the same is cut.
+    pub(crate) patience: Bucket,
 }
 
 /// What a session has of one topic.
@@ -176,8 +178,13 @@ impl Session {
             *newest = n;
             return true;
         }
-        if self.incoming.len() >= RETURN_ROUTES_MAX / 64 {
+        if self.incoming.len() >= SENDERS_REMEMBERED_MAX {
             self.incoming.retain(|_, (_, _, at)| now.since(*at) < DEDUPLICATION);
+        }
+        if self.incoming.len() >= SENDERS_REMEMBERED_MAX
+            && let Some(oldest) = self.incoming.iter().min_by_key(|(_, (_, _, at))| *at).map(|(from, _)| *from)
+        {
+            self.incoming.remove(&oldest);
         }
         self.incoming.insert(from, (session, n, now));
         true
@@ -216,7 +223,10 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// A socket is open.
     pub(crate) fn edge_opened(&mut self, key: EdgeKey, address: IpAddr, challenge: [u8; 32]) {
-        self.edges.insert(key, Edge { address, challenge, session: None, bucket: Bucket::default() });
+        self.edges.insert(
+            key,
+            Edge { address, challenge, session: None, bucket: Bucket::default(), patience: Bucket::default() },
+        );
     }
 
     /// A socket.

@@ -68,9 +68,9 @@ pub(crate) enum Taken {
     Again(Outcome),
 }
 
+/// A target to which signals are open.
 #[derive(Debug, Default)]
 struct Pair {
-    n: u64,
     open: usize,
     path: Option<Path>,
 }
@@ -82,6 +82,8 @@ pub(crate) struct Outgoing {
     order: VecDeque<RequestId>,
     pairs: BTreeMap<PeerId, Pair>,
     open: usize,
+    /// `n` of the newest signal: one count for all targets, so that nothing needs to be kept of a target.
+    last_n: u64,
 }
 
 impl Outgoing {
@@ -116,11 +118,10 @@ impl Outgoing {
             return Err(Refusal::TooManyOpen);
         }
         self.make_room();
-        let pair = self.pairs.entry(to).or_default();
-        pair.n += 1;
-        pair.open += 1;
+        self.pairs.entry(to).or_default().open += 1;
         self.open += 1;
-        let sent = Sent { to, n: pair.n, home: None, topic, data, path: Path::Broken, until, outcome: None };
+        self.last_n += 1;
+        let sent = Sent { to, n: self.last_n, home: None, topic, data, path: Path::Broken, until, outcome: None };
         self.by_id.insert(id.clone(), sent);
         self.order.push_back(id.clone());
         Ok(Taken::Send)
@@ -172,6 +173,9 @@ impl Outgoing {
         self.open -= 1;
         if let Some(pair) = self.pairs.get_mut(&sent.to) {
             pair.open -= 1;
+            if pair.open == 0 {
+                self.pairs.remove(&sent.to);
+            }
         }
         true
     }

@@ -91,14 +91,16 @@ pub(crate) struct Announcer {
     pub(crate) pending: Vec<Op>,
     /// Their encoded length.
     pub(crate) pending_bytes: usize,
-    /// When we last announced.
-    pub(crate) last: Moment,
+    /// Of announcements with ops.
+    pub(crate) pace: Bucket,
     /// Heartbeats so far.
     pub(crate) heartbeats: u64,
     /// Revision of our record.
     pub(crate) revision: u64,
     /// Signals taken since the last status.
     pub(crate) signals: u32,
+    /// What the process used of the processors, as last told.
+    pub(crate) load_percent: u16,
     /// When figures were last announced.
     pub(crate) last_status: Moment,
 }
@@ -135,10 +137,11 @@ impl State {
                 seq: 0,
                 pending: Vec::new(),
                 pending_bytes: 0,
-                last: now,
+                pace: Bucket::default(),
                 heartbeats: 0,
                 revision: setup.epoch,
                 signals: 0,
+                load_percent: 0,
                 last_status: now,
             },
             counters: Counters::default(),

@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Heartbeat,
     /// A link must be admitted.
     Admission(LinkKey),
+    /// A link to which we said goodbye brings nothing more.
+    Closing(LinkKey),
     /// A host must have been heard.
     Expiry(HostId),
     /// A gap in an origin's announcements must be closed.

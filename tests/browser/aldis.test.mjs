@@ -19,7 +19,7 @@ function scene(name, count, body, timeout = 60_000) {
     const pages = [];
     const page = async (host, options = {}) => {
       // Any address of the host gives a page of its origin; this one has no script of its own.
-      const opened = await open(browser, `${host.http}aldis.js`);
+      const opened = await open(browser, `${host.http}aldis.js`, options);
       pages.push(opened);
       await opened.evaluate(async ({ ws, keyed }) => {
         const { connect, Identity } = await import("/aldis.js");
@@ -29,7 +29,8 @@ function scene(name, count, body, timeout = 60_000) {
             window.socket = this; // so that a test can break it
           }
         }
-        window.aldis = connect({ hosts: [ws], identity: keyed ? await Identity.create() : undefined, WebSocket });
+        const identity = keyed === "stored" ? await Identity.stored("test") : keyed ? await Identity.create() : undefined;
+        window.aldis = connect({ hosts: [ws], identity, WebSocket });
         window.heard = [];
         window.take = (connection) => {
           window.connection = connection;
@@ -222,4 +223,38 @@ scene("a page whose socket breaks resumes, and nobody notices", 2, async (page, 
   assert.equal(await alice.evaluate(() => window.resumed), true);
   assert.equal(await peerOf(alice), peer);
   assert.deepEqual(await bob.evaluate(() => window.events), []);
+});
+
+scene("an identity that is kept is the same in every tab, and a second session with it replaces the first for good", 1, async (page, host) => {
+  const first = await page(host, { keyed: "stored" });
+  const peer = await peerOf(first);
+  const kept = await first.evaluate(async () => {
+    const { Identity } = await import("/aldis.js");
+    const found = await Promise.all([Identity.stored("other"), Identity.stored("other"), Identity.stored("test")]);
+    return { peers: found.map((identity) => identity.peer), extractable: found.map(({ privateKey }) => privateKey.extractable) };
+  });
+  assert.equal(kept.peers[0], kept.peers[1], "two that ask at once get the same");
+  assert.notEqual(kept.peers[0], peer);
+  assert.equal(kept.peers[2], peer);
+  assert.deepEqual(kept.extractable, [false, false, false]);
+  await first.evaluate(() => { window.states = []; window.aldis.on("state", (detail) => window.states.push(detail)); });
+  const second = await page(host, { keyed: "stored", context: first.context() });
+  assert.equal(await peerOf(second), peer);
+  await until(() => first.evaluate(() => window.states.length > 0), "the first is told");
+  assert.deepEqual(await first.evaluate(() => window.states), [{ state: "closed", reason: "replaced" }]);
+  await enter(second, "s0");
+  assert.equal(await second.evaluate(() => window.aldis.state), "open");
+});
+
+scene("a connection that is declined, and one to nobody, reject with the reason", 2, async (page, one, two) => {
+  const [alice, bob] = [await page(one), await page(two)];
+  await enter(alice, "s0");
+  await enter(bob, "s0");
+  await allSeeAll([alice, bob], 5_000);
+  await bob.evaluate(() => window.swarm.on("connection", (_, event) => event.preventDefault()));
+  const code = (peer) => alice.evaluate((to) => window.swarm.connect(to).then(() => "connected", (error) => error.code), peer);
+  assert.equal(await code(await peerOf(bob)), "declined");
+  assert.equal(await code("ab".repeat(32)), "no_such_peer");
+  assert.equal(await code(await peerOf(alice)), "bad_field");
+  assert.deepEqual(await Promise.all([alice, bob].map((somebody) => somebody.evaluate(() => window.aldis.connections.size))), [0, 0]);
 });

@@ -17,9 +17,9 @@ export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: FLAGS });
 }
 
-/** A page whose errors fail the test: `await page.checkErrors()` throws the first one. */
+/** A page whose errors fail the test: `page.checkErrors()` throws the first one. In a context of its own, unless one is given. */
 export async function open(browser, url, options = {}) {
-  const context = await browser.newContext(options);
+  const context = options.context ?? await browser.newContext();
   const page = await context.newPage();
   const errors = [];
   page.on("pageerror", (error) => errors.push(error));

@@ -1,7 +1,6 @@
 // Starts hosts for the browser tests: `const network = await startNetwork(3)`, then `network.hosts[0].http`, `.ws`, `.id`, `.kill()`.
 //
-// Real ones, linked by static addresses, from `target/<profile>/aldis` (`ALDIS_PROFILE`, else release if it is the newest, else debug).
-// `ALDIS_FAKE=1` takes the make-believe hosts of fake_hosts.mjs.
+// They are linked by static addresses and run `target/<profile>/aldis` (`ALDIS_PROFILE`, else whichever was built last).
 
 import { execFile, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
@@ -13,7 +12,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { FakeNetwork } from "./fake_hosts.mjs";
 
 /** From start to an open gateway with all links, in milliseconds. */
 const START_MS = 20_000;
@@ -41,23 +39,12 @@ export function binary() {
     .map((profile) => fileURLToPath(new URL(`../../target/${profile}/aldis`, import.meta.url)))
     .filter((path) => existsSync(path))
     .sort((one, other) => statSync(other).mtimeMs - statSync(one).mtimeMs);
-  if (built.length === 0) throw new Error("There is no target/*/aldis: run `cargo build` first, or set ALDIS_FAKE=1.");
+  if (built.length === 0) throw new Error("There is no target/*/aldis: run `cargo build` first.");
   return built[0];
 }
 
 /** Starts hosts that know each other. `await network.stop()` at the end. */
-export function startNetwork(count) {
-  return process.env.ALDIS_FAKE ? startFake(count) : startReal(count);
-}
-
-async function startFake(count) {
-  const network = new FakeNetwork();
-  const hosts = [];
-  for (let index = 0; index < count; index += 1) hosts.push(await network.start());
-  return { hosts, stop: async () => { for (const host of hosts) host.kill(); } };
-}
-
-async function startReal(count) {
+export async function startNetwork(count) {
   const directory = await mkdtemp(join(tmpdir(), "aldis-browser-"));
   const network = `browser-test-${process.pid}-${Date.now()}`;
   const plans = await Promise.all(Array.from({ length: count }, async (_, index) => {
@@ -68,7 +55,7 @@ async function startReal(count) {
     if (!id) throw new Error(`aldis id printed no id: ${stdout}`);
     return { id, data, httpPort: http, quicPort: quic, http: `http://127.0.0.1:${http}/`, ws: `ws://127.0.0.1:${http}/v1` };
   }));
-  const hosts = plans.map((plan) => new RealHost(plan, network, plans.filter((other) => other !== plan)));
+  const hosts = plans.map((plan) => new HostProcess(plan, network, plans.filter((other) => other !== plan)));
   const stop = async () => {
     await Promise.all(hosts.map((host) => host.kill()));
     await rm(directory, { recursive: true, force: true });
@@ -85,14 +72,20 @@ async function startReal(count) {
   return { hosts, stop };
 }
 
-class RealHost {
+class HostProcess {
   log = "";
   constructor(plan, network, others) {
     Object.assign(this, plan);
-    this.process = spawn(binary(), [
+    this.arguments = [
       "run", "--data-dir", plan.data, "--network", network, "--listen-quic", `127.0.0.1:${plan.quicPort}`, "--listen-http", `127.0.0.1:${plan.httpPort}`,
       "--public-urls", plan.ws, "--dht", "false", "--allow-private", "true", ...others.flatMap((other) => ["--peers", `${other.id}@127.0.0.1:${other.quicPort}`]),
-    ], { stdio: ["ignore", "pipe", "pipe"] });
+    ];
+    this.start();
+  }
+
+  /** Starts it; after its end starts it again, with the same key and ports. */
+  start() {
+    this.process = spawn(binary(), this.arguments, { stdio: ["ignore", "pipe", "pipe"] });
     this.exited = once(this.process, "exit");
     for (const stream of [this.process.stdout, this.process.stderr]) stream.on("data", (text) => { this.log = (this.log + text).slice(-64_000); });
   }

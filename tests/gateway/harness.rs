@@ -27,7 +27,6 @@ pub(crate) const CERTIFICATE_LOOKED_AT: Duration = Duration::from_millis(50);
 /// A host without links.
 pub(crate) struct House {
     pub(crate) gateway: Gateway,
-    pub(crate) hub: Arc<Hub>,
     pub(crate) takes_edges: Arc<AtomicBool>,
     pub(crate) network: Network,
     pub(crate) host: HostId,
@@ -90,7 +89,7 @@ impl House {
         let others = admin.router().merge(metrics::router(metrics, hub.clone()));
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let gateway = Gateway::start(config, hub.clone(), listener, others, takes_edges.clone()).unwrap();
-        Self { gateway, hub, takes_edges, network, host, timer }
+        Self { gateway, takes_edges, network, host, timer }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -1,5 +1,6 @@
 //! The front door on real sockets: what edges, browsers, operators and strangers can do to it.
 
+#![cfg(feature = "net")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +10,8 @@
     reason = "a test may fail by panic, and it has clocks and sockets"
 )]
 
+mod edge;
 mod harness;
+mod hostile;
 mod http;
 mod tls;

@@ -14,6 +14,8 @@ const CONNECTIONS_MAX = 8;
 const POLITE_MS = [300, 900];
 /** Lines kept in the chat and in the log. */
 const LINES_MAX = 200;
+/** Within this time, in milliseconds, all hosts know that one is gone. */
+const EXPIRY_MS = 12_000;
 /** How often the figures shown are fetched, in milliseconds. */
 const FIGURES_MS = 2_000;
 
@@ -60,12 +62,12 @@ function invented() {
 
 at("topic").textContent = topic;
 aldis.on("state", showSession);
-/** Gateways that we had to leave, or that did not answer. @type {Set<string>} */
-const lost = new Set();
+/** Gateways that we had to leave, and when. @type {Map<string, number>} */
+const lost = new Map();
 let lastUrl = "";
 aldis.on("welcome", ({ resumed, previous, url }) => {
   showSession();
-  if (lastUrl && lastUrl !== url) lost.add(lastUrl);
+  if (lastUrl && lastUrl !== url) lost.set(lastUrl, performance.now());
   lost.delete(url);
   lastUrl = url;
   if (resumed) note("the session goes on after a break");
@@ -93,11 +95,15 @@ async function showHosts() {
   const known = new Map();
   try {
     const status = await (await fetch(pageOf(aldis.url).replace(/\?.*/, "api/status"))).json();
-    for (const url of status.gateways.filter(isGateway)) known.set(url, { peers: status.sessions, live: true });
+    known.set(aldis.url, { peers: status.sessions, live: true });
     for (const { gateways, peers, live } of status.hosts) for (const url of gateways.filter(isGateway)) known.set(url, { peers, live });
   } catch { /* our host does not tell: then without figures */ }
   for (const url of [aldis.url, ...aldis.hosts]) if (!known.has(url)) known.set(url, {});
-  for (const [url, { live }] of known) if (live ?? !lost.has(url)) lost.delete(url); else lost.add(url);
+  for (const [url, { live }] of known) {
+    // Other hosts need a while to see that one is gone; what we have seen ourselves counts until then.
+    if (live === false) lost.set(url, performance.now());
+    else if (live && performance.now() - (lost.get(url) ?? 0) > EXPIRY_MS) lost.delete(url);
+  }
   at("hosts").replaceChildren(...[...known].map(([url, { peers }]) => {
     const here = url === aldis.url && aldis.state === "open";
     const name = here ? make("span", { className: "here", textContent: place(url) }) : link(url, place(url));

@@ -88,7 +88,10 @@ class Line {
     this.closed = new Promise((resolve) => { socket.once("close", resolve); });
   }
 
-  send(message) { this.socket.send(JSON.stringify(message)); }
+  send(message) { this.sendText(JSON.stringify(message)); }
+
+  /** Exactly these bytes. */
+  sendText(text) { this.socket.send(text); }
 
   /** The next message, acks aside; it must be of this type and have these fields. */
   async expect(type, fields = {}) {

@@ -48,8 +48,8 @@ impl EdgeError {
     }
 }
 
-/// Fills a flat struct from `text`, or says what is wrong with it.
-fn flat<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, EdgeError> {
+/// Fills a flat struct from `text`, or says what is wrong with it. `types` are those of its direction.
+fn flat<'a, T: Deserialize<'a>>(text: &'a str, types: &[&str]) -> Result<T, EdgeError> {
     if text.len() > EDGE_MESSAGE_BYTES {
         let words = format!("{} bytes, at most {EDGE_MESSAGE_BYTES}", text.len());
         return Err(EdgeError::new(None, Refusal::TooBig, words));
@@ -58,11 +58,11 @@ fn flat<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, EdgeError> {
     if !text.trim_start().starts_with('{') {
         return Err(EdgeError::new(None, Refusal::Malformed, "not a JSON object"));
     }
-    serde_json::from_str(text).map_err(|error| fault(text, &error))
+    serde_json::from_str(text).map_err(|error| fault(text, types, &error))
 }
 
 /// JSON that does not fit the flat struct: perhaps its id and type can be read nevertheless.
-fn fault(text: &str, error: &serde_json::Error) -> EdgeError {
+fn fault(text: &str, types: &[&str], error: &serde_json::Error) -> EdgeError {
     if !error.is_data() {
         return EdgeError::new(None, Refusal::Malformed, format!("not JSON: {error}"));
     }
@@ -71,7 +71,7 @@ fn fault(text: &str, error: &serde_json::Error) -> EdgeError {
     };
     let id = names.id.and_then(|raw| serde_json::from_str::<String>(raw.as_str()).ok()).filter(|id| id_fits(id));
     let refusal = match names.kind.map(|raw| serde_json::from_str::<String>(raw.as_str())) {
-        Some(Ok(kind)) if !from_edge::TYPES.contains(&kind.as_str()) => Refusal::UnknownType,
+        Some(Ok(kind)) if !types.contains(&kind.as_str()) => Refusal::UnknownType,
         _ => Refusal::BadField,
     };
     EdgeError::new(id.as_deref(), refusal, error.to_string())

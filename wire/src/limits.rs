@@ -50,6 +50,10 @@ pub const GATEWAY_URL_BYTES: usize = 256;
 /// A host's software version as text.
 pub const SOFTWARE_BYTES: usize = 32;
 
+/// Announcements of one origin per second. An origin batches for 50 ms, so an honest one makes 20; twice that is a flood.
+pub const ANNOUNCEMENTS_PER_SECOND: u32 = 40;
+/// Announcements of one origin at once: a full host that shuts down announces some 100.
+pub const ANNOUNCEMENTS_BURST: u32 = 512;
 /// Presence records in one roster. A host with more edges needs a second host.
 pub const ROSTER_PEERS_MAX: usize = 65_536;
 /// Memberships in one roster.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use futures_util::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::account::Account;
@@ -65,8 +66,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         let host = account
             .step(&name, START_DEADLINE, async {
                 let host = hosts::start_host(n, &genesis, &dht, *port, scratch.path()).await?;
-                let words =
-                    format!("Host {} ({}) starts; it knows the genesis key and the DHT", n + 1, host.id().short());
+                let id = host.id().short();
+                let words = format!("Host {} ({id}, port {port}) starts; it knows the genesis key and the DHT", n + 1);
                 Ok((host, words))
             })
             .await?;
@@ -85,9 +86,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         }
         print("\nEnding the hosts.\n")?;
     }
-    for host in running {
-        host.stop().await;
-    }
+    join_all(running.into_iter().map(Host::stop)).await;
     told
 }
 

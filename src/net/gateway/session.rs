@@ -3,7 +3,9 @@
 //! What arrives goes to the machine at once, on this task. What the machine says to this edge waits in the mailbox,
 //! and everything that waits goes out before one flush.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::task::ready;
 use std::time::Duration;
 
 use aldis_wire::edge::FromEdge;
@@ -18,8 +20,9 @@ use super::{Counted, Front};
 use crate::net::hub::EdgeMailbox;
 use crate::relay::io::{EdgeKey, Event, Input, Request};
 
-/// Events written before a flush even if more are waiting, so that reading is not starved.
-const BATCH_MAX: usize = 64;
+/// Bytes after which no further event joins a batch, so that reading is not starved, and an edge on a slow line has the
+/// whole deadline for so much.
+const BATCH_BYTES: usize = 64 << 10;
 /// After the last words a socket has so long to read them and close. Closing at once would reset the connection while
 /// the edge still sends, and the words might be lost.
 const LINGER: Duration = Duration::from_secs(1);
@@ -72,7 +75,8 @@ impl End {
 }
 
 /// Serves one edge until its socket is closed.
-pub(super) async fn run(mut socket: WebSocket, counted: Counted, address: IpAddr) {
+/// The socket is boxed since a future keeps its arguments twice, and every edge holds this one.
+pub(super) async fn run(mut socket: Box<WebSocket>, counted: Counted, address: IpAddr) {
     let front = &counted.0;
     let mailbox = front.hub.open_edge(address);
     let edge = mailbox.key;
@@ -100,7 +104,7 @@ async fn converse(socket: &mut WebSocket, front: &Front, mailbox: &EdgeMailbox) 
                 heard(frame, front, mailbox.key, &mut control)
             }
             event = mailbox.next() => match event {
-                Some(event) => tell_all(socket, front, mailbox, event).await,
+                Some(event) => tell_all(socket, front, mailbox, text_frame(front, &event)).await,
                 None if mailbox.overflowed() => Some(End::Overflowed),
                 None => Some(End::Closed),
             },
@@ -162,33 +166,40 @@ fn read_fault(error: axum::Error) -> End {
     }
 }
 
-/// Writes an event and what else waits, then flushes.
-async fn tell_all(socket: &mut WebSocket, front: &Front, mailbox: &EdgeMailbox, first: Event) -> Option<End> {
-    let mut next = Some(first);
-    let mut room = BATCH_MAX;
-    while let Some(event) = next {
-        let frame = text_frame(front, &event);
-        drop(event);
-        match tokio::time::timeout(front.timing.write, socket.feed(frame)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Some(End::Gone),
-            Err(_) => return Some(End::Stuck),
+/// Writes a frame and the events that wait, then flushes. The frame becomes text before anything is awaited, and one
+/// future does it all: every edge holds room for it.
+async fn tell_all(socket: &mut WebSocket, front: &Front, mailbox: &EdgeMailbox, first: Message) -> Option<End> {
+    let (mut next, mut bytes) = (Some(first), 0);
+    let writing = poll_fn(|cx| {
+        while let Some(length) = next.as_ref().map(length) {
+            ready!(socket.poll_ready_unpin(cx))?;
+            bytes += length;
+            if let Some(frame) = next.take() {
+                socket.start_send_unpin(frame)?;
+            }
+            if bytes < BATCH_BYTES {
+                next = mailbox.try_next().map(|event| text_frame(front, &event));
+            }
         }
-        room -= 1;
-        next = if room == 0 { None } else { mailbox.try_next() };
-    }
-    match tokio::time::timeout(front.timing.write, socket.flush()).await {
-        Ok(Ok(())) => None,
-        Ok(Err(_)) => Some(End::Gone),
-        Err(_) => Some(End::Stuck),
+        socket.poll_flush_unpin(cx)
+    });
+    written(front, writing).await
+}
+
+fn length(frame: &Message) -> usize {
+    match frame {
+        Message::Text(text) => text.len(),
+        _ => 0,
     }
 }
 
 async fn ping(socket: &mut WebSocket, front: &Front, quiet: &mut Quiet) -> Option<End> {
-    if !quiet.ping_due() {
-        return None;
-    }
-    match tokio::time::timeout(front.timing.write, socket.send(Message::Ping(Bytes::new()))).await {
+    if quiet.ping_due() { written(front, socket.send(Message::Ping(Bytes::new()))).await } else { None }
+}
+
+/// Waits for a write; why the socket ends, if it does.
+async fn written(front: &Front, write: impl Future<Output = Result<(), axum::Error>>) -> Option<End> {
+    match tokio::time::timeout(front.timing.write, write).await {
         Ok(Ok(())) => None,
         Ok(Err(_)) => Some(End::Gone),
         Err(_) => Some(End::Stuck),

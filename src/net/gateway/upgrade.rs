@@ -56,7 +56,7 @@ pub(super) async fn upgrade(
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(EDGE_MESSAGE_BYTES)
         .max_frame_size(EDGE_MESSAGE_BYTES)
-        .on_upgrade(move |socket| session::run(socket, counted, address))
+        .on_upgrade(move |socket| session::run(Box::new(socket), counted, address))
 }
 
 fn refused(front: &Front, status: StatusCode, refusal: Refusal, words: &str) -> Response {

@@ -102,7 +102,9 @@ impl LinkBox {
         drop(state);
         if first {
             self.orders.notify_one();
-        } else if !waited {
+        }
+        // Also at the first frame: the stream of control is open already.
+        if !waited {
             self.wake(channel);
         }
         Ok(())

@@ -256,3 +256,6 @@ fn alert(error: &ConnectionError) -> Option<u8> {
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
+
+#[cfg(test)]
+mod tests;

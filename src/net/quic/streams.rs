@@ -19,6 +19,8 @@ use crate::relay::io::Input;
 const READ_BYTES: usize = 64 << 10;
 /// Written to a stream at once, and then told to the machine.
 const WRITE_BYTES: usize = 32 << 10;
+/// What an unadmitted host may send in all: its Hello, and room for what a newer version may say besides it.
+const BEFORE_ADMISSION_BYTES: usize = 4 * FRAME_BEFORE_ADMISSION_BYTES;
 /// Tells the other side that we do not know this kind of stream.
 const UNKNOWN_CHANNEL: u32 = 0;
 
@@ -30,6 +32,8 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 pub(super) enum Fault {
     #[error("a frame is longer than allowed")]
     TooLong,
+    #[error("it says too much before it is admitted")]
+    Talkative,
     #[error("a stream ends inside a frame")]
     Truncated,
     #[error("a channel was opened twice")]
@@ -79,9 +83,15 @@ impl Reading {
     pub(super) async fn read(&self, mut stream: RecvStream, channel: Channel) -> Result<(), Fault> {
         let link = self.mailbox.key;
         let mut buffer = BytesMut::new();
+        let mut before_admission = 0;
         loop {
             match stream.read_chunk(READ_BYTES, true).await {
-                Ok(Some(chunk)) => buffer.extend_from_slice(&chunk.bytes),
+                Ok(Some(chunk)) => {
+                    buffer.extend_from_slice(&chunk.bytes);
+                    if !self.mailbox.is_wide() {
+                        before_admission += chunk.bytes.len();
+                    }
+                }
                 Ok(None) => return if buffer.is_empty() { Ok(()) } else { Err(Fault::Truncated) },
                 Err(ReadError::Reset(_)) => return Err(Fault::Truncated),
                 // The connection is over; its own end says why.
@@ -95,6 +105,9 @@ impl Reading {
                     None
                 }
             }));
+            if before_admission > BEFORE_ADMISSION_BYTES {
+                fault = Some(Fault::Talkative);
+            }
             if let Some(fault) = fault {
                 return Err(fault);
             }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
-use aldis_wire::host::{Announcement, Channel, Frame};
+use aldis_wire::host::Channel;
 use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES};
 use aldis_wire::record::{HostRecord, SignedRecord};
 use bytes::Bytes;
 
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, Output, Stored};
-use crate::relay::limits::{BATCH, HEARTBEAT, HEARTBEATS_PER_STATUS, HOSTS_PER_HEARTBEAT};
+use crate::relay::limits::{BATCHES, HEARTBEAT, HEARTBEATS_PER_STATUS, HOSTS_PER_HEARTBEAT};
 use crate::relay::multicast::Heard;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -45,7 +45,12 @@ impl State {
             Ok(shown) => {
                 self.announcer.pending.push(op);
                 self.announcer.pending_bytes += bytes;
-                self.timers.set_earlier(Timer::Announce, now.max(self.announcer.last + BATCH));
+                if !self.timers.is_set(Timer::Announce) {
+                    // Only looked at here; the token is taken when the batch goes out.
+                    let mut pace = self.announcer.pace;
+                    let wait = pace.take(now, BATCHES, 1).err().unwrap_or_default();
+                    self.timers.set(Timer::Announce, now + wait);
+                }
                 self.tell_followers(now, shown, out);
                 true
             }
@@ -71,12 +76,15 @@ impl State {
         };
         let Ok(signed) = SignedHead::make(&self.identity, self.network.tag, &head) else { return };
         let ops_count = ops.len();
+        if ops_count > 0 {
+            // A full batch or a query may send it early; then the bucket is empty and the next batch waits longer.
+            _ = self.announcer.pace.take(now, BATCHES, 1);
+        }
         let heard = Heard { head, signed, ops: (ops_count > 0).then_some(encoded), made: now };
         if let Some(origin) = self.origins.find_or_insert(now, self.own) {
             origin.hear(&heard.head, now);
             origin.applied(heard.clone());
         }
-        self.announcer.last = now;
         self.timers.cancel(Timer::Announce);
         self.timers.set(Timer::Heartbeat, now + interval);
         out.note(Note::Announced { ops: ops_count });
@@ -104,7 +112,7 @@ impl State {
             topics: u32::try_from(self.sessions.topics_count()).unwrap_or(u32::MAX),
             links: u16::try_from(self.links.admitted().count()).unwrap_or(u16::MAX),
             signals_per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX),
-            load_percent: 0,
+            load_percent: self.announcer.load_percent,
         }
     }
 
@@ -116,7 +124,7 @@ impl State {
     /// Pushes an announcement to all neighbours that want the origin's; the others hear of it in the next summary.
     pub(crate) fn pass_on(&mut self, now: Moment, heard: &Heard, except: Option<LinkKey>, out: &mut Outbox) {
         let (origin, mark) = (heard.head.origin, heard.head.mark());
-        let Ok(frame) = announcement(now, heard, true) else { return };
+        let Ok(frame) = heard.frame(now, true) else { return };
         let mut bare: Option<Bytes> = None;
         let channel = if heard.head.is_heartbeat() { Channel::Control } else { Channel::Announce };
         for (key, link) in self.links.admitted_mut() {
@@ -135,7 +143,7 @@ impl State {
                 // The link is slow: it is told the head alone, as a sign of life, and asks for the rest when it can.
                 let bare = match &bare {
                     Some(bare) => bare.clone(),
-                    None => match announcement(now, heard, false) {
+                    None => match heard.frame(now, false) {
                         Ok(made) => bare.insert(made).clone(),
                         Err(_) => return,
                     },
@@ -159,15 +167,4 @@ impl State {
         out.push(Output::Store(Stored::Epoch(self.announcer.epoch)));
         self.announce_record(now, out);
     }
-}
-
-/// An announcement as a frame, with its ops if there are any and `with_ops`.
-pub(crate) fn announcement(now: Moment, heard: &Heard, with_ops: bool) -> Result<Bytes, aldis_wire::codec::CodecError> {
-    let age = now.since(heard.made).as_millis();
-    Frame::Announcement(Announcement {
-        age_ms: u32::try_from(age).unwrap_or(u32::MAX),
-        head: heard.signed.clone(),
-        ops: heard.ops.clone().filter(|_| with_ops),
-    })
-    .encode()
 }

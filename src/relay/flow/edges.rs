@@ -13,7 +13,7 @@ use crate::relay::io::{
     EdgeKey, Event, Hello, Identity, Input, Moment, Note, Outbox, Output, Request, RequestId, Sample, Token, Topic,
     Welcome,
 };
-use crate::relay::limits::HELLO_DEADLINE;
+use crate::relay::limits::{HELLO_DEADLINE, PATIENCE};
 use crate::relay::sessions::SessionKey;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -86,8 +86,23 @@ impl State {
             Ok(()) => true,
             Err(wait) => {
                 Self::refuse_with(edge, id.cloned(), Refusal::RateLimited, Some(wait), String::new(), out);
+                self.lose_patience(now, edge, out);
                 false
             }
+        }
+    }
+
+    /// An edge was refused for want of tokens once more: one that never stops is cut.
+    pub(crate) fn lose_patience(&mut self, now: Moment, edge: EdgeKey, out: &mut Outbox) {
+        let Some(found) = self.sessions.edge_mut(edge) else { return };
+        if found.patience.take(now, PATIENCE, 1).is_ok() {
+            return;
+        }
+        let session = found.session;
+        Self::refuse(edge, None, Refusal::RateLimited, out);
+        self.close_edge(edge, out);
+        if let Some(session) = session {
+            self.timers.set(Timer::Grace(session), now + self.settings.grace);
         }
     }
 

@@ -127,6 +127,7 @@ impl State {
         self.deliveries.tidy(now);
         self.counters.tidy(now);
         self.origins.tidy(now);
+        self.introductions.retain(|_, bucket| !bucket.is_full(now));
         for host in self.origins.stale(now) {
             self.forget_host(now, host);
         }

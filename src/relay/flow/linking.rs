@@ -4,7 +4,7 @@ use aldis_wire::host::{Channel, Frame, GoodbyeReason, Hello, Role, admission_pro
 use aldis_wire::id::HostId;
 
 use crate::relay::io::{DialFailure, DialKey, Fault, Input, LinkKey, Moment, Note, Outbox, Output};
-use crate::relay::limits::{ADMISSION_DEADLINE, LINKS_MAX, LINKS_PENDING_MAX};
+use crate::relay::limits::{ADMISSION_DEADLINE, CLOSING, LINKS_PENDING_MAX};
 use crate::relay::links::{Link, Phase};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -51,7 +51,7 @@ impl State {
             Some(GoodbyeReason::NotAllowed)
         } else if self.draining {
             Some(GoodbyeReason::Closing)
-        } else if self.links.pending() >= LINKS_PENDING_MAX || self.links.admitted().count() >= LINKS_MAX {
+        } else if self.links.pending() >= LINKS_PENDING_MAX || self.links.is_full(role) {
             Some(GoodbyeReason::Full)
         } else {
             None
@@ -172,6 +172,7 @@ impl State {
 
     fn goodbye_came(&mut self, now: Moment, key: LinkKey, reason: GoodbyeReason, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
+        let crossed = reason == GoodbyeReason::Crossed && link.phase != Phase::Closing;
         if link.is_admitted() {
             let host = link.host;
             link.phase = Phase::Closing;
@@ -179,6 +180,16 @@ impl State {
             out.note(Note::LinkEnded { host, admitted: true, reason });
             self.leave_link(now, key, out);
         }
+        if crossed {
+            // Both ends stop sending, so that both know soon that everything has come.
+            out.push(Output::CloseLink { link: key, reason: GoodbyeReason::Crossed });
+            self.timers.set(Timer::Closing(key), now + CLOSING);
+        }
+    }
+
+    /// A link to which we said goodbye has had its time.
+    pub(crate) fn link_closed_softly(&mut self, key: LinkKey) {
+        self.links.remove(key);
     }
 
     /// Says goodbye on a link; what is on its way in both directions still arrives.
@@ -189,6 +200,7 @@ impl State {
         link.phase = Phase::Closing;
         out.note(Note::LinkEnded { host: link.host, admitted, reason: format!("we say goodbye: {reason:?}") });
         out.push(Output::CloseLink { link: key, reason });
+        self.timers.set(Timer::Closing(key), now + CLOSING);
         self.leave_link(now, key, out);
     }
 
@@ -217,6 +229,7 @@ impl State {
         let Some(link) = self.links.find(key) else { return };
         let (host, phase) = (link.host, link.phase);
         self.timers.cancel(Timer::Admission(key));
+        self.timers.cancel(Timer::Closing(key));
         if phase != Phase::Closing {
             out.note(Note::LinkEnded { host, admitted: phase == Phase::Admitted, reason });
         }

@@ -6,13 +6,13 @@ use aldis_wire::announcement::GoneReason;
 use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
 use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry};
 use aldis_wire::id::HostId;
-use aldis_wire::limits::{HAVE_ENTRIES_MAX, HEARTBEATS_MISSED_MAX};
+use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND, HAVE_ENTRIES_MAX, HEARTBEATS_MISSED_MAX};
 use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK, ORIGINS_MAX};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK, ORIGINS_MAX, Rate};
 use crate::relay::multicast::{Heard, Mark};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -49,6 +49,11 @@ impl State {
         if self.is_quarantined(origin, mark) {
             return;
         }
+        let pace = Rate { per_second: ANNOUNCEMENTS_PER_SECOND, burst: ANNOUNCEMENTS_BURST };
+        let known = self.origins.find_mut(origin);
+        if known.is_some_and(|known| known.pace.take(now, pace, 1).is_err()) {
+            return self.quarantine(now, origin, Fault::OverQuota, out);
+        }
         if newer || whole {
             self.pass_on(now, &heard, Some(link), out);
         }
@@ -74,6 +79,9 @@ impl State {
     fn duplicate_came(&mut self, link: LinkKey, head: &Head, out: &mut Outbox) {
         out.note(Note::AnnouncementReceived { new: false });
         let mark = head.mark();
+        if self.origins.find(head.origin).is_none() {
+            return;
+        }
         let Some(found) = self.links.find_mut(link) else { return };
         found.has(head.origin, mark);
         let newest = self.origins.find(head.origin).filter(|origin| origin.newest == mark);
@@ -294,7 +302,7 @@ impl State {
             None => (known.applied.iter().collect(), false),
         };
         for heard in missing {
-            let Ok(frame) = super::announcing::announcement(now, heard, whole) else { return };
+            let Ok(frame) = heard.frame(now, whole) else { return };
             let channel = if whole { Channel::Announce } else { Channel::Control };
             if !link.has_room(channel, frame.len()) {
                 return;

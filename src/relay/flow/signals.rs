@@ -43,7 +43,8 @@ impl State {
         let address = found.address;
         let own = found.bucket.take(now, self.settings.edge_rate, 1);
         if own.and_then(|()| self.addresses.take_request(now, address, &self.settings)).is_err() {
-            return self.tell_receipt(now, key, id, Outcome::Refused(Refusal::RateLimited), out);
+            self.tell_receipt(now, key, id, Outcome::Refused(Refusal::RateLimited), out);
+            return self.lose_patience(now, edge, out);
         }
         let Some(session) = self.sessions.find_mut(key) else { return };
         match session.outgoing.take(now, &id, to, topic, data) {

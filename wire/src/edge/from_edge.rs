@@ -12,7 +12,7 @@ use crate::proof::Signature;
 use crate::refusal::Refusal;
 
 /// Every `type` of this direction.
-pub(super) const TYPES: [&str; 10] =
+const TYPES: [&str; 10] =
     ["hello", "join", "leave", "watch", "unwatch", "discover", "signal", "ack", "ping", "bye"];
 
 /// A message, and what it acknowledges besides.
@@ -146,7 +146,7 @@ impl<'a> FromEdge<'a> {
     /// # Errors
     /// [`EdgeError`] when it is not a message, or a field is missing or outside its bounds.
     pub fn decode(text: &'a str) -> Result<Self, EdgeError> {
-        flat::<Flat<'a>>(text)?.read()
+        flat::<Flat<'a>>(text, &TYPES)?.read()
     }
 
     /// Appends the message to `out`, as JSON.

@@ -9,6 +9,12 @@ use super::{EdgeError, flat, need, need_hex};
 use crate::id::{HostId, PeerId};
 use crate::refusal::Refusal;
 
+/// Every `type` of this direction.
+const TYPES: [&str; 14] = [
+    "greeting", "welcome", "joined", "watching", "left", "unwatched", "peers", "peer_joined", "peer_left", "signal",
+    "receipt", "pong", "drain", "error",
+];
+
 /// What a host may say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -212,7 +218,7 @@ impl<'a> HostMessage<'a> {
     /// # Errors
     /// [`EdgeError`] when it is not a message of a host.
     pub fn decode(text: &'a str) -> Result<Self, EdgeError> {
-        flat::<Flat<'a>>(text)?.read()
+        flat::<Flat<'a>>(text, &TYPES)?.read()
     }
 
     /// Appends the message to `out`, as JSON.

@@ -43,6 +43,14 @@ fn refusals_keep_their_numbers_names_and_sentences() {
         .iter()
         .map(|refusal| json!({ "number": refusal.number(), "name": refusal.name(), "sentence": refusal.sentence() }))
         .collect();
+    // The normative text says the same, line by line.
+    let (_, text) = include_str!("../../PROTOCOL.md").split_once("## 9. Refusals").unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains('`')).collect();
+    let written = |refusal: &Refusal| {
+        let (number, name, sentence) = (refusal.number(), refusal.name(), refusal.sentence());
+        format!("| {number} | `{name}` | {sentence} |")
+    };
+    assert_eq!(lines, Refusal::ALL.iter().map(written).collect::<Vec<_>>());
     golden("refusals", "PROTOCOL.md §9. Numbers go between hosts, names to edges.", json!({ "refusals": table }));
 }
 

@@ -7,7 +7,9 @@ use super::flags::Flags;
 use super::print;
 use crate::config;
 
-/// Show the effective configuration and where each value comes from. What it prints is itself a valid aldis.toml.
+/// Show the effective configuration and where each value comes from.
+///
+/// What it prints is itself a valid aldis.toml.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -26,9 +26,9 @@ const LINES_MAX: usize = 64;
 /// Receipts waited for at once; input is read on when one has come.
 const OPEN_MAX: usize = 100;
 
-/// Join a topic from the terminal: see who comes and goes, send lines as signals, see their receipts.
+/// Join a topic from the terminal.
 ///
-/// A line goes to every member, `@1a2b text` or `@name text` to one, found by the beginning of its id or by its name.
+/// Shows who comes and goes, sends lines as signals, shows their receipts. A line goes to every member, `@1a2b text` or `@name text` to one, found by the beginning of its id or by its name.
 /// `/peers` lists the members, `/quit` leaves. After a broken socket the edge comes back by itself, and nothing is lost.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -25,7 +25,11 @@ pub(super) fn start(format: LogFormat, level: &str) -> Result<()> {
 /// A level alone is meant for Aldis; libraries below it are heard only when something is wrong.
 fn filter(level: &str) -> Result<Targets> {
     match level.parse::<LevelFilter>() {
-        Ok(level) => Ok(Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("aldis", level)),
+        Ok(level) => Ok(Targets::new()
+            .with_default(level.min(LevelFilter::WARN))
+            .with_target("aldis", level)
+            // It repeats every few seconds what Aldis itself says once and in words.
+            .with_target("mainline", LevelFilter::OFF)),
         Err(_) => level.parse().context("the log filter cannot be read"),
     }
 }

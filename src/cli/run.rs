@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aldis_wire::edge::PATH;
 use aldis_wire::limits::VERSION;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -118,27 +119,33 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
 /// The first lines of the log: who, where, and what it is doing to find others.
 fn introduce(config: &Config, host: &Host) {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let http = host.http_address();
-    let page = if http.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], http.port())) } else { http };
-    tracing::info!("host {}", host.id());
-    tracing::info!("network {} (tag {}, protocol version {VERSION})", config.network.name, config.network.tag);
-    tracing::info!("links with other hosts on UDP {}", host.quic_address());
-    tracing::info!("edges, pages and status on {scheme}://{page}/ (listening on {http})");
+    let listening = host.http_address();
+    let shown =
+        if listening.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listening.port())) } else { listening };
+    tracing::info!(id = %host.id(), "this host");
+    tracing::info!(name = config.network.name, tag = %config.network.tag, version = VERSION, "its network");
+    tracing::info!(udp = %host.quic_address(), "ready for links with other hosts");
+    tracing::info!(%listening, "ready for edges: pages at {scheme}://{shown}/, gateway at {}", gateway(scheme, shown));
     if config.public_urls.is_empty() {
         tracing::info!("no public_urls: other hosts cannot tell their edges of this one");
     }
-    let nodes = match config.dht_bootstrap.len() {
-        0 => "through its well-known nodes".to_owned(),
-        count => format!("through {count} nodes that you name"),
+    let nodes = match config.dht_bootstrap.as_slice() {
+        [] => "its well-known nodes".to_owned(),
+        nodes => nodes.join(", "),
     };
-    match (config.dht, config.peers.len()) {
-        (true, 0) => tracing::info!("looking for hosts in the DHT, {nodes}"),
-        (true, peers) => {
-            tracing::info!("looking for hosts in the DHT, {nodes}, and at {peers} addresses that you name")
-        }
-        (false, 0) => tracing::warn!("alone: the DHT is off and no peers are named; others may still come to us"),
-        (false, peers) => tracing::info!("the DHT is off; linking with the hosts at {peers} addresses that you name"),
+    let peers: Vec<_> = config.peers.iter().map(|peer| peer.address.as_str()).collect();
+    let peers = peers.join(", ");
+    match (config.dht, config.peers.is_empty()) {
+        (true, true) => tracing::info!("looking for hosts in the DHT, through {nodes}"),
+        (true, false) => tracing::info!("looking for hosts in the DHT, through {nodes}, and at {peers}"),
+        (false, true) => tracing::warn!("alone: the DHT is off and no peers are named; others may still come to us"),
+        (false, false) => tracing::info!("the DHT is off; looking for hosts at {peers}"),
     }
+}
+
+/// The WebSocket at an address.
+fn gateway(scheme: &str, address: SocketAddr) -> String {
+    format!("{}://{address}{PATH}", if scheme == "https" { "wss" } else { "ws" })
 }
 
 /// Addresses of the hosts that the operator names, and those whose names nobody could resolve.

@@ -111,7 +111,7 @@ impl Addresses {
     }
 
     /// Addresses remembered.
-    #[cfg(test)]
+    #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

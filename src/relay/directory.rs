@@ -112,6 +112,24 @@ impl Directory {
         self.hosts().count()
     }
 
+    /// Peers that are shown.
+    #[must_use]
+    pub(crate) fn peers_count(&self) -> usize {
+        self.homes.len()
+    }
+
+    /// Topics that have members.
+    #[must_use]
+    pub(crate) fn topics_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Rosters, hidden ones included.
+    #[must_use]
+    pub(crate) fn rosters_count(&self) -> usize {
+        self.rosters.len()
+    }
+
     /// Members of a topic that are shown.
     #[must_use]
     pub(crate) fn total(&self, topic: TopicId) -> usize {
@@ -167,6 +185,10 @@ impl Directory {
     /// # Errors
     /// The [`Fault`] for which nothing was applied; [`Fault::BadOp`] for a host without a roster.
     pub(crate) fn apply(&mut self, origin: HostId, ops: &[Op], expected: Option<Hash>) -> Result<Vec<Shown>, Fault> {
+        let joins = ops
+            .iter()
+            .filter_map(|op| if let Op::Join { topic, peer, .. } = op { Some((*topic, *peer)) } else { None });
+        let new: BTreeSet<(TopicId, PeerId)> = joins.filter(|(topic, peer)| !self.is_member(*topic, *peer)).collect();
         let held = self.rosters.get_mut(&origin).ok_or(Fault::BadOp)?;
         let changes = held.roster.apply(ops, expected)?;
         let mut shown = Vec::new();
@@ -175,7 +197,7 @@ impl Directory {
                 self.follow(origin, change, &mut shown);
             }
         }
-        Ok(shown)
+        Ok(if ops.len() > 1 { net(shown, &new) } else { shown })
     }
 
     /// Puts another roster in the place of a host's.
@@ -254,8 +276,9 @@ impl Directory {
                 if self.home(peer) == Some(origin) {
                     let meta = self.roster(origin).and_then(|roster| roster.meta(topic, peer)).cloned();
                     let meta = meta.unwrap_or_default();
-                    if old.is_none_or(|old| old != meta) {
-                        self.index(topic, origin, peer);
+                    // Peer and membership may have come in one announcement: then the peer's coming has shown both.
+                    let new = self.index(topic, origin, peer);
+                    if new || old.is_some_and(|old| old != meta) {
                         shown.push(Shown { topic, peer, how: How::Joined(meta) });
                     }
                 }
@@ -332,8 +355,9 @@ impl Directory {
         memberships.into_iter().map(gone).collect()
     }
 
-    fn index(&mut self, topic: TopicId, home: HostId, peer: PeerId) {
-        self.topics.entry(topic).or_default().entry(home).or_default().insert(peer);
+    /// Whether it was not shown before.
+    fn index(&mut self, topic: TopicId, home: HostId, peer: PeerId) -> bool {
+        self.topics.entry(topic).or_default().entry(home).or_default().insert(peer)
     }
 
     fn unindex(&mut self, topic: TopicId, home: HostId, peer: PeerId) {
@@ -374,6 +398,20 @@ fn difference(gone: Vec<Gone>, come: Vec<Shown>) -> Vec<Shown> {
     gone.iter().filter(|gone| !back.contains(&(gone.topic, gone.peer))).map(left).chain(come).collect()
 }
 
+/// What several ops of one announcement come to: each membership is told once, as it is after all of them; one of `new`
+/// that came and went is not told at all.
+fn net(shown: Vec<Shown>, new: &BTreeSet<(TopicId, PeerId)>) -> Vec<Shown> {
+    let mut told: BTreeSet<(TopicId, PeerId)> = BTreeSet::new();
+    let mut net: Vec<Shown> = shown
+        .into_iter()
+        .rev()
+        .filter(|shown| told.insert((shown.topic, shown.peer)))
+        .filter(|shown| !(matches!(shown.how, How::Left(_)) && new.contains(&(shown.topic, shown.peer))))
+        .collect();
+    net.reverse();
+    net
+}
+
 /// Up to `limit` of `peers` by chance, without walking a large set for a small sample.
 fn draw(
     peers: &BTreeSet<PeerId>,
@@ -391,5 +429,25 @@ fn draw(
 fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {
     for at in (1..list.len()).rev() {
         list.swap(at, random(at + 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_comes_and_joins_in_one_announcement_is_shown_once() {
+        let (origin, topic) = (HostId::new([1; 32]), TopicId::new([2; 32]));
+        let peer = Proof::mint(origin, &[3; 16]);
+        let mut directory = Directory::new(NetworkTag::new([4; 8]));
+        directory.insert(origin);
+        let present = Op::Present { peer, proof: Proof::Minted { nonce: [3; 16] } };
+        let join = |meta: &'static [u8]| Op::Join { topic, peer, meta: Bytes::from_static(meta) };
+        let mut told = |ops: &[Op]| directory.apply(origin, ops, None).unwrap().len();
+        assert_eq!(told(&[present, join(b"1")]), 1);
+        assert_eq!(told(&[join(b"1")]), 0, "nothing has changed");
+        assert_eq!(told(&[join(b"2")]), 1, "its meta has changed");
+        assert_eq!(told(&[Op::Leave { topic, peer }, join(b"2")]), 2, "it went and came back");
     }
 }

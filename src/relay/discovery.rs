@@ -223,6 +223,11 @@ impl Discovery {
         Some(Stored::Hints(self.places.cache()))
     }
 
+    /// The same at the end of a run, however lately it was given.
+    pub(crate) fn last_cache(&mut self) -> Option<Stored> {
+        std::mem::take(&mut self.cache_changed).then(|| Stored::Hints(self.places.cache()))
+    }
+
     /// What an operator may see.
     #[must_use]
     pub(crate) fn view(&self, now: Moment) -> DiscoveryView {

@@ -25,6 +25,14 @@ pub const REMEMBERED_SIGNALS_MAX: usize = 512;
 pub const DEDUPLICATION: Duration = Duration::from_secs(120);
 /// Deliveries remembered by a host for the same, about 200 bytes each.
 pub const REMEMBERED_DELIVERIES_MAX: usize = 131_072;
+/// Sealed frames of others that may still bounce, about 100 bytes each. Beyond it the oldest cannot bounce any more, and
+/// its sender is told `unknown`.
+pub const PASSED_ON_MAX: usize = 65_536;
+/// Numbers of sealed frames that a home may be behind its newest: frames on four lanes overtake each other, and a lane
+/// that waits 0.2 s for a lost packet is 2,000 frames behind at 10,000 a second.
+pub const REPLAY_WINDOW: usize = 8_192;
+/// Homes whose windows are kept, 1 KiB each; the one used longest ago is forgotten.
+pub const REPLAY_WINDOWS_MAX: usize = 4_096;
 /// How long a sender's home is remembered as the way back to it.
 pub const RETURN_ROUTE: Duration = Duration::from_secs(60);
 /// Return routes remembered, about 150 bytes each.
@@ -103,8 +111,11 @@ pub const MARKS_MAX: usize = 65_536;
 pub const KEY_IN_USE_WINDOW: Duration = Duration::from_secs(60);
 /// A machine that is called later than this was asleep: it moves its expiries instead of expiring everybody.
 pub const LATENESS_FORGIVEN: Duration = Duration::from_secs(1);
-/// Rounds of comparing digests before another link is asked.
-pub const SYNC_ROUNDS_MAX: usize = 64;
+/// Replies of one comparison before another link is asked. A roster of full size, 64 MiB of metas and 20 MiB of ids and
+/// proofs, takes some 2,500 of them, since a reply is one frame.
+pub const SYNC_ROUNDS_MAX: u32 = 4_096;
+/// Replies of one comparison that bring no entries: the way down through a roster of full size takes some 30.
+pub const SYNC_BARREN_MAX: u32 = 64;
 /// A reply to a query is waited for this long before another link is asked.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 

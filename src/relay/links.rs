@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use aldis_wire::host::{Channel, Role};
 use aldis_wire::id::HostId;
+use aldis_wire::limits::HAVE_NUMBERS_MAX;
 
 use super::io::{LinkKey, Moment};
 use super::limits;
@@ -58,6 +59,10 @@ pub(crate) struct Link {
     /// The newest mark of each origin that a summary on this link has told.
     pub(crate) told: BTreeMap<HostId, (u64, u64)>,
     numbers_out: BTreeMap<HostId, u16>,
+    /// What each number towards the other side stands for.
+    named_out: Vec<HostId>,
+    /// Names given so far; the next one takes the number of the oldest.
+    names: usize,
     numbers_in: BTreeMap<u16, HostId>,
     on_way: [usize; 4],
 }
@@ -96,6 +101,8 @@ impl Link {
             theirs: BTreeMap::new(),
             told: BTreeMap::new(),
             numbers_out: BTreeMap::new(),
+            named_out: Vec::new(),
+            names: 0,
             numbers_in: BTreeMap::new(),
             on_way: [0; 4],
         }
@@ -114,6 +121,20 @@ impl Link {
         self.on_way.get(class).is_some_and(|on_way| on_way + bytes <= limit)
     }
 
+    /// Bytes handed to the transport and not taken by it.
+    #[must_use]
+    pub(crate) fn bytes_on_way(&self) -> usize {
+        self.on_way.iter().sum()
+    }
+
+    /// Origins about which something is kept for this link: the largest of its tables.
+    #[must_use]
+    pub(crate) fn origins_count(&self) -> usize {
+        let tables = [self.eager.len(), self.theirs.len(), self.told.len()];
+        let numbers = [self.numbers_out.len(), self.numbers_in.len()];
+        tables.into_iter().chain(numbers).max().unwrap_or(0)
+    }
+
     /// Counts bytes handed to the transport.
     pub(crate) fn sending(&mut self, channel: Channel, bytes: usize) {
         if let Some(on_way) = self.on_way.get_mut(class(channel).0) {
@@ -128,19 +149,33 @@ impl Link {
         }
     }
 
-    /// The number of an origin on this link, towards the other side, and whether it is new.
+    /// The number of an origin on this link, towards the other side, and whether it is new. When all are taken, the one
+    /// that was given longest ago is given anew.
     pub(crate) fn number_out(&mut self, origin: HostId) -> Option<(u16, bool)> {
         if let Some(number) = self.numbers_out.get(&origin) {
             return Some((*number, false));
         }
-        let number = u16::try_from(self.numbers_out.len()).ok()?;
+        let number = u16::try_from(self.names % usize::from(HAVE_NUMBERS_MAX)).ok()?;
+        match self.named_out.get_mut(usize::from(number)) {
+            Some(named) => {
+                let before = std::mem::replace(named, origin);
+                self.numbers_out.remove(&before);
+                self.told.remove(&before);
+            }
+            None => self.named_out.push(origin),
+        }
+        self.names += 1;
         self.numbers_out.insert(origin, number);
         Some((number, true))
     }
 
-    /// Learns a number that the other side gives; false when it already stands for another origin.
-    pub(crate) fn name_in(&mut self, number: u16, origin: HostId) -> bool {
-        *self.numbers_in.entry(number).or_insert(origin) == origin
+    /// Learns a number that the other side gives. What it stood for before is forgotten, so that no more is kept of a
+    /// neighbour's summaries than there are numbers.
+    pub(crate) fn name_in(&mut self, number: u16, origin: HostId) {
+        let before = self.numbers_in.insert(number, origin);
+        if let Some(before) = before.filter(|before| *before != origin) {
+            self.theirs.remove(&before);
+        }
     }
 
     /// The origin that a number of the other side stands for.
@@ -205,10 +240,12 @@ impl Links {
         self.admitted().find(|(_, link)| link.host == host).map(|(key, _)| key)
     }
 
-    /// Connections that are not admitted yet.
+    /// Connections of which we are this end and that are not admitted yet. Counted apart, so that strangers who connect
+    /// and say nothing do not stand in the way of our own dials.
     #[must_use]
-    pub(crate) fn pending(&self) -> usize {
-        self.iter().filter(|(_, link)| matches!(link.phase, Phase::Greeting { .. })).count()
+    pub(crate) fn pending(&self, role: Role) -> usize {
+        let pending = |link: &Link| link.role == role && matches!(link.phase, Phase::Greeting { .. });
+        self.iter().filter(|(_, link)| pending(link)).count()
     }
 
     /// Whether there are as many admitted connections as there may be, for another one of which we are this end.
@@ -233,5 +270,39 @@ impl Links {
             return Some(if new.role == lower_dials { old_key } else { key });
         }
         (new.role == Role::Acceptor).then_some(old_key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> Link {
+        let address = SocketAddr::from(([10, 0, 0, 1], 4_000));
+        Link::new(Moment::default(), HostId::new([1; 32]), Role::Dialler, address, [0; 32], Duration::ZERO)
+    }
+
+    fn origin(number: u32) -> HostId {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        HostId::new(bytes)
+    }
+
+    #[test]
+    fn numbers_of_origins_are_given_anew_when_all_are_taken() {
+        let (mut sender, mut receiver) = (link(), link());
+        for number in 0..3 * u32::from(HAVE_NUMBERS_MAX) {
+            let (given, new) = sender.number_out(origin(number)).unwrap();
+            assert!(new && given < HAVE_NUMBERS_MAX);
+            sender.told.insert(origin(number), (1, 1));
+            receiver.name_in(given, origin(number));
+            receiver.has(origin(number), (1, 1));
+            assert_eq!(sender.number_out(origin(number)), Some((given, false)));
+            assert_eq!(receiver.origin_in(given), Some(origin(number)));
+        }
+        for held in [sender.numbers_out.len(), sender.told.len(), receiver.theirs.len(), receiver.numbers_in.len()] {
+            assert_eq!(held, usize::from(HAVE_NUMBERS_MAX));
+        }
+        assert!(sender.number_out(origin(0)).is_some_and(|(_, new)| new), "the oldest name is forgotten");
     }
 }

@@ -10,8 +10,8 @@
 //! | `timers`, `bucket`, `addresses` | deadlines, token buckets, counts by address |
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
-//! | `sessions`, `signals` | edges, and what they send each other |
-//! | [`discovery`] | where hosts may be, and when to dial |
+//! | `sessions`, `signals`, `replays` | edges, and what they send each other, once |
+//! | `discovery` | where hosts may be, and when to dial |
 //! | `state`, `flow` | all tables in one place, and what happens step by step |
 
 mod addresses;
@@ -23,6 +23,7 @@ pub mod io;
 pub mod limits;
 mod links;
 mod multicast;
+mod replays;
 mod roster;
 mod sessions;
 pub mod setup;
@@ -101,6 +102,19 @@ impl Relay {
     #[must_use]
     pub fn view(&self, now: Moment) -> view::View {
         self.state.view(now)
+    }
+
+    /// How full every table is. Costs a walk over all of them.
+    #[must_use]
+    pub fn tables(&self) -> view::Tables {
+        self.state.tables()
+    }
+
+    /// The digest that the newest applied announcement of a host states for its roster; our own included. Two hosts that
+    /// give the same one for a third hold the same roster of it.
+    #[must_use]
+    pub fn digest(&self, host: aldis_wire::id::HostId) -> Option<[u8; 32]> {
+        self.state.origins.find(host)?.applied.as_ref().map(|heard| heard.head.digest)
     }
 
     fn run_timers(&mut self, now: Moment, out: &mut Outbox) {

@@ -9,9 +9,9 @@ use aldis_wire::codec::CodecError;
 use aldis_wire::digest::Hash;
 use aldis_wire::host::{Announcement, Frame, Range};
 use aldis_wire::id::HostId;
+use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND};
 use bytes::Bytes;
 
-use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{EXPIRED_KEPT, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, WAITING_MAX};
 use super::roster::Roster;
@@ -64,7 +64,9 @@ pub(crate) struct Comparison {
     /// Ranges that differ and were not asked for yet, with the digest to reach.
     pub(crate) differing: Vec<(Range, Hash)>,
     /// Replies so far.
-    pub(crate) rounds: usize,
+    pub(crate) rounds: u32,
+    /// Those of them that brought no entries.
+    pub(crate) barren: u32,
     /// When the last query went out.
     pub(crate) asked: Moment,
 }
@@ -97,8 +99,8 @@ pub(crate) struct Origin {
     pub(crate) expired: Option<Moment>,
     /// What it last said of itself.
     pub(crate) status: Status,
-    /// Of its announcements.
-    pub(crate) pace: Bucket,
+    /// Seq and moment at which we first heard of the epoch: how fast it has announced since.
+    first: (u64, Moment),
 }
 
 impl Origin {
@@ -117,7 +119,7 @@ impl Origin {
             asked: 0,
             expired: None,
             status: Status::default(),
-            pace: Bucket::default(),
+            first: (0, now),
         }
     }
 
@@ -143,17 +145,31 @@ impl Origin {
     }
 
     /// Notes a verified head: a sign of life, if it is newer than all before. True if it is.
-    pub(crate) fn hear(&mut self, head: &Head, made: Moment) -> bool {
+    pub(crate) fn hear(&mut self, now: Moment, head: &Head, made: Moment) -> bool {
         let newer = head.mark() > self.newest;
         if newer {
             if head.epoch > self.newest.0 {
                 self.waiting.clear();
+                self.first = (head.seq, now);
             }
+            // A host on the way may say that a head is older than it is, to make a live origin look dead. Of an origin
+            // that is alive here, a newer head is believed to be at most one interval and a half old.
+            let alive = self.newest != (0, 0) && self.expired.is_none();
+            let oldest = Moment(now.0.saturating_sub(head.interval() * 3 / 2));
+            self.made = if alive { made.max(oldest) } else { made };
             self.newest = head.mark();
-            self.made = made;
             self.interval = head.interval();
         }
         newer
+    }
+
+    /// Whether the origin has announced more since we first heard of its epoch than it may. Counted by its own seq, so
+    /// that a host on the way cannot make a burst by holding announcements back.
+    #[must_use]
+    pub(crate) fn is_flooding(&self, now: Moment) -> bool {
+        let (seq, at) = self.first;
+        let allowed = now.since(at).as_secs().saturating_mul(u64::from(ANNOUNCEMENTS_PER_SECOND));
+        self.newest.1.saturating_sub(seq) > allowed.saturating_add(u64::from(ANNOUNCEMENTS_BURST))
     }
 
     /// Keeps a head until what comes before it is applied. The highest ones are dropped when there are too many.
@@ -277,6 +293,12 @@ impl Origins {
     #[must_use]
     pub(crate) fn mark_of_forgotten(&self, host: HostId) -> Mark {
         self.marks.get(&host).map_or((0, 0), |(mark, _)| *mark)
+    }
+
+    /// Marks of origins that are forgotten.
+    #[must_use]
+    pub(crate) fn marks_count(&self) -> usize {
+        self.marks.len()
     }
 
     /// All marks, for storing; by host.

@@ -138,6 +138,24 @@ impl Session {
         Ok(told.then_some(event))
     }
 
+    /// Sequenced events that are not acknowledged.
+    #[must_use]
+    pub(crate) fn unacked_count(&self) -> usize {
+        self.unacked.len()
+    }
+
+    /// What they weigh.
+    #[must_use]
+    pub(crate) fn unacked_bytes(&self) -> usize {
+        self.unacked_bytes
+    }
+
+    /// Senders whose newest signal is remembered.
+    #[must_use]
+    pub(crate) fn senders_count(&self) -> usize {
+        self.incoming.len()
+    }
+
     /// Forgets everything up to `seq`; the signals among it are delivered.
     pub(crate) fn acknowledge(&mut self, seq: u64) -> Vec<Finished> {
         let mut finished = Vec::new();

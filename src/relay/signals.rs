@@ -1,5 +1,6 @@
 //! Signals on their way: those that sessions here have sent, and those that were delivered here.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use aldis_wire::host::Outcome;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 
 use super::io::{LinkKey, Moment, RequestId};
 use super::limits::{
-    DEDUPLICATION, OPEN_SIGNALS_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX, SIGNAL_TIMEOUT,
+    DEDUPLICATION, OPEN_SIGNALS_MAX, PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX, SIGNAL_TIMEOUT,
 };
 
 /// How a signal went.
@@ -142,6 +143,18 @@ impl Outgoing {
         }
     }
 
+    /// Signals that wait for their receipts.
+    #[must_use]
+    pub(crate) fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// Signals remembered.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// A signal by its id.
     #[must_use]
     pub(crate) fn find(&self, id: &RequestId) -> Option<&Sent> {
@@ -215,6 +228,12 @@ impl Deadlines {
         self.queue.push_back((now + SIGNAL_TIMEOUT, session, id));
     }
 
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The soonest deadline.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {
@@ -250,10 +269,47 @@ impl Sealed {
         self.by_age.push_back((now, nonce));
     }
 
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.by_nonce.len()
+    }
+
     /// The signal that went out under this nonce.
     #[must_use]
     pub(crate) fn find(&self, nonce: &[u8; 24]) -> Option<(u64, RequestId)> {
         self.by_nonce.get(nonce).cloned()
+    }
+}
+
+/// Sealed frames that were passed on lately, and the links by which they came and went: bounces go back the same way,
+/// once, and nothing else is believed to be one.
+#[derive(Debug, Default)]
+pub(crate) struct PassedOn {
+    by_nonce: HashMap<[u8; 24], (LinkKey, LinkKey)>,
+    by_age: VecDeque<(Moment, [u8; 24])>,
+}
+
+impl PassedOn {
+    /// A frame that came over the link `from` went over the link `to`.
+    pub(crate) fn insert(&mut self, now: Moment, nonce: [u8; 24], from: LinkKey, to: LinkKey) {
+        while self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= SIGNAL_TIMEOUT)
+            || self.by_age.len() >= PASSED_ON_MAX
+        {
+            let Some((_, nonce)) = self.by_age.pop_front() else { break };
+            self.by_nonce.remove(&nonce);
+        }
+        if let Entry::Vacant(vacant) = self.by_nonce.entry(nonce) {
+            vacant.insert((from, to));
+            self.by_age.push_back((now, nonce));
+        }
+    }
+
+    /// The link by which the frame came that went over `to`; forgets it.
+    pub(crate) fn take(&mut self, nonce: &[u8; 24], to: LinkKey) -> Option<LinkKey> {
+        let (from, _) = self.by_nonce.get(nonce).copied().filter(|(_, went)| *went == to)?;
+        self.by_nonce.remove(nonce);
+        Some(from)
     }
 }
 
@@ -274,6 +330,12 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// An earlier arrival under the same sender and id.
     #[must_use]
     pub(crate) fn find(&self, from: PeerId, id: &RequestId) -> Option<&Delivery> {
@@ -331,6 +393,12 @@ impl ReturnRoutes {
             self.homes.insert(peer, (home, now));
             self.by_age.push_back((now, peer));
         }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.homes.len()
     }
 
     /// Where the peer's last signal came from.

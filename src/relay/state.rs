@@ -20,9 +20,10 @@ use super::io::{EdgeKey, Event, LinkKey, Moment, Note, Outbox, Output, RequestId
 use super::limits::{COUNTER_MEMORY, COUNTERS_MAX};
 use super::links::Links;
 use super::multicast::Origins;
+use super::replays::Replays;
 use super::sessions::Sessions;
 use super::setup::{Settings, Setup};
-use super::signals::{Deadlines, Deliveries, ReturnRoutes, Sealed};
+use super::signals::{Deadlines, Deliveries, PassedOn, ReturnRoutes, Sealed};
 use super::timers::Timers;
 
 /// Everything a machine knows.
@@ -56,6 +57,12 @@ pub(crate) struct State {
     pub(crate) deliveries: Deliveries,
     /// Signals that went out sealed.
     pub(crate) sealed: Sealed,
+    /// Frames that we have sealed in this life.
+    pub(crate) sealed_count: u64,
+    /// Sealed frames that were opened.
+    pub(crate) replays: Replays,
+    /// Sealed frames of others that were passed on.
+    pub(crate) passed_on: PassedOn,
     /// Where signals came from.
     pub(crate) routes: ReturnRoutes,
     /// What addresses may do.
@@ -130,6 +137,9 @@ impl State {
             deadlines: Deadlines::default(),
             deliveries: Deliveries::default(),
             sealed: Sealed::default(),
+            sealed_count: 0,
+            replays: Replays::default(),
+            passed_on: PassedOn::default(),
             routes: ReturnRoutes::default(),
             addresses: Addresses::default(),
             announcer: Announcer {
@@ -165,6 +175,17 @@ impl State {
     /// Sends a frame on a connection if there is room for it; false if there is none, or no connection.
     pub(crate) fn send(&mut self, link: LinkKey, channel: Channel, frame: &Frame, out: &mut Outbox) -> bool {
         let Ok(frame) = frame.encode() else { return false };
+        self.send_encoded(link, channel, frame, out)
+    }
+
+    /// The same for a frame that is encoded already.
+    pub(crate) fn send_encoded(
+        &mut self,
+        link: LinkKey,
+        channel: Channel,
+        frame: bytes::Bytes,
+        out: &mut Outbox,
+    ) -> bool {
         let Some(found) = self.links.find_mut(link) else { return false };
         if !found.has_room(channel, frame.len()) {
             return false;
@@ -227,6 +248,12 @@ impl Counters {
         }
         self.known.insert(peer, (counter, home, now));
         self.by_age.push_back((now, peer));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
     }
 
     /// The highest counter remembered of a peer, and where.

@@ -66,10 +66,25 @@ impl Timers {
         }
     }
 
+    /// Moves all deadlines of a kind by this much.
+    pub(crate) fn delay(&mut self, of: impl Fn(&Timer) -> bool, by: Duration) {
+        let moved: Vec<(Timer, Moment)> =
+            self.at.iter().filter(|(timer, _)| of(timer)).map(|(timer, at)| (*timer, *at + by)).collect();
+        for (timer, at) in moved {
+            self.set(timer, at);
+        }
+    }
+
     /// Whether the deadline is set.
     #[must_use]
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
         self.at.contains_key(&timer)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.at.len()
     }
 
     /// The soonest deadline.

@@ -90,3 +90,69 @@ pub struct DiscoveryView {
     /// When the DHT is asked next.
     pub next_look_up: Duration,
 }
+
+/// How many entries every table has: what an operator looks at when memory grows, and what tests hold against the
+/// bounds of `limits`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Open sockets of edges.
+    pub edges: usize,
+    /// Sessions, those in their grace period included.
+    pub sessions: usize,
+    /// Topics that somebody here follows.
+    pub topics: usize,
+    /// Sequenced messages that edges have not acknowledged.
+    pub unacked: usize,
+    /// The most of them in one session.
+    pub unacked_max: usize,
+    /// Bytes of those in the session that has most.
+    pub unacked_bytes_max: usize,
+    /// Signals that wait for their receipts.
+    pub open_signals: usize,
+    /// The most signals that one session remembers, open and finished.
+    pub remembered_signals_max: usize,
+    /// The most senders that one session remembers.
+    pub senders_max: usize,
+    /// Deadlines of signals.
+    pub deadlines: usize,
+    /// Signals remembered because they arrived here.
+    pub deliveries: usize,
+    /// Signals that went out sealed.
+    pub sealed: usize,
+    /// Return routes.
+    pub return_routes: usize,
+    /// Addresses of edges.
+    pub addresses: usize,
+    /// Counters of keyed peers that have left.
+    pub counters: usize,
+    /// Peers present anywhere.
+    pub peers: usize,
+    /// Topics with members anywhere.
+    pub directory_topics: usize,
+    /// Rosters, our own included.
+    pub rosters: usize,
+    /// Origins, our own included.
+    pub origins: usize,
+    /// Marks of origins that are forgotten.
+    pub marks: usize,
+    /// The most announcements that one origin's log keeps.
+    pub log_max: usize,
+    /// The most heads of one origin that wait.
+    pub waiting_max: usize,
+    /// Comparisons under way.
+    pub comparisons: usize,
+    /// Links, those included that are not admitted yet or say goodbye.
+    pub links: usize,
+    /// The most origins about which something is kept for one link.
+    pub link_origins_max: usize,
+    /// The most bytes on their way on one link.
+    pub link_bytes_max: usize,
+    /// Links' hosts whose new origins are counted.
+    pub introductions: usize,
+    /// Origins that are asked for.
+    pub asking: usize,
+    /// Keys shared with other homes.
+    pub shared_keys: usize,
+    /// Deadlines.
+    pub timers: usize,
+}

@@ -1,5 +1,6 @@
 //! An edge of these tests: as simple as a protocol client can be.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -35,14 +36,26 @@ impl Edge {
         edge
     }
 
+    /// An edge with a session, at any host.
+    pub(crate) async fn connect_to(host: SocketAddr) -> Self {
+        let mut edge = Self::open(host, None).await;
+        assert_eq!(edge.hear().await["type"], "greeting");
+        edge.hello().await;
+        edge
+    }
+
     /// A socket from which nothing has been read.
     pub(crate) async fn unheard(house: &House, address: Option<&str>) -> Self {
+        Self::open(house.address(), address).await
+    }
+
+    async fn open(host: SocketAddr, address: Option<&str>) -> Self {
         // Left alone, the kernel would read 32 MiB ahead of an edge that does not read.
         let stream = TcpSocket::new_v4().unwrap();
         stream.set_recv_buffer_size(64 << 10).unwrap();
-        let stream = stream.connect(house.address()).await.unwrap();
+        let stream = stream.connect(host).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut request = format!("ws://{}/v1", house.address()).into_client_request().unwrap();
+        let mut request = format!("ws://{host}/v1").into_client_request().unwrap();
         if let Some(address) = address {
             request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
         }

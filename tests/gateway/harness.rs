@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 /// How long a test waits for something that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often these hosts look at their certificate's files.
 pub(crate) const CERTIFICATE_LOOKED_AT: Duration = Duration::from_millis(50);
@@ -27,6 +27,7 @@ pub(crate) const CERTIFICATE_LOOKED_AT: Duration = Duration::from_millis(50);
 /// A host without links.
 pub(crate) struct House {
     pub(crate) gateway: Gateway,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) takes_edges: Arc<AtomicBool>,
     pub(crate) network: Network,
     pub(crate) host: HostId,
@@ -89,7 +90,7 @@ impl House {
         let others = admin.router().merge(metrics::router(metrics, hub.clone()));
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let gateway = Gateway::start(config, hub.clone(), listener, others, takes_edges.clone()).unwrap();
-        Self { gateway, takes_edges, network, host, timer }
+        Self { gateway, hub, takes_edges, network, host, timer }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -147,6 +148,13 @@ impl Answer {
 /// The headers with which a WebSocket begins, without the empty line at the end.
 pub(crate) const UPGRADE: &str = "GET /v1 HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                            sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Lets this process open some thousand sockets: the usual limit is 1,024.
+pub(crate) fn allow_many_sockets() {
+    let process = std::process::id().to_string();
+    let status = std::process::Command::new("prlimit").args(["--pid", &process, "--nofile=8192:"]).status();
+    assert!(status.is_ok_and(|status| status.success()), "prlimit cannot raise the number of open files to 8,192");
+}
 
 /// Waits for something that must happen.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

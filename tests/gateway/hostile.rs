@@ -320,7 +320,7 @@ async fn sockets_that_come_too_fast_from_one_address_are_refused() {
 #[tokio::test]
 async fn an_edge_that_never_reads_is_cut_and_nobody_else_waits() {
     let house = House::with(|config, settings| {
-        config.timing.write = Duration::from_millis(500);
+        config.timing.write = Duration::from_millis(1_500);
         settings.edge_change_rate.burst = 1_000;
     });
     let mut others = Bystanders::of(&house).await;
@@ -352,7 +352,7 @@ async fn an_edge_that_never_reads_is_cut_and_nobody_else_waits() {
         slowest
     };
     let ((), slowest) = within("the deaf edge is cut", async { tokio::join!(asking, watching) }).await;
-    assert!(slowest < Duration::from_millis(400), "a bystander waited {slowest:?}");
+    assert!(slowest < Duration::from_millis(1_200), "a bystander waited {slowest:?}");
     drop(crowd);
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use aldis::net::admin::{Ready, Status};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::harness::{House, UPGRADE, eventually, within};
+use crate::harness::{House, UPGRADE, allow_many_sockets, eventually, within};
 
 #[tokio::test]
 async fn pages_are_served_with_their_types_and_a_policy() {
@@ -89,6 +89,22 @@ async fn the_subprotocol_is_chosen_when_offered_and_not_needed_by_plain_tools() 
     assert_eq!((answer.status, answer.code().as_str()), (426, "malformed"));
 }
 
+#[tokio::test]
+async fn compression_is_never_negotiated() {
+    let house = House::start();
+    let mut stream = TcpStream::connect(house.address()).await.unwrap();
+    let offer = "sec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n";
+    stream.write_all(format!("{UPGRADE}{offer}\r\n").as_bytes()).await.unwrap();
+    let mut head = String::new();
+    let reading = async {
+        while !head.ends_with("\r\n\r\n") {
+            head.push(char::from(stream.read_u8().await.unwrap()));
+        }
+    };
+    within("an answer", reading).await;
+    assert!(head.starts_with("HTTP/1.1 101") && !head.to_ascii_lowercase().contains("extensions"), "{head}");
+}
+
 /// The status of the answer to an upgrade with these headers more.
 async fn upgraded(house: &House, more: &str) -> u16 {
     let mut stream = TcpStream::connect(house.address()).await.unwrap();
@@ -140,6 +156,28 @@ async fn connections_that_never_ask_are_bounded_by_address_and_told_so() {
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("\"too_many_edges\""), "{answer}");
     drop(waiting);
     eventually("the places are free again", async || house.get("/healthz").await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_thousand_slow_connections_of_one_address_hold_up_nobody_else() {
+    allow_many_sockets();
+    let house = House::start();
+    let mut slow = Vec::new();
+    for _ in 0..1_000 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut stream = socket.connect(house.address()).await.unwrap();
+        // Those beyond 256 are turned away.
+        _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nx-slow: ").await;
+        slow.push(stream);
+    }
+    let mut slowest = Duration::ZERO;
+    for _ in 0..100 {
+        let begun = Instant::now();
+        assert_eq!(upgraded(&house, "").await, 101);
+        slowest = slowest.max(begun.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(1), "an honest edge waited {slowest:?}");
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@
 )]
 
 mod edge;
+mod exhaustion;
 mod harness;
 mod hostile;
 mod http;
+mod sessions;
 mod tls;

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use edge::{Bystanders, Edge};
-use harness::{House, UPGRADE, eventually, within};
+use harness::{House, UPGRADE, allow_many_sockets, eventually, within};
 
 /// What a flood may take, its clients in this process included.
 const GROWTH_BYTES_MAX: usize = 5 << 20;
@@ -45,6 +45,7 @@ fn forget_peak() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_edges_are_small_and_floods_leave_memory_flat() {
+    allow_many_sockets();
     floods().await;
     // Last: what it frees would hide what a flood takes.
     idle_edges().await;
@@ -174,12 +175,18 @@ async fn flood(house: &House, round: u32) {
 async fn messages(house: &House, count: u32, text: impl Fn(u32) -> String + Send + 'static) {
     let edge = Edge::connect(house).await;
     let (mut writing, mut reading) = edge.socket.split();
-    let reader = tokio::spawn(async move { while reading.next().await.is_some_and(|frame| frame.is_ok()) {} });
+    let reader = tokio::spawn(async move {
+        let mut heard = 0;
+        while let Some(Ok(frame)) = reading.next().await {
+            heard += u32::from(frame.is_text());
+        }
+        heard
+    });
     for n in 0..count {
         if writing.send(Message::text(text(n))).await.is_err() {
             break;
         }
     }
     _ = writing.send(Message::text("{\"type\":\"bye\"}")).await;
-    within("the host closes", reader).await.unwrap();
+    assert_eq!(within("the host closes", reader).await.unwrap(), count, "each has its answer");
 }

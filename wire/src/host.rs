@@ -9,7 +9,8 @@ use crate::announcement::{Op, SignedHead};
 use crate::codec::{self, CodecError, at_most};
 use crate::id::{HostId, PeerId, TopicId};
 use crate::limits::{
-    BELOW_MAX, HAVE_ENTRIES_MAX, LANES, OPS_BYTES, QUERY_RANGES_MAX, REQUEST_ID_BYTES, SIGNAL_DATA_BYTES,
+    BELOW_MAX, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, LANES, OPS_BYTES, QUERY_RANGES_MAX, REQUEST_ID_BYTES,
+    SIGNAL_DATA_BYTES,
 };
 use crate::proof::Proof;
 use crate::record::SignedRecord;
@@ -96,9 +97,9 @@ pub enum GoodbyeReason {
 /// One origin's newest state at the sender of a summary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HaveEntry {
-    /// Gives an origin its number on this link, in this direction.
+    /// Gives an origin its number on this link, in this direction, whatever it stood for before.
     Named {
-        /// The number that later entries use.
+        /// The number that later entries use; below [`HAVE_NUMBERS_MAX`].
         number: u16,
         /// Who.
         origin: HostId,
@@ -359,7 +360,10 @@ impl Frame {
     fn check(&self) -> Result<(), CodecError> {
         match self {
             Self::Hello(_) | Self::Admitted | Self::Goodbye(_) | Self::Prune(_) | Self::Graft(..) => Ok(()),
-            Self::Have(entries) => at_most(entries.len(), HAVE_ENTRIES_MAX),
+            Self::Have(entries) => {
+                at_most(entries.len(), HAVE_ENTRIES_MAX)?;
+                entries.iter().try_for_each(HaveEntry::check)
+            }
             Self::Announcement(announcement) => at_most(announcement.ops.as_ref().map_or(0, Bytes::len), OPS_BYTES),
             Self::Query(query) => {
                 at_most(query.ranges.len(), QUERY_RANGES_MAX)?;
@@ -398,6 +402,13 @@ impl Frame {
 /// What a summary holds, for reading.
 #[derive(Deserialize)]
 struct Entries(#[serde(deserialize_with = "codec::list::<_, _, HAVE_ENTRIES_MAX>")] Vec<HaveEntry>);
+
+impl HaveEntry {
+    fn check(&self) -> Result<(), CodecError> {
+        let (Self::Named { number, .. } | Self::Numbered { number, .. }) = self;
+        if *number < HAVE_NUMBERS_MAX { Ok(()) } else { Err(CodecError::TooLong { limit: HAVE_NUMBERS_MAX.into() }) }
+    }
+}
 
 impl Range {
     fn check(&self) -> Result<(), CodecError> {

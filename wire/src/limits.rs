@@ -65,6 +65,8 @@ pub const PEER_TOPICS_MAX: usize = 32;
 
 /// Entries of a summary (`Have`) in one frame.
 pub const HAVE_ENTRIES_MAX: usize = 4_096;
+/// Numbers that summaries use for origins, each way on a link; then they are given anew.
+pub const HAVE_NUMBERS_MAX: u16 = 4_096;
 /// Ranges asked for in one `Query`.
 pub const QUERY_RANGES_MAX: usize = 256;
 /// Parts of a range that one `Below` lists: the children of a branch, or the entries of a leaf.

@@ -50,6 +50,22 @@ impl fmt::Debug for SealingKey {
     }
 }
 
+/// The nonce of a sealed frame: random bytes, and a number that the sealer uses once in an epoch, growing.
+#[must_use]
+pub fn nonce(random: [u8; 16], number: u64) -> [u8; 24] {
+    let mut nonce = [0; 24];
+    for (slot, byte) in nonce.iter_mut().zip(random.into_iter().chain(number.to_be_bytes())) {
+        *slot = byte;
+    }
+    nonce
+}
+
+/// The number in a nonce.
+#[must_use]
+pub fn nonce_number(nonce: &[u8; 24]) -> u64 {
+    nonce.last_chunk().map_or(0, |number| u64::from_be_bytes(*number))
+}
+
 /// What a sealed frame is bound to besides its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Binding {
@@ -78,7 +94,7 @@ impl Binding {
 pub struct SharedKey(XChaCha20Poly1305);
 
 impl SharedKey {
-    /// Seals `plain`. The nonce must be drawn anew each time.
+    /// Seals `plain`. The nonce must be another each time: see [`nonce`].
     ///
     /// # Errors
     /// [`CodecError::Malformed`] never happens for messages within our limits.

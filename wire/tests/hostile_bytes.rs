@@ -8,8 +8,8 @@ use aldis_wire::codec::{CodecError, HEADER_BYTES, cut, decode, encode, frame as 
 use aldis_wire::host::{Announcement, Frame, HaveEntry, Part, Query, Range, Receipt, Reply, Routed, Signal, entries};
 use aldis_wire::id::Id;
 use aldis_wire::limits::{
-    BELOW_MAX, FRAME_BYTES, HAVE_ENTRIES_MAX, HEAD_BYTES, LANES, META_BYTES, OPS_BYTES, OPS_MAX, QUERY_RANGES_MAX,
-    RECORD_BYTES, REQUEST_ID_BYTES, SIGNAL_DATA_BYTES,
+    BELOW_MAX, FRAME_BYTES, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, HEAD_BYTES, LANES, META_BYTES, OPS_BYTES, OPS_MAX,
+    QUERY_RANGES_MAX, RECORD_BYTES, REQUEST_ID_BYTES, SIGNAL_DATA_BYTES,
 };
 use aldis_wire::proof::Proof;
 use aldis_wire::record::{HostRecord, SignedRecord};
@@ -179,6 +179,7 @@ fn routed(lane: u8) -> Frame {
 
 /// Pairs of what is just within a limit and just beyond it.
 fn limits() -> Vec<(Frame, Frame)> {
+    let numbered = |number| Frame::Have(vec![HaveEntry::Numbered { number, seq: 1 }]);
     let have = |count| Frame::Have(vec![HaveEntry::Numbered { number: 1, seq: 1 }; count]);
     let below = |count| reply(vec![(range(0), Part::Below(vec![(range(1), [0; 32]); count]))]);
     let entries = |bytes| reply(vec![(range(0), Part::Entries(Bytes::from(vec![0; bytes])))]);
@@ -186,6 +187,7 @@ fn limits() -> Vec<(Frame, Frame)> {
     let long = |bytes| "x".repeat(bytes);
     vec![
         (have(HAVE_ENTRIES_MAX), have(HAVE_ENTRIES_MAX + 1)),
+        (numbered(HAVE_NUMBERS_MAX - 1), numbered(HAVE_NUMBERS_MAX)),
         (query(QUERY_RANGES_MAX, 64), query(QUERY_RANGES_MAX + 1, 64)),
         (query(1, 64), query(1, 65)),
         (parts(QUERY_RANGES_MAX), parts(QUERY_RANGES_MAX + 1)),

@@ -32,7 +32,20 @@ impl Account {
         deadline: Duration,
         work: impl Future<Output = Result<(T, String)>>,
     ) -> Result<T> {
-        let begun = Instant::now();
+        self.step_since(Instant::now(), name, deadline, work).await
+    }
+
+    /// A step whose clock runs since `begun`.
+    ///
+    /// # Errors
+    /// As [`Account::step`].
+    pub(super) async fn step_since<T>(
+        &mut self,
+        begun: Instant,
+        name: &str,
+        deadline: Duration,
+        work: impl Future<Output = Result<(T, String)>>,
+    ) -> Result<T> {
         let done = timeout(deadline, work).await;
         let (value, words) = match done {
             Ok(result) => result.with_context(|| format!("step {} failed: {name}", self.steps + 1))?,
@@ -45,8 +58,7 @@ impl Account {
         Ok(value)
     }
 
-    /// Tells a step that was measured elsewhere.
-    pub(super) fn tell(&mut self, words: &str, time: Duration) -> Result<()> {
+    fn tell(&mut self, words: &str, time: Duration) -> Result<()> {
         self.steps += 1;
         print(&format!("{:>3}. {words:STEP_COLUMNS$} {:>9}\n", self.steps, milliseconds(time)))
     }

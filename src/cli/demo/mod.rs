@@ -24,10 +24,10 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 /// A host that finds nobody asks the DHT again after 30 s; then they must have met.
 const MEETING_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Show Aldis at work on this machine: a private DHT, three hosts that share nothing but it, two edges that exchange an
-/// offer, an answer and candidates; then pages to open in a browser.
+/// Show Aldis at work on this machine, with pages to try it.
 ///
-/// Everything is on loopback; no other machine is contacted.
+/// A private DHT, three hosts that share nothing but it, two edges that exchange an offer, an answer and candidates; then
+/// a page on each host to open in a browser. Everything is on loopback; no other machine is contacted.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -2,12 +2,12 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`doors`] | accepting connections, and how many may stand before the door |
-//! | [`upgrade`] | from an HTTP request to a WebSocket: origins, proxies, subprotocol |
-//! | [`session`] | one task per edge, between its socket and its mailbox |
-//! | [`translate`] | between the JSON messages and what the machine takes and says |
-//! | [`certificate`] | TLS from files that are read again when they change |
-//! | [`pages`] | the demo and the client library, built in |
+//! | `doors` | accepting connections, and how many may stand before the door |
+//! | `upgrade` | from an HTTP request to a WebSocket: origins, proxies, subprotocol |
+//! | `session` | one task per edge, between its socket and its mailbox |
+//! | `translate` | between the JSON messages and what the machine takes and says |
+//! | `certificate` | TLS from files that are read again when they change |
+//! | `pages` | the demo and the client library, built in |
 
 mod certificate;
 mod doors;

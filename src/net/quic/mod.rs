@@ -2,9 +2,9 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`transport`] | every bound of a connection |
-//! | [`link`] | the life of one connection |
-//! | [`streams`] | frames in and out of one stream |
+//! | `transport` | every bound of a connection |
+//! | `link` | the life of one connection |
+//! | `streams` | frames in and out of one stream |
 
 mod link;
 mod streams;

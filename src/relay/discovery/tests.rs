@@ -185,9 +185,9 @@ fn ten_thousand_poisoned_addresses_cause_three_dials_at_a_time_and_none_into_a_p
 }
 
 #[test]
-fn ten_thousand_ports_of_one_victim_cause_one_dial_a_minute() {
+fn thousands_of_ports_of_one_victim_cause_one_dial_a_minute() {
     let mut world = World::new(quiet(), Vec::new());
-    for port in 1_024..11_024_u16 {
+    for port in 1_024..2_524_u16 {
         world.discovery.asking = Asking::new(false, false);
         world.found(HintSource::Dht, &[Hint { address: SocketAddr::from(([45, 1, 2, 3], port)), host: None }]);
         world.found(HintSource::Dht, &[Hint { address: SocketAddr::from(([45, 1, 2, 200], port)), host: None }]);
@@ -400,7 +400,7 @@ fn a_healed_partition_of_a_full_mesh_is_noticed_on_every_link_within_ten_seconds
 #[test]
 fn known_hosts_are_bounded_and_the_newest_stay() {
     let mut world = World::new(quiet(), Vec::new());
-    for number in 0..2_000_u32 {
+    for number in 0..600_u32 {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&number.to_be_bytes());
         world.link(HostId::new(bytes), elsewhere(number));
@@ -412,7 +412,7 @@ fn known_hosts_are_bounded_and_the_newest_stay() {
     assert!(world.discovery.places.len() <= HINTS_MAX);
     let Some(Stored::Hints(cache)) = world.discovery.cache(world.now) else { panic!("the links changed") };
     assert_eq!(cache.len(), CACHE_MAX);
-    assert_eq!(cache[0].address, elsewhere(1_999));
+    assert_eq!(cache[0].address, elsewhere(599));
 }
 
 // ---- How many links ---------------------------------------------------------------------------------------------
@@ -633,7 +633,7 @@ fn the_table_is_bounded_and_forgets_strangers_only() {
     world.link(host(1), at("45.252.1.1:4000"));
     let dials = world.dials();
     assert_eq!(dials.len(), 2);
-    for number in 0..10_000 {
+    for number in 0..2_500 {
         world.discovery.asking = Asking::new(false, false);
         world.found(HintSource::Dht, &[Hint { address: elsewhere(number), host: None }]);
     }
@@ -643,7 +643,7 @@ fn the_table_is_bounded_and_forgets_strangers_only() {
     {
         assert!(world.discovery.places.find(key).is_some(), "{key:?}");
     }
-    assert!(world.discovery.places.find((elsewhere(9_999), None)).is_some(), "the newest hint is there");
+    assert!(world.discovery.places.find((elsewhere(2_499), None)).is_some(), "the newest hint is there");
     assert_eq!(world.discovery.view(world.now).hints, HINTS_MAX + 1);
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
 use aldis_wire::host::Channel;
-use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES};
+use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES, OPS_MAX};
 use aldis_wire::record::{HostRecord, SignedRecord};
 use bytes::Bytes;
 
@@ -38,7 +38,7 @@ impl State {
     /// Changes our roster here and now, and announces the change with the next batch. False if the roster is full.
     pub(crate) fn change(&mut self, now: Moment, op: Op, out: &mut Outbox) -> bool {
         let Ok(bytes) = op_bytes(&op) else { return false };
-        if self.announcer.pending_bytes + bytes > OPS_BYTES {
+        if self.announcer.pending_bytes + bytes > OPS_BYTES || self.announcer.pending.len() >= OPS_MAX {
             self.announce(now, out);
         }
         match self.directory.apply(self.own, std::slice::from_ref(&op), None) {
@@ -82,7 +82,7 @@ impl State {
         }
         let heard = Heard { head, signed, ops: (ops_count > 0).then_some(encoded), made: now };
         if let Some(origin) = self.origins.find_or_insert(now, self.own) {
-            origin.hear(&heard.head, now);
+            origin.hear(now, &heard.head, now);
             origin.applied(heard.clone());
         }
         self.timers.cancel(Timer::Announce);

@@ -8,7 +8,7 @@ use aldis_wire::limits::{FRAME_BYTES, QUERY_RANGES_MAX};
 use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
-use crate::relay::limits::{GRAFT_AFTER, LOG_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT};
+use crate::relay::limits::{GRAFT_AFTER, LOG_MAX, SYNC_BARREN_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT};
 use crate::relay::multicast::{Comparison, Heard, Mark};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -16,6 +16,8 @@ use crate::relay::timers::Timer;
 
 /// The whole roster.
 const ROOT: Range = Range { key: [0; 32], nibbles: 0 };
+/// Attempts to hear anything of a host that neighbours tell of; as many as there are likely to be neighbours near by.
+const UNKNOWN_ASKED_MAX: u32 = 8;
 /// Longest pause between two attempts to close a gap.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -30,13 +32,21 @@ impl State {
             return self.timers.set(Timer::Behind(origin), comparison.asked + SYNC_TIMEOUT);
         }
         let asked = self.asking.get(&origin).copied().unwrap_or(0);
+        let known = self.origins.find(origin).is_some();
+        if !known && asked >= UNKNOWN_ASKED_MAX {
+            // Neighbours tell of a host of which none can show a head: they invented it.
+            self.asking.remove(&origin);
+            self.links.admitted_mut().for_each(|(_, link)| _ = link.theirs.remove(&origin));
+            return;
+        }
         let Some((link, theirs, rtt)) = self.who_knows_more(origin, ours, asked) else {
             self.asking.remove(&origin);
             return;
         };
         self.asking.insert(origin, asked + 1);
         let near = if ours.0 == theirs.0 { theirs.1 - ours.1 } else { theirs.1 } <= LOG_MAX as u64;
-        if asked == 0 && near {
+        // Until a signed head of it has come, an origin takes no place in the table, and there is nothing to compare.
+        if asked == 0 && near || !known {
             self.send(link, Channel::Control, &Frame::Graft(origin, ours.0, ours.1), out);
         } else {
             self.compare(now, link, origin, ours, out);
@@ -64,11 +74,11 @@ impl State {
     }
 
     fn compare(&mut self, now: Moment, link: LinkKey, origin: HostId, ours: Mark, out: &mut Outbox) {
-        let Some(known) = self.origins.find_or_insert(now, origin) else { return };
+        let Some(known) = self.origins.find_mut(origin) else { return };
         let empty = || Roster::new(origin, self.network.tag);
         let staging = self.directory.roster(origin).cloned().unwrap_or_else(empty);
         let differing = vec![(ROOT, [0; 32])];
-        known.comparison = Some(Comparison { link, staging, differing, rounds: 0, asked: now });
+        known.comparison = Some(Comparison { link, staging, differing, rounds: 0, barren: 0, asked: now });
         // From here on this link pushes what is new, so that the gap does not grow while it is closed.
         let newest = known.newest.max(ours);
         self.send(link, Channel::Control, &Frame::Graft(origin, newest.0, newest.1), out);
@@ -92,6 +102,10 @@ impl State {
     /// A neighbour asks for parts of a roster.
     pub(crate) fn query_came(&mut self, now: Moment, link: LinkKey, query: Query, out: &mut Outbox) {
         let origin = query.origin;
+        if !self.links.find(link).is_some_and(|found| found.has_room(Channel::Sync, FRAME_BYTES)) {
+            // It is asked again when the other side has read what it was told.
+            return;
+        }
         let newest = self.origins.find(origin).filter(|_| self.directory.is_shown(origin));
         let head = newest.and_then(|known| known.applied.as_ref()).map(|heard| {
             let age = u32::try_from(now.since(heard.made).as_millis()).unwrap_or(u32::MAX);
@@ -159,7 +173,8 @@ impl State {
         }
         let comparison = known.comparison.as_mut().ok_or(Fault::OutOfOrder)?;
         comparison.rounds += 1;
-        if comparison.rounds > SYNC_ROUNDS_MAX {
+        comparison.barren += u32::from(!parts.iter().any(|(_, part)| matches!(part, Part::Entries(_))));
+        if comparison.rounds > SYNC_ROUNDS_MAX || comparison.barren > SYNC_BARREN_MAX {
             return Err(Fault::WrongDigest);
         }
         for (range, part) in parts {
@@ -200,6 +215,7 @@ impl State {
             out.note(Note::HostAppeared { host, epoch: mark.0 });
         }
         known.adopted(heard);
+        self.asking.remove(&host);
         out.note(Note::CaughtUp { host, by: CatchUp::Digest });
         let shown = self.directory.replace(host, roster);
         self.roster_changed(now, host, &[], shown, out);

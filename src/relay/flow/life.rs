@@ -25,6 +25,8 @@ impl State {
         if late < LATENESS_FORGIVEN {
             return;
         }
+        // Edges whose sockets broke could not come back either.
+        self.timers.delay(|timer| matches!(timer, Timer::Grace(_)), late);
         for (host, origin) in self.origins.iter_mut() {
             if origin.expired.is_none() && host != self.own {
                 origin.made = origin.made + late;
@@ -117,6 +119,9 @@ impl State {
             known_hosts: self.directory.hosts_count().saturating_sub(1),
         };
         self.discovery.poll(now, &state, out);
+        if let Some(stored) = self.discovery.cache(now) {
+            out.push(Output::Store(stored));
+        }
         if let Some(at) = self.discovery.next_timeout() {
             self.timers.set(Timer::Discovery, at.max(now + Duration::from_millis(1)));
         }
@@ -130,9 +135,6 @@ impl State {
         self.introductions.retain(|_, bucket| !bucket.is_full(now));
         for host in self.origins.stale(now) {
             self.forget_host(now, host);
-        }
-        if let Some(stored) = self.discovery.cache(now) {
-            out.push(Output::Store(stored));
         }
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
         self.timers.set(Timer::Housekeeping, now + STORE_INTERVAL);
@@ -156,6 +158,10 @@ impl State {
             self.end_session(now, key, GoneReason::HostClosed, None, out);
         }
         self.announce(now, out);
+        // While the links still stand: those are the addresses to begin from.
+        if let Some(stored) = self.discovery.last_cache() {
+            out.push(Output::Store(stored));
+        }
         let links: Vec<_> = self.links.admitted().map(|(key, _)| key).collect();
         for link in links {
             self.close_softly(now, link, GoodbyeReason::Closing, out);

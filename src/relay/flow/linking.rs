@@ -51,7 +51,7 @@ impl State {
             Some(GoodbyeReason::NotAllowed)
         } else if self.draining {
             Some(GoodbyeReason::Closing)
-        } else if self.links.pending() >= LINKS_PENDING_MAX || self.links.is_full(role) {
+        } else if self.links.pending(role) >= LINKS_PENDING_MAX || self.links.is_full(role) {
             Some(GoodbyeReason::Full)
         } else {
             None
@@ -87,7 +87,7 @@ impl State {
         let Some(link) = self.links.find(key) else { return };
         let frame = match Frame::decode(kind, body) {
             Ok(Some(frame)) => frame,
-            Ok(None) if !matches!(link.phase, Phase::Greeting { .. }) => return,
+            Ok(None) if !matches!(link.phase, Phase::Greeting { verified: false, .. }) => return,
             Ok(None) => return self.misbehaved(now, key, Fault::OutOfOrder, out),
             Err(_) => return self.misbehaved(now, key, Fault::BadFrame, out),
         };
@@ -154,11 +154,12 @@ impl State {
     fn admit(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         link.phase = Phase::Admitted;
-        let (host, address, role) = (link.host, link.address, link.role);
+        let (host, address, role, epoch) = (link.host, link.address, link.role, link.epoch);
         self.timers.cancel(Timer::Admission(key));
         out.note(Note::LinkAdmitted { host, address, role });
         self.discovery.link_admitted(now, host, address);
         self.timers.set_earlier(Timer::Discovery, now);
+        self.show_its_epoch(now, key, epoch, out);
         // The other side's own roster is asked for without waiting for its summary.
         let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
         self.send(key, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
@@ -178,6 +179,7 @@ impl State {
             link.phase = Phase::Closing;
             let reason = format!("the other side says goodbye: {reason:?}");
             out.note(Note::LinkEnded { host, admitted: true, reason });
+            self.miss_link(now, key);
             self.leave_link(now, key, out);
         }
         if crossed {
@@ -201,6 +203,7 @@ impl State {
         out.note(Note::LinkEnded { host: link.host, admitted, reason: format!("we say goodbye: {reason:?}") });
         out.push(Output::CloseLink { link: key, reason });
         self.timers.set(Timer::Closing(key), now + CLOSING);
+        self.miss_link(now, key);
         self.leave_link(now, key, out);
     }
 
@@ -233,15 +236,23 @@ impl State {
         if phase != Phase::Closing {
             out.note(Note::LinkEnded { host, admitted: phase == Phase::Admitted, reason });
         }
-        // Out of the table first, so that nothing is sent on it any more.
-        let gone = self.links.remove(key);
-        if phase == Phase::Admitted
-            && let Some(link) = gone
-        {
-            self.discovery.link_lost(now, link.host, link.address);
-            self.timers.set_earlier(Timer::Discovery, now);
+        if phase == Phase::Admitted {
+            self.miss_link(now, key);
         }
+        // Out of the table first, so that nothing is sent on it any more.
+        self.links.remove(key);
         self.leave_link(now, key, out);
+    }
+
+    /// A link is not to be used any more: unless another one leads to its host, there should be a new one.
+    fn miss_link(&mut self, now: Moment, key: LinkKey) {
+        let Some(link) = self.links.find(key) else { return };
+        let (host, address) = (link.host, link.address);
+        if self.links.admitted().any(|(other, link)| other != key && link.host == host) {
+            return;
+        }
+        self.discovery.link_lost(now, host, address);
+        self.timers.set_earlier(Timer::Discovery, now);
     }
 
     /// What went over a link must go another way: signals that wait for receipts, next hops, comparisons.

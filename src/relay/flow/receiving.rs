@@ -6,13 +6,13 @@ use aldis_wire::announcement::GoneReason;
 use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
 use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry};
 use aldis_wire::id::HostId;
-use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND, HAVE_ENTRIES_MAX, HEARTBEATS_MISSED_MAX};
+use aldis_wire::limits::{HAVE_ENTRIES_MAX, HEARTBEATS_MISSED_MAX};
 use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK, ORIGINS_MAX, Rate};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK};
 use crate::relay::multicast::{Heard, Mark};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -27,7 +27,7 @@ impl State {
         }
         let whole = came.ops.is_some() || head.is_heartbeat();
         if self.is_old(&head, whole) {
-            return self.duplicate_came(link, &head, out);
+            return self.duplicate_came(now, link, &head, out);
         }
         if !came.head.is_signed(&head, self.network.tag) {
             return self.misbehaved(now, link, Fault::BadSignature, out);
@@ -49,9 +49,7 @@ impl State {
         if self.is_quarantined(origin, mark) {
             return;
         }
-        let pace = Rate { per_second: ANNOUNCEMENTS_PER_SECOND, burst: ANNOUNCEMENTS_BURST };
-        let known = self.origins.find_mut(origin);
-        if known.is_some_and(|known| known.pace.take(now, pace, 1).is_err()) {
+        if self.origins.find(origin).is_some_and(|known| known.is_flooding(now)) {
             return self.quarantine(now, origin, Fault::OverQuota, out);
         }
         if newer || whole {
@@ -76,23 +74,35 @@ impl State {
     }
 
     /// An announcement that we have: unless it came the way we want it, that way is closed for this origin.
-    fn duplicate_came(&mut self, link: LinkKey, head: &Head, out: &mut Outbox) {
+    fn duplicate_came(&mut self, now: Moment, link: LinkKey, head: &Head, out: &mut Outbox) {
         out.note(Note::AnnouncementReceived { new: false });
         let mark = head.mark();
-        if self.origins.find(head.origin).is_none() {
-            return;
-        }
+        let Some(known) = self.origins.find(head.origin) else { return };
+        let (newest, unwanted) = (known.newest, known.next_hop != Some(link) && !known.is_behind());
         let Some(found) = self.links.find_mut(link) else { return };
+        let by_itself = found.host == head.origin;
         found.has(head.origin, mark);
-        let newest = self.origins.find(head.origin).filter(|origin| origin.newest == mark);
-        if newest.is_some_and(|origin| origin.next_hop != Some(link) && !origin.is_behind()) {
+        if newest == mark && unwanted {
             self.send(link, Channel::Control, &Frame::Prune(head.origin), out);
+        }
+        if by_itself {
+            self.show_its_epoch(now, link, mark.0, out);
+        }
+    }
+
+    /// The link's host speaks in an epoch that is over: it has forgotten a later one, and is shown the newest head that
+    /// it signed. Without it, all that it says would be taken for old.
+    pub(crate) fn show_its_epoch(&mut self, now: Moment, link: LinkKey, epoch: u64, out: &mut Outbox) {
+        let applied = self.links.find(link).and_then(|link| self.origins.find(link.host)?.applied.as_ref());
+        let newer = applied.filter(|applied| applied.head.epoch > epoch);
+        if let Some(frame) = newer.and_then(|newer| newer.frame(now, false).ok()) {
+            self.send_encoded(link, Channel::Control, frame, out);
         }
     }
 
     /// Notes a verified head; whether it is newer than all before. `None` when there is no room for its origin.
     pub(crate) fn head_heard(&mut self, now: Moment, link: LinkKey, head: &Head, made: Moment) -> Option<bool> {
-        let host = self.links.find(link)?.host;
+        let (host, admitted) = self.links.find(link).map(|link| (link.host, link.is_admitted()))?;
         if self.origins.find(head.origin).is_none() {
             let bucket = self.introductions.entry(host).or_default();
             if host != head.origin && bucket.take(now, NEW_ORIGINS_PER_LINK, 1).is_err() {
@@ -100,9 +110,10 @@ impl State {
             }
         }
         let origin = self.origins.find_or_insert(now, head.origin)?;
-        let newer = origin.hear(head, made);
+        let newer = origin.hear(now, head, made);
         if newer {
-            origin.next_hop = Some(link);
+            // A link to which somebody said goodbye still brings news, but nothing goes back over it.
+            origin.next_hop = admitted.then_some(link).or(origin.next_hop);
             let expiry = origin.made + origin.interval * HEARTBEATS_MISSED_MAX;
             self.timers.set(Timer::Expiry(head.origin), expiry);
         }
@@ -134,14 +145,16 @@ impl State {
                 return self.quarantine(now, host, fault, out);
             }
         }
-        self.adopt_if_equal(now, host, out);
+        let adopted = self.adopt_if_equal(now, host, out);
         let Some(origin) = self.origins.find_mut(host) else { return };
         if origin.is_behind() {
             let rtt = origin.next_hop.and_then(|link| self.links.find(link)).map_or(Duration::ZERO, |link| link.rtt);
             self.timers.set_earlier(Timer::Behind(host), now + GRAFT_AFTER.max(2 * rtt));
         } else {
             origin.comparison = None;
-            self.asking.remove(&host);
+            if self.asking.remove(&host).is_some() && !adopted {
+                out.note(Note::CaughtUp { host, by: CatchUp::Graft });
+            }
             self.timers.cancel(Timer::Behind(host));
             self.show_again(now, host, out);
         }
@@ -215,19 +228,20 @@ impl State {
     }
 
     /// A waiting head whose digest is that of the roster we hold makes all between unnecessary: an expired host comes
-    /// back, or takes a new epoch with the same roster.
-    fn adopt_if_equal(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
-        let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.is_behind()) else { return };
+    /// back, or takes a new epoch with the same roster. True if there was one.
+    fn adopt_if_equal(&mut self, now: Moment, host: HostId, out: &mut Outbox) -> bool {
+        let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.is_behind()) else { return false };
         let newest = origin.newest.1;
-        let Some(heard) = origin.waiting.get(&newest).cloned() else { return };
-        let Some(roster) = self.directory.roster_mut(host) else { return };
+        let Some(heard) = origin.waiting.get(&newest).cloned() else { return false };
+        let Some(roster) = self.directory.roster_mut(host) else { return false };
         if roster.record().is_none() || roster.digest() != heard.head.digest {
-            return;
+            return false;
         }
         origin.waiting.clear();
         origin.adopted(heard);
         out.note(Note::CaughtUp { host, by: CatchUp::Digest });
         self.show_again(now, host, out);
+        true
     }
 
     /// An origin that lies is hidden and refused until its next epoch.
@@ -251,9 +265,7 @@ impl State {
             let (host, rtt) = (link.host, link.rtt);
             let (origin, mark) = match entry {
                 HaveEntry::Named { number, origin, epoch, seq } => {
-                    if usize::from(number) >= ORIGINS_MAX || !link.name_in(number, origin) {
-                        return self.misbehaved(now, key, Fault::BadFrame, out);
-                    }
+                    link.name_in(number, origin);
                     (origin, (epoch, seq))
                 }
                 HaveEntry::Numbered { number, seq } => {

@@ -15,7 +15,7 @@ use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::limits::{HOPS_MAX, LANES};
 use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
-use aldis_wire::seal::{Binding, SharedKey};
+use aldis_wire::seal::{self, Binding, SharedKey};
 
 use crate::relay::io::{EdgeKey, Event, Fault, LinkKey, Moment, Note, Outbox, Request, RequestId};
 use crate::relay::sessions::{Finished, SessionKey};
@@ -126,7 +126,8 @@ impl State {
         } else {
             self.discovery.want_link(now, home);
             self.timers.set_earlier(Timer::Discovery, now);
-            let nonce = self.random();
+            self.sealed_count += 1;
+            let nonce = seal::nonce(self.random(), self.sealed_count);
             let routed = self.sealed(home, lane, nonce, frame).ok_or(Refusal::HomeUnreachable)?;
             self.send(link, Channel::Lane(lane), &routed, out).then_some(Path::Routed(link, nonce))
         };
@@ -305,9 +306,14 @@ impl State {
             _ if routed.hops > HOPS_MAX => Some(bounce(Refusal::HomeUnreachable)),
             None => Some(bounce(Refusal::HomeUnreachable)),
             Some(next) => {
-                let lane = Channel::Lane(routed.lane % LANES);
+                let (lane, nonce) = (Channel::Lane(routed.lane % LANES), routed.nonce);
                 let overloaded = bounce(Refusal::Overloaded);
-                (!self.send(next, lane, &Frame::Routed(routed), out)).then_some(overloaded)
+                if self.send(next, lane, &Frame::Routed(routed), out) {
+                    self.passed_on.insert(now, nonce, key, next);
+                    None
+                } else {
+                    Some(overloaded)
+                }
             }
         };
         if let Some(bounce) = refused {
@@ -322,6 +328,10 @@ impl State {
         // An old epoch means an older life of ours, whose sessions are gone.
         let shared = self.shared_with(home).filter(|_| routed.to_epoch == self.announcer.epoch);
         let plain = shared.and_then(|shared| shared.open(&routed.nonce, &binding, &routed.sealed).ok());
+        if plain.is_some() && !self.replays.is_first(now, home, routed.from_epoch, &routed.nonce) {
+            // Played again by somebody on the way. No bounce: the first one may still be open.
+            return out.note(Note::Misbehaved { host: home, fault: Fault::Replayed });
+        }
         let frame = plain.as_deref().and_then(<[u8]>::split_first).map(|(kind, body)| Frame::decode(*kind, body));
         match frame {
             Some(Ok(Some(Frame::Signal(signal)))) if self.is_at_home(home, signal.from, &signal.proof) => {
@@ -342,8 +352,8 @@ impl State {
     /// A host on the way could not pass a sealed frame on.
     pub(crate) fn bounce_came(&mut self, now: Moment, key: LinkKey, bounce: Bounce, out: &mut Outbox) {
         if bounce.from_home != self.own {
-            let direct = self.links.to_host(bounce.from_home).filter(|link| *link != key);
-            if let Some(link) = direct.or_else(|| self.next_hop(bounce.from_home, Some(key))) {
+            // Back the way that the frame came, so that a bounce can neither be made up nor go in circles.
+            if let Some(link) = self.passed_on.take(&bounce.nonce, key) {
                 self.send(link, Channel::Lane(0), &Frame::Bounce(bounce), out);
             }
             return;

@@ -2,7 +2,7 @@
 
 use crate::relay::io::Moment;
 use crate::relay::state::State;
-use crate::relay::view::{HostView, LinkView, View};
+use crate::relay::view::{HostView, LinkView, Tables, View};
 
 impl State {
     /// The machine as it is now.
@@ -44,6 +44,48 @@ impl State {
             links: links.collect(),
             hosts: hosts.collect(),
             discovery: self.discovery.view(now),
+        }
+    }
+}
+
+impl State {
+    /// How full every table is.
+    pub(crate) fn tables(&self) -> Tables {
+        let sessions = || self.sessions.iter().map(|(_, session)| session);
+        let origins = || self.origins.iter().map(|(_, origin)| origin);
+        let links = || self.links.iter().map(|(_, link)| link);
+        let most = |sizes: &mut dyn Iterator<Item = usize>| sizes.max().unwrap_or(0);
+        Tables {
+            edges: self.sessions.edges_count(),
+            sessions: sessions().count(),
+            topics: self.sessions.topics_count(),
+            unacked: sessions().map(|session| session.unacked_count()).sum(),
+            unacked_max: most(&mut sessions().map(|session| session.unacked_count())),
+            unacked_bytes_max: most(&mut sessions().map(|session| session.unacked_bytes())),
+            open_signals: sessions().map(|session| session.outgoing.open_count()).sum(),
+            remembered_signals_max: most(&mut sessions().map(|session| session.outgoing.len())),
+            senders_max: most(&mut sessions().map(|session| session.senders_count())),
+            deadlines: self.deadlines.len(),
+            deliveries: self.deliveries.len(),
+            sealed: self.sealed.len(),
+            return_routes: self.routes.len(),
+            addresses: self.addresses.len(),
+            counters: self.counters.len(),
+            peers: self.directory.peers_count(),
+            directory_topics: self.directory.topics_count(),
+            rosters: self.directory.rosters_count(),
+            origins: origins().count(),
+            marks: self.origins.marks_count(),
+            log_max: most(&mut origins().map(|origin| origin.log.len())),
+            waiting_max: most(&mut origins().map(|origin| origin.waiting.len())),
+            comparisons: origins().filter(|origin| origin.comparison.is_some()).count(),
+            links: links().count(),
+            link_origins_max: most(&mut links().map(|link| link.origins_count())),
+            link_bytes_max: most(&mut links().map(|link| link.bytes_on_way())),
+            introductions: self.introductions.len(),
+            asking: self.asking.len(),
+            shared_keys: self.shared.len(),
+            timers: self.timers.len(),
         }
     }
 }

@@ -12,8 +12,7 @@ use crate::proof::Signature;
 use crate::refusal::Refusal;
 
 /// Every `type` of this direction.
-const TYPES: [&str; 10] =
-    ["hello", "join", "leave", "watch", "unwatch", "discover", "signal", "ack", "ping", "bye"];
+const TYPES: [&str; 10] = ["hello", "join", "leave", "watch", "unwatch", "discover", "signal", "ack", "ping", "bye"];
 
 /// A message, and what it acknowledges besides.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,20 @@ use crate::refusal::Refusal;
 
 /// Every `type` of this direction.
 const TYPES: [&str; 14] = [
-    "greeting", "welcome", "joined", "watching", "left", "unwatched", "peers", "peer_joined", "peer_left", "signal",
-    "receipt", "pong", "drain", "error",
+    "greeting",
+    "welcome",
+    "joined",
+    "watching",
+    "left",
+    "unwatched",
+    "peers",
+    "peer_joined",
+    "peer_left",
+    "signal",
+    "receipt",
+    "pong",
+    "drain",
+    "error",
 ];
 
 /// What a host may say.

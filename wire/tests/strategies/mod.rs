@@ -10,7 +10,7 @@ use aldis_wire::host::{
     Signal,
 };
 use aldis_wire::id::Id;
-use aldis_wire::limits::{BELOW_MAX, LANES, META_BYTES, REQUEST_ID_BYTES};
+use aldis_wire::limits::{BELOW_MAX, HAVE_NUMBERS_MAX, LANES, META_BYTES, REQUEST_ID_BYTES};
 use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::{Proof, Signature};
 use aldis_wire::record::{HostRecord, SignedRecord};
@@ -145,13 +145,9 @@ pub(crate) fn request_id() -> impl Strategy<Value = String> {
 
 fn have_entry() -> impl Strategy<Value = HaveEntry> {
     prop_oneof![
-        (any::<u16>(), id(), any::<u64>(), any::<u64>()).prop_map(|(number, origin, epoch, seq)| HaveEntry::Named {
-            number,
-            origin,
-            epoch,
-            seq
-        }),
-        any::<(u16, u64)>().prop_map(|(number, seq)| HaveEntry::Numbered { number, seq }),
+        (0..HAVE_NUMBERS_MAX, id(), any::<u64>(), any::<u64>())
+            .prop_map(|(number, origin, epoch, seq)| HaveEntry::Named { number, origin, epoch, seq }),
+        (0..HAVE_NUMBERS_MAX, any::<u64>()).prop_map(|(number, seq)| HaveEntry::Numbered { number, seq }),
     ]
 }
 

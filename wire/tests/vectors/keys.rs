@@ -6,7 +6,7 @@ use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::limits::VERSION;
 use aldis_wire::network::{Genesis, Network, NetworkTag};
 use aldis_wire::proof::{Proof, answer_challenge, challenge_answered};
-use aldis_wire::seal::{Binding, SealingKey};
+use aldis_wire::seal::{Binding, SealingKey, nonce, nonce_number};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
 
@@ -14,6 +14,12 @@ use crate::{golden, hex};
 
 /// The network of most vectors.
 pub(crate) const TAG: NetworkTag = NetworkTag::new([0xa1, 0xd1, 0x50, 1, 2, 3, 4, 5]);
+
+/// Of the first frame that a home seals.
+const NONCE: [u8; 24] = [
+    0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0x24, 0, 0, 0, 0, 0, 0,
+    0, 1,
+];
 
 /// An identity that everybody can have: its secret key is this byte 32 times.
 pub(crate) fn identity(byte: u8) -> SigningKey {
@@ -135,10 +141,11 @@ fn admission_proofs_stay_the_same() {
 fn sealing_stays_the_same() {
     let (ours, theirs) = (SealingKey::new([0x11; 32]), SealingKey::new([0x22; 32]));
     let binding = Binding { tag: TAG, from: (host_id(1), 5), to: (host_id(2), 6) };
+    assert_eq!((nonce([0x24; 16], 1), nonce_number(&NONCE)), (NONCE, 1));
     let cases: Vec<_> = [&b""[..], b"\x0aa frame's kind and body"]
         .map(|plain| {
-            let sealed = ours.shared(&theirs.public()).unwrap().seal(&[0x24; 24], &binding, plain).unwrap();
-            let opened = theirs.shared(&ours.public()).unwrap().open(&[0x24; 24], &binding, &sealed).unwrap();
+            let sealed = ours.shared(&theirs.public()).unwrap().seal(&NONCE, &binding, plain).unwrap();
+            let opened = theirs.shared(&ours.public()).unwrap().open(&NONCE, &binding, &sealed).unwrap();
             assert_eq!(opened, plain);
             json!({
                 "sealer_secret": hex(&[0x11; 32]),
@@ -148,7 +155,7 @@ fn sealing_stays_the_same() {
                 "tag": TAG.to_string(),
                 "from": { "home": host_id(1).to_string(), "epoch": 5 },
                 "to": { "home": host_id(2).to_string(), "epoch": 6 },
-                "nonce": hex(&[0x24; 24]),
+                "nonce": hex(&NONCE),
                 "plain": hex(plain),
                 "sealed": hex(&sealed),
             })

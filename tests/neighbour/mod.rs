@@ -1,0 +1,308 @@
+//! One machine, and neighbours whose every frame a test writes itself: what a hostile host could do, and an honest one.
+
+#![allow(unreachable_pub, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aldis::relay::io::{
+    EdgeKey, Event, Fault, Hello as EdgeHello, Identity, Input, LinkKey, Moment, Note, Outbox, Output, Request, Topic,
+};
+use aldis::relay::{Relay, Settings, Setup};
+use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
+use aldis_wire::codec::cut;
+use aldis_wire::digest::{RECORD_KEY, Trie, entry_hash, membership_key, presence_key};
+use aldis_wire::host::{Announcement, Channel, Frame, GoodbyeReason, Hello, Role, admission_proof};
+use aldis_wire::id::{HostId, PeerId};
+use aldis_wire::limits::FRAME_BYTES;
+use aldis_wire::network::{Genesis, Network};
+use aldis_wire::proof::Proof;
+use aldis_wire::record::{HostRecord, SignedRecord};
+use aldis_wire::seal::SealingKey;
+use bytes::{Bytes, BytesMut};
+use ed25519_dalek::SigningKey;
+
+/// A host that a test plays: it signs whatever it is told to.
+pub struct Player {
+    pub key: SigningKey,
+    pub id: HostId,
+    pub epoch: u64,
+    pub seq: u64,
+    trie: Trie,
+}
+
+impl Player {
+    pub fn new(number: u16) -> Self {
+        let mut secret = [7; 32];
+        secret[..2].copy_from_slice(&number.to_be_bytes());
+        let key = SigningKey::from_bytes(&secret);
+        Self { id: HostId::new(key.verifying_key().to_bytes()), key, epoch: 1_000, seq: 0, trie: Trie::default() }
+    }
+
+    pub fn record(&self) -> SignedRecord {
+        let record = HostRecord {
+            revision: 1,
+            sealing: self.sealing().public(),
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            software: "player".into(),
+        };
+        SignedRecord::make(&self.key, network().tag, &record).unwrap()
+    }
+
+    pub fn sealing(&self) -> SealingKey {
+        SealingKey::new(self.key.to_bytes())
+    }
+
+    /// A peer that this host mints.
+    pub fn mint(&self, number: u8) -> (PeerId, Proof) {
+        (Proof::mint(self.id, &[number; 16]), Proof::Minted { nonce: [number; 16] })
+    }
+
+    /// The announcement of these changes; the digest is right if they may be made.
+    pub fn announce(&mut self, ops: &[Op]) -> Announcement {
+        for op in ops {
+            let hash = entry_hash(&encode_ops(std::slice::from_ref(op)).unwrap());
+            match op {
+                Op::Record(_) => _ = self.trie.insert(RECORD_KEY, hash),
+                Op::Present { peer, .. } => _ = self.trie.insert(presence_key(*peer), hash),
+                Op::Join { topic, peer, .. } => _ = self.trie.insert(membership_key(*topic, *peer), hash),
+                Op::Gone { peer, .. } => _ = self.trie.remove(&presence_key(*peer)),
+                Op::Leave { topic, peer } => _ = self.trie.remove(&membership_key(*topic, *peer)),
+                Op::Status(_) | Op::Lost { .. } => {}
+            }
+        }
+        let digest = self.trie.digest();
+        self.announce_with(ops, digest)
+    }
+
+    /// The announcement of these changes, with any digest.
+    pub fn announce_with(&mut self, ops: &[Op], digest: [u8; 32]) -> Announcement {
+        self.seq += 1;
+        let encoded = encode_ops(ops).unwrap();
+        let head = self.head(self.epoch, self.seq, &encoded, digest);
+        Announcement { age_ms: 0, head, ops: (!ops.is_empty()).then_some(encoded) }
+    }
+
+    pub fn head(&self, epoch: u64, seq: u64, ops: &[u8], digest: [u8; 32]) -> SignedHead {
+        let head = Head { origin: self.id, epoch, seq, ops_hash: ops_hash(ops), digest, interval_ms: 3_000 };
+        SignedHead::make(&self.key, network().tag, &head).unwrap()
+    }
+
+    /// Begins a new life.
+    pub fn restart(&mut self) {
+        self.epoch += 1;
+        self.seq = 0;
+        self.trie = Trie::default();
+    }
+}
+
+pub fn network() -> Network {
+    Network::new(&Genesis::open("neighbours").unwrap())
+}
+
+/// The machine under test, and a clock.
+pub struct House {
+    pub relay: Relay,
+    pub now: Moment,
+    pub id: HostId,
+    pub sealing: SealingKey,
+    links: u64,
+    edges: u64,
+}
+
+/// What a call brought about.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub outputs: Vec<Output>,
+    pub notes: Vec<Note>,
+}
+
+impl Effects {
+    /// The frames that went over a link.
+    pub fn frames(&self, link: LinkKey) -> Vec<Frame> {
+        let sent = |output: &Output| match output {
+            Output::Send { link: over, frame, .. } if *over == link => Some(decoded(frame)),
+            _ => None,
+        };
+        self.outputs.iter().filter_map(sent).collect()
+    }
+
+    /// Why the machine closed a link, if it did.
+    pub fn closed(&self, link: LinkKey) -> Option<GoodbyeReason> {
+        self.outputs.iter().find_map(|output| match output {
+            Output::CloseLink { link: over, reason } if *over == link => Some(*reason),
+            _ => None,
+        })
+    }
+
+    /// What an edge was told.
+    pub fn told(&self, edge: EdgeKey) -> Vec<Event> {
+        let told = |output: &Output| match output {
+            Output::TellEdge { edge: to, event } if *to == edge => Some(event.clone()),
+            _ => None,
+        };
+        self.outputs.iter().filter_map(told).collect()
+    }
+
+    /// Of what a host was found guilty.
+    pub fn faults(&self) -> Vec<Fault> {
+        let fault = |note: &Note| match note {
+            Note::Misbehaved { fault, .. } | Note::HostQuarantined { fault, .. } => Some(*fault),
+            _ => None,
+        };
+        self.notes.iter().filter_map(fault).collect()
+    }
+
+    fn add(&mut self, other: Effects) {
+        self.outputs.extend(other.outputs);
+        self.notes.extend(other.notes);
+    }
+}
+
+fn decoded(frame: &Bytes) -> Frame {
+    let (kind, body) = cut(&mut BytesMut::from(&frame[..]), FRAME_BYTES).unwrap().unwrap();
+    Frame::decode(kind, &body).unwrap().unwrap()
+}
+
+impl House {
+    pub fn new() -> Self {
+        Self::with_marks(Vec::new())
+    }
+
+    /// A machine that remembers marks of an earlier run.
+    pub fn with_marks(marks: Vec<(HostId, u64, u64)>) -> Self {
+        let identity = SigningKey::from_bytes(&[200; 32]);
+        let settings = Settings { dht: false, register: false, ..Settings::default() };
+        let setup = Setup {
+            network: network(),
+            identity: identity.clone(),
+            sealing: SealingKey::new([201; 32]),
+            seed: [5; 32],
+            epoch: 5_000,
+            cache: Vec::new(),
+            marks,
+            settings,
+        };
+        let now = Moment(Duration::from_secs(1));
+        let relay = Relay::new(setup, now, &mut Outbox::default());
+        let id = HostId::new(identity.verifying_key().to_bytes());
+        Self { relay, now, id, sealing: SealingKey::new([201; 32]), links: 0, edges: 0 }
+    }
+
+    pub fn handle(&mut self, input: Input) -> Effects {
+        let mut out = Outbox::default();
+        self.relay.handle(self.now, input, &mut out);
+        Effects { outputs: out.outputs, notes: out.notes }
+    }
+
+    /// Lets time pass; what was sent is taken by the transport at once.
+    pub fn wait(&mut self, time: Duration) -> Effects {
+        let end = self.now + time;
+        let mut all = Effects::default();
+        while let Some(next) = self.relay.next_timeout().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            let effects = self.handle(Input::Woken);
+            self.take(&effects);
+            all.add(effects);
+        }
+        self.now = end;
+        all
+    }
+
+    /// The transport has taken everything that was sent.
+    pub fn take(&mut self, effects: &Effects) {
+        for output in &effects.outputs {
+            if let Output::Send { link, channel, frame } = output {
+                self.handle(Input::LinkSent { link: *link, channel: *channel, bytes: frame.len() });
+            }
+        }
+    }
+
+    /// A connection from `player` that has come through TLS.
+    pub fn connect(&mut self, player: &Player) -> LinkKey {
+        self.links += 1;
+        let link = LinkKey(self.links);
+        let opened = Input::LinkOpened {
+            link,
+            host: player.id,
+            role: Role::Acceptor,
+            dial: None,
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, 1, 1, 1)), 4_000),
+            exporter: [9; 32],
+            rtt: Duration::from_millis(10),
+        };
+        self.handle(opened);
+        link
+    }
+
+    /// The Hello with which `player` is admitted.
+    pub fn hello_of(&self, player: &Player) -> Hello {
+        let proof = admission_proof(&network().admission_key, Role::Dialler, &[9; 32], player.id, self.id);
+        Hello {
+            proof: *proof.as_bytes(),
+            epoch: player.epoch,
+            record: player.record(),
+            observed: "192.0.2.7:4000".parse().unwrap(),
+        }
+    }
+
+    /// An admitted link with `player`.
+    pub fn link(&mut self, player: &Player) -> LinkKey {
+        let link = self.connect(player);
+        let hello = self.hello_of(player);
+        let effects = self.send(link, &Frame::Hello(hello));
+        assert!(effects.frames(link).contains(&Frame::Admitted), "{:?}", effects.outputs);
+        self.send(link, &Frame::Admitted);
+        link
+    }
+
+    /// A frame arrives, on a channel where it belongs.
+    pub fn send(&mut self, link: LinkKey, frame: &Frame) -> Effects {
+        let channels = [Channel::Control, Channel::Sync, Channel::Lane(0)];
+        let channel = channels.into_iter().find(|channel| frame.belongs_on(*channel)).unwrap();
+        let (kind, body) = frame.kind_and_body().unwrap();
+        self.send_raw(link, channel, kind, Bytes::from(body))
+    }
+
+    /// Any bytes arrive.
+    pub fn send_raw(&mut self, link: LinkKey, channel: Channel, kind: u8, body: Bytes) -> Effects {
+        let effects = self.handle(Input::LinkReceived { link, channel, kind, body });
+        self.take(&effects);
+        effects
+    }
+
+    /// An edge with a session, that has joined `topic`.
+    pub fn edge(&mut self, topic: &str) -> (EdgeKey, PeerId) {
+        self.edges += 1;
+        let edge = EdgeKey(self.edges);
+        self.handle(Input::EdgeOpened { edge, address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)) });
+        let hello = Request::Hello(EdgeHello { identity: Identity::Minted, meta: Bytes::new() });
+        let effects = self.handle(Input::EdgeAsked { edge, request: hello });
+        let peer = effects.told(edge).into_iter().find_map(|event| match event {
+            Event::Welcome(welcome) => Some(welcome.peer),
+            _ => None,
+        });
+        let join = Request::Join { id: Arc::from("join"), topic: named(topic), meta: None };
+        self.handle(Input::EdgeAsked { edge, request: join });
+        (edge, peer.unwrap())
+    }
+
+    /// Who is in a topic, as an edge would find.
+    pub fn members(&mut self, edge: EdgeKey, topic: &str) -> Vec<PeerId> {
+        let discover = Request::Discover { id: Arc::from("who"), topic: named(topic), limit: 64 };
+        let effects = self.handle(Input::EdgeAsked { edge, request: discover });
+        let members = effects.told(edge).into_iter().find_map(|event| match event {
+            Event::Peers(sample) => Some(sample.members.into_iter().map(|member| member.peer).collect()),
+            _ => None,
+        });
+        members.unwrap()
+    }
+}
+
+/// A topic by its name.
+pub fn named(topic: &str) -> Topic {
+    Topic { id: network().topic(topic), name: Arc::from(topic) }
+}

@@ -1,0 +1,16 @@
+//! The promises of a network of machines under faults, in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
+#![allow(clippy::panic, reason = "a test may fail by panic")]
+#![allow(clippy::disallowed_methods, reason = "a test is not the machine")]
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod catching_up;
+mod edges;
+mod faults;
+mod keyed;
+mod meshes;
+mod paths;
+mod traffic;

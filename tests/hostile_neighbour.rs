@@ -3,13 +3,14 @@
 
 mod neighbour;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aldis::relay::io::{Event, Fault, Note, Output, Request, StopReason};
-use aldis_wire::announcement::{GoneReason, Op};
+use aldis::relay::io::{Event, Fault, LinkKey, Note, Output, Request, StopReason};
+use aldis_wire::announcement::{GoneReason, Op, encode_ops};
 use aldis_wire::host::{
-    Announcement, Bounce, Channel, Frame, GoodbyeReason, HaveEntry, Outcome, Query, Range, Receipt, Reply, Routed,
-    Signal,
+    Announcement, Bounce, Channel, Frame, GoodbyeReason, HaveEntry, Outcome, Part, Query, Range, Receipt, Reply,
+    Routed, Signal,
 };
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::proof::Proof;
@@ -35,7 +36,7 @@ fn announced(announcement: &Announcement) -> Frame {
     Frame::Announcement(announcement.clone())
 }
 
-fn assert_sent_away(effects: &Effects, link: aldis::relay::io::LinkKey, fault: Fault) {
+fn assert_sent_away(effects: &Effects, link: LinkKey, fault: Fault) {
     assert_eq!(effects.faults(), [fault]);
     assert_eq!(effects.closed(link), Some(GoodbyeReason::Misbehaved));
     assert!(effects.frames(link).contains(&Frame::Goodbye(GoodbyeReason::Misbehaved)), "it is told why");
@@ -145,7 +146,7 @@ fn ops_that_are_not_those_of_the_head_end_the_link() {
     let link = house.link(&player);
     let (peer, other) = (victim.mint(1), victim.mint(2));
     let real = victim.announce(&opening(&victim, &peer, "s0"));
-    let swapped = aldis_wire::announcement::encode_ops(&opening(&victim, &other, "s0")).unwrap();
+    let swapped = encode_ops(&opening(&victim, &other, "s0")).unwrap();
     let effects = house.send(link, &announced(&Announcement { ops: Some(swapped), ..real }));
     assert_sent_away(&effects, link, Fault::BadFrame);
     assert_eq!(house.members(edge, "s0"), []);
@@ -322,7 +323,7 @@ fn answers_that_nobody_asked_for_are_dropped_and_questions_about_strangers_are_a
     let link = house.link(&player);
     let peer = player.mint(1);
     let joined = player.announce(&opening(&player, &peer, "s0"));
-    let entries = aldis_wire::host::Part::Entries(joined.ops.clone().unwrap());
+    let entries = Part::Entries(joined.ops.clone().unwrap());
     let root = Range { key: [0; 32], nibbles: 0 };
     let reply = Reply { origin: player.id, head: Some((0, joined.head.clone())), parts: vec![(root, entries)] };
     let effects = house.send(link, &Frame::Reply(reply));
@@ -331,6 +332,163 @@ fn answers_that_nobody_asked_for_are_dropped_and_questions_about_strangers_are_a
     let effects = house.send(link, &Frame::Query(Query { origin: HostId::new([4; 32]), ranges: vec![root; 256] }));
     let nothing = Reply { origin: HostId::new([4; 32]), head: None, parts: Vec::new() };
     assert_eq!(effects.frames(link), [Frame::Reply(nothing)]);
+}
+
+// ---- Catching up ------------------------------------------------------------------------------------------------
+
+/// A host with `count` peers in s0, which announced all of them, in several announcements, before we came.
+fn crowded(number: u16, count: u16) -> (Player, BTreeSet<PeerId>) {
+    let mut player = Player::new(number);
+    player.announce(&[Op::Record(player.record())]);
+    let mut peers = BTreeSet::new();
+    let numbers: Vec<u16> = (0..count).collect();
+    for chunk in numbers.chunks(100) {
+        let mut ops = Vec::new();
+        for number in chunk {
+            let mut nonce = [0; 16];
+            nonce[..2].copy_from_slice(&number.to_be_bytes());
+            let peer = Proof::mint(player.id, &nonce);
+            peers.insert(peer);
+            ops.push(Op::Present { peer, proof: Proof::Minted { nonce } });
+            ops.push(Op::Join { topic: named("s0").id, peer, meta: Bytes::new() });
+        }
+        player.announce(&ops);
+    }
+    (player, peers)
+}
+
+/// Answers every query about `player` by `answer` until there are no more; gives how many there were.
+fn answer_queries(house: &mut House, link: LinkKey, first: Effects, mut answer: impl FnMut(&Query) -> Reply) -> usize {
+    let (mut effects, mut count) = (first, 0);
+    for _ in 0..200 {
+        let queries = queries_of(&effects, link);
+        let [query] = &queries[..] else { return count };
+        count += 1;
+        effects = house.send(link, &Frame::Reply(answer(query)));
+    }
+    panic!("it asks for ever");
+}
+
+fn members_of(house: &House, player: &Player) -> usize {
+    let view = house.relay.view(house.now);
+    view.hosts.iter().find(|host| host.host == player.id).map_or(0, |host| host.memberships)
+}
+
+#[test]
+fn a_large_roster_is_caught_up_by_digests_from_any_honest_neighbour() {
+    for (entries_max, bytes_max) in [(256, 60_000), (16, 60_000), (4, 20_000)] {
+        let (mut house, neighbour) = (House::new(), Player::new(2));
+        let (mut origin, peers) = crowded(1, 1_000);
+        let link = house.link(&neighbour);
+        // The neighbour shows the newest head alone: its log does not reach back to the beginning.
+        let newest = Announcement { ops: None, ..origin.announce(&[]) };
+        house.send(link, &announced(&newest));
+        let effects = house.wait(5 * SECOND);
+        let mut queries =
+            answer_queries(&mut house, link, effects, |query| origin.answer(query, entries_max, bytes_max));
+        for _ in 0..20 {
+            let keep_alive = origin.announce(&[]);
+            house.send(link, &announced(&keep_alive));
+            let effects = house.wait(2 * SECOND);
+            queries += answer_queries(&mut house, link, effects, |query| origin.answer(query, entries_max, bytes_max));
+        }
+        assert_eq!(
+            members_of(&house, &origin),
+            peers.len(),
+            "{queries} queries, {entries_max} entries, {bytes_max} bytes"
+        );
+    }
+}
+
+#[test]
+fn a_roster_that_changes_all_the_time_is_caught_up_nevertheless() {
+    let (mut house, neighbour) = (House::new(), Player::new(2));
+    let (mut origin, peers) = crowded(1, 500);
+    let mut members: Vec<PeerId> = peers.into_iter().collect();
+    let link = house.link(&neighbour);
+    let newest = Announcement { ops: None, ..origin.announce(&[]) };
+    house.send(link, &announced(&newest));
+    let first = house.wait(SECOND);
+    let mut open: Vec<Query> = queries_of(&first, link);
+    let mut fresh = 0_u16;
+    for _ in 0..100 {
+        let Some(query) = open.pop() else { break };
+        // Between a question and its answer somebody leaves, somebody comes, and both are announced over this link.
+        fresh += 1;
+        let mut nonce = [0xff; 16];
+        nonce[..2].copy_from_slice(&fresh.to_be_bytes());
+        let (gone, peer) =
+            (members.swap_remove(usize::from(fresh) * 7 % members.len()), Proof::mint(origin.id, &nonce));
+        members.push(peer);
+        let topic = named("s0").id;
+        let ops = [
+            Op::Leave { topic, peer: gone },
+            Op::Gone { peer: gone, reason: GoneReason::Closed },
+            Op::Present { peer, proof: Proof::Minted { nonce } },
+            Op::Join { topic, peer, meta: Bytes::new() },
+        ];
+        let before = house.send(link, &announced(&origin.announce(&ops)));
+        let effects = house.send(link, &Frame::Reply(origin.answer(&query, 16, 20_000)));
+        open.extend(queries_of(&before, link));
+        open.extend(queries_of(&effects, link));
+    }
+    assert_eq!(members_of(&house, &origin), members.len(), "after {fresh} questions");
+}
+
+fn queries_of(effects: &Effects, link: LinkKey) -> Vec<Query> {
+    let query = |frame| if let Frame::Query(query) = frame { Some(query) } else { None };
+    effects.frames(link).into_iter().filter_map(query).collect()
+}
+
+#[test]
+fn a_neighbour_that_answers_with_inventions_is_not_believed() {
+    type Twist = fn(&mut Reply, &Player);
+    let foreign: Twist = |reply, _| {
+        let stranger = Player::new(9).mint(1);
+        let op = Op::Present { peer: stranger.0, proof: stranger.1 };
+        for (_, part) in &mut reply.parts {
+            *part = Part::Entries(encode_ops(std::slice::from_ref(&op)).unwrap());
+        }
+    };
+    let missing: Twist = |reply, _| reply.parts.iter_mut().for_each(|(_, part)| *part = Part::Entries(Bytes::new()));
+    let garbage: Twist = |reply, _| {
+        reply.parts.iter_mut().for_each(|(_, part)| *part = Part::Entries(Bytes::from_static(b"\x02garbage")));
+    };
+    let unasked: Twist = |reply, _| reply.parts.push((Range { key: [9; 32], nibbles: 64 }, Part::Below(Vec::new())));
+    let endless: Twist = |reply, _| {
+        for (range, part) in &mut reply.parts {
+            *part = Part::Below(vec![(*range, [6; 32])]);
+        }
+    };
+    let own_head: Twist = |reply, liar| reply.head = Some((0, liar.head(1 << 40, 1, b"", [1; 32])));
+    for twist in [foreign, missing, garbage, unasked, endless, own_head] {
+        let (mut house, liar) = (House::new(), Player::new(2));
+        let (mut origin, peers) = crowded(1, 300);
+        let link = house.link(&liar);
+        let newest = Announcement { ops: None, ..origin.announce(&[]) };
+        house.send(link, &announced(&newest));
+        for _ in 0..10 {
+            let effects = house.wait(SECOND);
+            let lie = |query: &Query| {
+                let mut reply = origin.answer(query, 256, 60_000);
+                twist(&mut reply, &liar);
+                reply
+            };
+            if effects.closed(link).is_none() {
+                answer_queries(&mut house, link, effects, lie);
+            }
+            assert_eq!(members_of(&house, &origin), 0);
+        }
+        // The origin itself is still heard, and believed.
+        let link = house.link(&origin);
+        for _ in 0..10 {
+            let keep_alive = origin.announce(&[]);
+            house.send(link, &announced(&keep_alive));
+            let effects = house.wait(2 * SECOND);
+            answer_queries(&mut house, link, effects, |query| origin.answer(query, 256, 60_000));
+        }
+        assert_eq!(members_of(&house, &origin), peers.len());
+    }
 }
 
 // ---- Signals ----------------------------------------------------------------------------------------------------

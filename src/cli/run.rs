@@ -47,6 +47,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Result<()> {
     let (_, config) = arguments.flags.read()?;
     log::start(config.log_format, &config.log_level)?;
+    raise_descriptor_limit();
     // Before anything else: a signal that comes while the host starts must not be lost.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C cannot be caught")?;
@@ -77,6 +78,20 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         _ = interrupt.recv() => bail!("ended at once, without goodbyes"),
     }
     if reason == StopReason::Asked { Ok(()) } else { bail!(why(reason)) }
+}
+
+/// Every edge needs a file descriptor. The soft limit is often 1,024 only for the sake of programs that use select(2);
+/// the hard one is what the system really allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    if before.current != before.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!("cannot raise the limit of open files above {:?}: {error}", before.current);
+    }
+    tracing::debug!("open files: {:?} before, {:?} now", before.current, getrlimit(Resource::Nofile).current);
 }
 
 /// What the driver needs, of what the operator chose.

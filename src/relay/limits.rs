@@ -116,6 +116,11 @@ pub const LATENESS_FORGIVEN: Duration = Duration::from_secs(1);
 pub const SYNC_ROUNDS_MAX: u32 = 4_096;
 /// Replies of one comparison that bring no entries: the way down through a roster of full size takes some 30.
 pub const SYNC_BARREN_MAX: u32 = 64;
+/// How often one comparison begins again at the whole roster, because the roster changed faster than it was read.
+pub const SYNC_PASSES_MAX: u32 = 16;
+/// One comparison takes at most so long, since a neighbour may answer slowly on purpose: a roster of full size at
+/// 1.2 Mbit/s.
+pub const SYNC_MAX: Duration = Duration::from_secs(600);
 /// A reply to a query is waited for this long before another link is asked.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -52,6 +52,8 @@ pub(crate) struct Link {
     pub(crate) phase: Phase,
     /// The other side's epoch, out of its Hello.
     pub(crate) epoch: u64,
+    /// Our epoch, as our Hello on this link stated it.
+    pub(crate) stated: u64,
     /// Origins that the other side wants pushed.
     pub(crate) eager: BTreeSet<HostId>,
     /// The newest mark of each origin that the other side is known to have.
@@ -97,6 +99,7 @@ impl Link {
             since: now,
             phase: Phase::Greeting { verified: false, welcomed: false },
             epoch: 0,
+            stated: 0,
             eager: BTreeSet::new(),
             theirs: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -256,14 +259,16 @@ impl Links {
     }
 
     /// Of two admitted connections with the same host, the one that must go, if it is for us to close it
-    /// (PROTOCOL.md §5.4): a higher epoch of the other side wins, then the one dialled by the lower HostId, then the
-    /// newer one as its acceptor saw them come.
+    /// (PROTOCOL.md §5.4): that of later lives wins, then the one dialled by the lower HostId, then the newer one as its
+    /// acceptor saw them come.
     #[must_use]
     pub(crate) fn loser(&self, own: HostId, key: LinkKey) -> Option<LinkKey> {
         let new = self.find(key)?;
         let (old_key, old) = self.admitted().find(|(other, link)| *other != key && link.host == new.host)?;
-        if new.epoch != old.epoch {
-            return Some(if new.epoch > old.epoch { old_key } else { key });
+        // Both ends know both epochs, so both see the same sum; an epoch never falls.
+        let lives = |link: &Link| u128::from(link.epoch) + u128::from(link.stated);
+        if lives(new) != lives(old) {
+            return Some(if lives(new) > lives(old) { old_key } else { key });
         }
         if new.role != old.role {
             let lower_dials = if own < new.host { Role::Dialler } else { Role::Acceptor };
@@ -286,6 +291,40 @@ mod tests {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&number.to_be_bytes());
         HostId::new(bytes)
+    }
+
+    /// One connection as one of its ends sees it.
+    fn end(own: u64, other: HostId, role: Role, epochs: (u64, u64)) -> Link {
+        let (stated, epoch) = if own == 1 { epochs } else { (epochs.1, epochs.0) };
+        let mut link = Link { host: other, role, epoch, stated, ..link() };
+        link.phase = Phase::Admitted;
+        link
+    }
+
+    #[test]
+    fn both_ends_of_two_links_keep_the_same_one() {
+        let (one, two) = (HostId::new([1; 32]), HostId::new([2; 32]));
+        let (a, b) = (LinkKey(1), LinkKey(2));
+        let both = [Role::Dialler, Role::Acceptor];
+        let lives = [(5, 5), (5, 6), (6, 5), (6, 6)];
+        for (role_a, role_b) in both.into_iter().flat_map(|a| both.map(|b| (a, b))) {
+            for (epochs_a, epochs_b) in lives.into_iter().flat_map(|a| lives.map(|b| (a, b))) {
+                // The first end sees `a` admitted last, or `b`; the second end as well, or the other one.
+                for (last_one, last_two) in [(a, a), (a, b), (b, a), (b, b)] {
+                    let decide = |own: u64, id: HostId, other: HostId, last: LinkKey| {
+                        let role = |role: Role| if own == 1 { role } else { role.other() };
+                        let mut links = Links::default();
+                        links.insert(a, end(own, other, role(role_a), epochs_a));
+                        links.insert(b, end(own, other, role(role_b), epochs_b));
+                        links.loser(id, last)
+                    };
+                    let losers = (decide(1, one, two, last_one), decide(2, two, one, last_two));
+                    let case = format!("{role_a:?} {role_b:?} {epochs_a:?} {epochs_b:?} {last_one:?} {last_two:?}");
+                    assert!(losers.0.is_some() || losers.1.is_some(), "one goes: {case}");
+                    assert!(losers.0.zip(losers.1).is_none_or(|(one, two)| one == two), "the same: {case}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -135,5 +135,6 @@ impl Relay {
                 Timer::Housekeeping => state.keep_house(now, out),
             }
         }
+        state.end_slow(now, out);
     }
 }

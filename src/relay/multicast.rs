@@ -67,6 +67,12 @@ pub(crate) struct Comparison {
     pub(crate) rounds: u32,
     /// Those of them that brought no entries.
     pub(crate) barren: u32,
+    /// How often the whole roster was asked about.
+    pub(crate) passes: u32,
+    /// When it began.
+    pub(crate) began: Moment,
+    /// The mark of the first reply since the whole roster was asked about: everything staged is as it was then, or later.
+    pub(crate) since: Option<Mark>,
     /// When the last query went out.
     pub(crate) asked: Moment,
 }
@@ -188,6 +194,17 @@ impl Origin {
         let next = if epoch == self.newest.0 { seq + 1 } else { 1 };
         self.waiting = self.waiting.split_off(&next);
         if self.waiting.get(&next).is_some_and(Heard::is_whole) { self.waiting.remove(&next) } else { None }
+    }
+
+    /// The waiting announcements that follow `mark` without a gap and are whole.
+    #[must_use]
+    pub(crate) fn waiting_after(&self, mark: Mark) -> Vec<&Heard> {
+        if mark.0 != self.newest.0 {
+            return Vec::new();
+        }
+        let next = mark.1.saturating_add(1);
+        let follows = |(at, (seq, heard)): &(u64, (&u64, &Heard))| **seq == next + at && heard.is_whole();
+        (0..).zip(self.waiting.range(next..)).take_while(follows).map(|(_, (_, heard))| heard).collect()
     }
 
     /// Notes that an announcement is applied, and keeps it for neighbours.

@@ -355,32 +355,72 @@ impl Roster {
             self.cut(&key);
         }
         for op in ops {
-            let entry = match op {
-                Op::Record(signed) => {
-                    if signed.host() != self.origin {
-                        return Err(Fault::BadOp);
-                    }
-                    let record = signed.open(self.tag).map_err(|_| Fault::BadSignature)?;
-                    Entry::Record(Box::new(Recorded { signed: signed.clone(), record }))
-                }
-                Op::Present { peer, proof } => {
-                    if !proof.verify(*peer, self.tag, self.origin) {
-                        return Err(Fault::BadProof);
-                    }
-                    Entry::Presence(*peer, Presence { proof: proof.clone(), topics: Vec::new() })
-                }
-                Op::Join { topic, peer, meta } => Entry::Membership(*topic, *peer, meta.clone()),
-                _ => return Err(Fault::BadOp),
-            };
+            let entry = self.entry_of(op)?;
             self.put(entry);
         }
-        if self.peers > ROSTER_PEERS_MAX
-            || self.memberships > ROSTER_MEMBERSHIPS_MAX
-            || self.meta_bytes > ROSTER_META_BYTES
-        {
-            return Err(Fault::OverQuota);
+        self.check_quota()
+    }
+
+    /// Makes up for announcements that were made while the roster was fetched in ranges: whatever entry they touch ends
+    /// as the last of them says, also if a range was fetched after some of them.
+    ///
+    /// # Errors
+    /// As [`Roster::replace_range`].
+    pub(crate) fn bring_forward(&mut self, ops: &[Op]) -> Result<(), Fault> {
+        let mut topics = self.topics_by_peer();
+        for op in ops {
+            match op {
+                Op::Record(_) | Op::Present { .. } | Op::Join { .. } => {
+                    if let Op::Join { topic, peer, .. } = op {
+                        topics.entry(*peer).or_default().push(*topic);
+                    }
+                    let entry = self.entry_of(op)?;
+                    self.put(entry);
+                }
+                Op::Gone { peer, .. } => {
+                    for topic in topics.remove(peer).unwrap_or_default() {
+                        self.cut(&digest::membership_key(topic, *peer));
+                    }
+                    self.cut(&digest::presence_key(*peer));
+                }
+                Op::Leave { topic, peer } => _ = self.cut(&digest::membership_key(*topic, *peer)),
+                Op::Status(_) | Op::Lost { .. } => {}
+            }
         }
-        Ok(())
+        self.check_quota()
+    }
+
+    /// The entry that an op makes, checked but for the presence of members.
+    fn entry_of(&self, op: &Op) -> Result<Entry, Fault> {
+        match op {
+            Op::Record(signed) if signed.host() == self.origin => {
+                let record = signed.open(self.tag).map_err(|_| Fault::BadSignature)?;
+                Ok(Entry::Record(Box::new(Recorded { signed: signed.clone(), record })))
+            }
+            Op::Present { peer, proof } if proof.verify(*peer, self.tag, self.origin) => {
+                Ok(Entry::Presence(*peer, Presence { proof: proof.clone(), topics: Vec::new() }))
+            }
+            Op::Present { .. } => Err(Fault::BadProof),
+            Op::Join { topic, peer, meta } => Ok(Entry::Membership(*topic, *peer, meta.clone())),
+            _ => Err(Fault::BadOp),
+        }
+    }
+
+    fn check_quota(&self) -> Result<(), Fault> {
+        let over = self.peers > ROSTER_PEERS_MAX
+            || self.memberships > ROSTER_MEMBERSHIPS_MAX
+            || self.meta_bytes > ROSTER_META_BYTES;
+        if over { Err(Fault::OverQuota) } else { Ok(()) }
+    }
+
+    fn topics_by_peer(&self) -> BTreeMap<PeerId, Vec<TopicId>> {
+        let mut topics: BTreeMap<PeerId, Vec<TopicId>> = BTreeMap::new();
+        for entry in self.entries.values() {
+            if let Entry::Membership(topic, peer, _) = entry {
+                topics.entry(*peer).or_default().push(*topic);
+            }
+        }
+        topics
     }
 
     /// Drops everything in `range` that lies in none of `kept`.
@@ -404,12 +444,7 @@ impl Roster {
     /// # Errors
     /// [`Fault::BadOp`] when a member is not present, [`Fault::OverQuota`] when one has too many topics.
     pub(crate) fn settle(&mut self) -> Result<(), Fault> {
-        let mut topics: BTreeMap<PeerId, Vec<TopicId>> = BTreeMap::new();
-        for entry in self.entries.values() {
-            if let Entry::Membership(topic, peer, _) = entry {
-                topics.entry(*peer).or_default().push(*topic);
-            }
-        }
+        let mut topics = self.topics_by_peer();
         for entry in self.entries.values_mut() {
             if let Entry::Presence(peer, presence) = entry {
                 presence.topics = topics.remove(peer).unwrap_or_default();

@@ -26,6 +26,8 @@ pub(crate) struct Edge {
     pub(crate) address: IpAddr,
     /// What a keyed edge must sign.
     pub(crate) challenge: [u8; 32],
+    /// Whether it has never had a session.
+    pub(crate) silent: bool,
     /// Set by `hello`.
     pub(crate) session: Option<SessionKey>,
     /// Of requests.
@@ -285,7 +287,14 @@ impl Sessions {
     pub(crate) fn edge_opened(&mut self, key: EdgeKey, address: IpAddr, challenge: [u8; 32]) {
         self.edges.insert(
             key,
-            Edge { address, challenge, session: None, bucket: Bucket::default(), patience: Bucket::default() },
+            Edge {
+                address,
+                challenge,
+                silent: true,
+                session: None,
+                bucket: Bucket::default(),
+                patience: Bucket::default(),
+            },
         );
     }
 

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::io::{LinkKey, Moment, RequestId};
 use super::limits::{
-    DEDUPLICATION, OPEN_SIGNALS_MAX, PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX, SIGNAL_TIMEOUT,
+    DEDUPLICATION, OPEN_SIGNALS_MAX, PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX, RETURN_ROUTE,
+    RETURN_ROUTES_MAX, SIGNAL_TIMEOUT,
 };
 
 /// How a signal went.
@@ -54,8 +55,19 @@ pub(crate) struct Sent {
     pub(crate) path: Path,
     /// When it must have its receipt.
     pub(crate) until: Moment,
+    /// Whether it has gone before, on a way that died or without an answer: then nobody here can say that it was not
+    /// delivered, and a refusal of our own becomes `unknown`.
+    pub(crate) doubtful: bool,
     /// What became of it; `None` while it is open.
     pub(crate) outcome: Option<Outcome>,
+}
+
+impl Sent {
+    /// What to tell of a refusal that does not come from the target's home.
+    #[must_use]
+    pub(crate) fn refused(&self, refusal: Refusal) -> Outcome {
+        if self.doubtful { Outcome::Unknown } else { Outcome::Refused(refusal) }
+    }
 }
 
 /// What the sender's home does with a request to send.
@@ -107,7 +119,7 @@ impl Outgoing {
                 None => Ok(Taken::Open),
                 Some(Outcome::Unknown) => {
                     sent.outcome = None;
-                    (sent.data, sent.until) = (data, until);
+                    (sent.data, sent.until, sent.doubtful) = (data, until, true);
                     self.open += 1;
                     self.pairs.entry(to).or_default().open += 1;
                     Ok(Taken::Send)
@@ -122,7 +134,17 @@ impl Outgoing {
         self.pairs.entry(to).or_default().open += 1;
         self.open += 1;
         self.last_n += 1;
-        let sent = Sent { to, n: self.last_n, home: None, topic, data, path: Path::Broken, until, outcome: None };
+        let sent = Sent {
+            to,
+            n: self.last_n,
+            home: None,
+            topic,
+            data,
+            path: Path::Broken,
+            until,
+            doubtful: false,
+            outcome: None,
+        };
         self.by_id.insert(id.clone(), sent);
         self.order.push_back(id.clone());
         Ok(Taken::Send)
@@ -208,6 +230,7 @@ impl Outgoing {
     /// The path of an open signal has died.
     pub(crate) fn broke(&mut self, id: &RequestId) {
         if let Some(sent) = self.by_id.get_mut(id) {
+            sent.doubtful |= sent.path != Path::Broken;
             sent.path = Path::Broken;
             if let Some(pair) = self.pairs.get_mut(&sent.to) {
                 pair.path = None;
@@ -259,12 +282,7 @@ pub(crate) struct Sealed {
 impl Sealed {
     /// A session's signal went out sealed.
     pub(crate) fn insert(&mut self, now: Moment, nonce: [u8; 24], session: u64, id: RequestId) {
-        while self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= SIGNAL_TIMEOUT)
-            || self.by_age.len() >= REMEMBERED_DELIVERIES_MAX
-        {
-            let Some((_, nonce)) = self.by_age.pop_front() else { break };
-            self.by_nonce.remove(&nonce);
-        }
+        self.tidy(now);
         self.by_nonce.insert(nonce, (session, id));
         self.by_age.push_back((now, nonce));
     }
@@ -273,6 +291,16 @@ impl Sealed {
     #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.by_nonce.len()
+    }
+
+    /// Forgets what cannot bounce any more.
+    pub(crate) fn tidy(&mut self, now: Moment) {
+        while self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= SIGNAL_TIMEOUT)
+            || self.by_age.len() >= REMEMBERED_DELIVERIES_MAX
+        {
+            let Some((_, nonce)) = self.by_age.pop_front() else { break };
+            self.by_nonce.remove(&nonce);
+        }
     }
 
     /// The signal that went out under this nonce.
@@ -293,16 +321,27 @@ pub(crate) struct PassedOn {
 impl PassedOn {
     /// A frame that came over the link `from` went over the link `to`.
     pub(crate) fn insert(&mut self, now: Moment, nonce: [u8; 24], from: LinkKey, to: LinkKey) {
+        self.tidy(now);
+        if let Entry::Vacant(vacant) = self.by_nonce.entry(nonce) {
+            vacant.insert((from, to));
+            self.by_age.push_back((now, nonce));
+        }
+    }
+
+    /// Forgets what cannot bounce any more.
+    pub(crate) fn tidy(&mut self, now: Moment) {
         while self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= SIGNAL_TIMEOUT)
             || self.by_age.len() >= PASSED_ON_MAX
         {
             let Some((_, nonce)) = self.by_age.pop_front() else { break };
             self.by_nonce.remove(&nonce);
         }
-        if let Entry::Vacant(vacant) = self.by_nonce.entry(nonce) {
-            vacant.insert((from, to));
-            self.by_age.push_back((now, nonce));
-        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.by_nonce.len()
     }
 
     /// The link by which the frame came that went over `to`; forgets it.
@@ -378,15 +417,7 @@ pub(crate) struct ReturnRoutes {
 impl ReturnRoutes {
     /// A signal of `peer` came from `home`.
     pub(crate) fn insert(&mut self, now: Moment, peer: PeerId, home: HostId) {
-        use super::limits::{RETURN_ROUTE, RETURN_ROUTES_MAX};
-        while self.by_age.len() >= RETURN_ROUTES_MAX
-            || self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= RETURN_ROUTE)
-        {
-            let Some((at, peer)) = self.by_age.pop_front() else { break };
-            if self.homes.get(&peer).is_some_and(|(_, kept)| *kept == at) {
-                self.homes.remove(&peer);
-            }
-        }
+        self.tidy(now);
         let fresh =
             self.homes.get(&peer).is_some_and(|(known, at)| *known == home && now.since(*at) < RETURN_ROUTE / 2);
         if !fresh {
@@ -401,10 +432,22 @@ impl ReturnRoutes {
         self.homes.len()
     }
 
+    /// Forgets what is too old.
+    pub(crate) fn tidy(&mut self, now: Moment) {
+        while self.by_age.len() >= RETURN_ROUTES_MAX
+            || self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= RETURN_ROUTE)
+        {
+            let Some((at, peer)) = self.by_age.pop_front() else { break };
+            if self.homes.get(&peer).is_some_and(|(_, kept)| *kept == at) {
+                self.homes.remove(&peer);
+            }
+        }
+    }
+
     /// Where the peer's last signal came from.
     #[must_use]
     pub(crate) fn find(&self, now: Moment, peer: PeerId) -> Option<HostId> {
         let (home, at) = self.homes.get(&peer)?;
-        (now.since(*at) < super::limits::RETURN_ROUTE).then_some(*home)
+        (now.since(*at) < RETURN_ROUTE).then_some(*home)
     }
 }

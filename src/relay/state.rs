@@ -83,6 +83,10 @@ pub(crate) struct State {
     pub(crate) shared: BTreeMap<HostId, ([u8; 32], SharedKey)>,
     /// When our id was last seen under an epoch that we never issued.
     pub(crate) doubled: Option<Moment>,
+    /// Sessions whose queues are full. Ended at the end of the step.
+    pub(crate) too_slow: std::collections::BTreeSet<u64>,
+    /// Links whose other side does not even take control frames. Closed at the end of the step.
+    pub(crate) stuck: std::collections::BTreeSet<LinkKey>,
     /// Whether the host is shutting down.
     pub(crate) draining: bool,
 }
@@ -160,6 +164,8 @@ impl State {
             unsummed: std::collections::BTreeSet::new(),
             shared: BTreeMap::new(),
             doubled: None,
+            too_slow: std::collections::BTreeSet::new(),
+            stuck: std::collections::BTreeSet::new(),
             draining: false,
             network: setup.network,
         }
@@ -188,6 +194,9 @@ impl State {
     ) -> bool {
         let Some(found) = self.links.find_mut(link) else { return false };
         if !found.has_room(channel, frame.len()) {
+            if channel == Channel::Control {
+                self.stuck.insert(link);
+            }
             return false;
         }
         found.sending(channel, frame.len());

@@ -119,6 +119,8 @@ pub struct Tables {
     pub deliveries: usize,
     /// Signals that went out sealed.
     pub sealed: usize,
+    /// Sealed frames of others that may still bounce.
+    pub passed_on: usize,
     /// Return routes.
     pub return_routes: usize,
     /// Addresses of edges.

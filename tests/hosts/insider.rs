@@ -1,6 +1,7 @@
 //! A host of our own making that speaks the protocol by hand, so that it can break it at any point.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,15 +37,29 @@ pub(crate) struct Insider {
     _endpoint: Endpoint,
 }
 
+/// Which host, and where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) host: HostId,
+    pub(crate) address: SocketAddr,
+}
+
+impl From<&Host> for Target {
+    fn from(host: &Host) -> Self {
+        Self { host: host.id(), address: host.quic_address() }
+    }
+}
+
 impl Insider {
     /// Through TLS, and nothing said yet.
-    pub(crate) async fn connect(to: &Host, seed: u8) -> Self {
+    pub(crate) async fn connect(to: impl Into<Target>, seed: u8) -> Self {
+        let to = to.into();
         let network = Network::new(&config(0).genesis);
         let key = SigningKey::from_bytes(&[seed; 32]);
-        let crypto = Tls::new(&key, network.alpn()).unwrap().dialler(Some(to.id())).unwrap();
+        let crypto = Tls::new(&key, network.alpn()).unwrap().dialler(Some(to.host)).unwrap();
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let config = ClientConfig::new(Arc::new(crypto));
-        let connecting = endpoint.connect_with(config, to.quic_address(), tls::server_name()).unwrap();
+        let connecting = endpoint.connect_with(config, to.address, tls::server_name()).unwrap();
         let connection = timeout(DEADLINE, connecting).await.unwrap().unwrap();
         let (control, heard) = timeout(DEADLINE, connection.open_bi()).await.unwrap().unwrap();
         let (roster, streams, buffer) = (Trie::default(), BTreeMap::new(), BytesMut::new());
@@ -53,7 +68,8 @@ impl Insider {
     }
 
     /// Admitted both ways.
-    pub(crate) async fn admitted(to: &Host, seed: u8) -> Self {
+    pub(crate) async fn admitted(to: impl Into<Target>, seed: u8) -> Self {
+        let to = to.into();
         let mut insider = Self::connect(to, seed).await;
         let hello = insider.hello(to);
         insider.say(&Frame::Hello(hello)).await;
@@ -67,11 +83,12 @@ impl Insider {
     }
 
     /// A Hello as it should be.
-    pub(crate) fn hello(&self, to: &Host) -> Hello {
+    pub(crate) fn hello(&self, to: impl Into<Target>) -> Hello {
+        let to = to.into();
         let mut exporter = [0; 32];
         self.connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").unwrap();
-        let proof = admission_proof(&self.network.admission_key, Role::Dialler, &exporter, self.id(), to.id());
-        let (record, observed) = (self.record(), to.quic_address());
+        let proof = admission_proof(&self.network.admission_key, Role::Dialler, &exporter, self.id(), to.host);
+        let (record, observed) = (self.record(), to.address);
         Hello { proof: *proof.as_bytes(), epoch: self.epoch, record, observed }
     }
 
@@ -165,6 +182,16 @@ impl Insider {
         })
         .await;
         announcement
+    }
+
+    /// Opens streams whose first byte means nothing, until the host has enough of it.
+    pub(crate) async fn open_unknown_streams(&self, count: usize) {
+        for _ in 0..count {
+            match timeout(DEADLINE, self.connection.open_uni()).await.unwrap() {
+                Ok(mut stream) => drop(stream.write_all(&[200; 1_000]).await),
+                Err(_) => return,
+            }
+        }
     }
 
     /// Waits until the host has closed the connection; with which reason.

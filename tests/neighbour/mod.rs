@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,9 @@ use aldis::relay::io::{
 };
 use aldis::relay::{Relay, Settings, Setup};
 use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
-use aldis_wire::codec::cut;
-use aldis_wire::digest::{RECORD_KEY, Trie, entry_hash, membership_key, presence_key};
-use aldis_wire::host::{Announcement, Channel, Frame, GoodbyeReason, Hello, Role, admission_proof};
+use aldis_wire::codec::{cut, encode};
+use aldis_wire::digest::{Key, RECORD_KEY, Trie, entry_hash, membership_key, presence_key};
+use aldis_wire::host::{Announcement, Channel, Frame, GoodbyeReason, Hello, Part, Query, Reply, Role, admission_proof};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::limits::FRAME_BYTES;
 use aldis_wire::network::{Genesis, Network};
@@ -31,6 +32,8 @@ pub struct Player {
     pub epoch: u64,
     pub seq: u64,
     trie: Trie,
+    entries: BTreeMap<Key, Op>,
+    newest: Option<SignedHead>,
 }
 
 impl Player {
@@ -38,7 +41,8 @@ impl Player {
         let mut secret = [7; 32];
         secret[..2].copy_from_slice(&number.to_be_bytes());
         let key = SigningKey::from_bytes(&secret);
-        Self { id: HostId::new(key.verifying_key().to_bytes()), key, epoch: 1_000, seq: 0, trie: Trie::default() }
+        let id = HostId::new(key.verifying_key().to_bytes());
+        Self { id, key, epoch: 1_000, seq: 0, trie: Trie::default(), entries: BTreeMap::new(), newest: None }
     }
 
     pub fn record(&self) -> SignedRecord {
@@ -64,14 +68,18 @@ impl Player {
     /// The announcement of these changes; the digest is right if they may be made.
     pub fn announce(&mut self, ops: &[Op]) -> Announcement {
         for op in ops {
-            let hash = entry_hash(&encode_ops(std::slice::from_ref(op)).unwrap());
-            match op {
-                Op::Record(_) => _ = self.trie.insert(RECORD_KEY, hash),
-                Op::Present { peer, .. } => _ = self.trie.insert(presence_key(*peer), hash),
-                Op::Join { topic, peer, .. } => _ = self.trie.insert(membership_key(*topic, *peer), hash),
-                Op::Gone { peer, .. } => _ = self.trie.remove(&presence_key(*peer)),
-                Op::Leave { topic, peer } => _ = self.trie.remove(&membership_key(*topic, *peer)),
-                Op::Status(_) | Op::Lost { .. } => {}
+            let key = match op {
+                Op::Record(_) => RECORD_KEY,
+                Op::Present { peer, .. } | Op::Gone { peer, .. } => presence_key(*peer),
+                Op::Join { topic, peer, .. } | Op::Leave { topic, peer } => membership_key(*topic, *peer),
+                Op::Status(_) | Op::Lost { .. } => continue,
+            };
+            if matches!(op, Op::Gone { .. } | Op::Leave { .. }) {
+                self.trie.remove(&key);
+                self.entries.remove(&key);
+            } else {
+                self.trie.insert(key, entry_hash(&encode_ops(std::slice::from_ref(op)).unwrap()));
+                self.entries.insert(key, op.clone());
             }
         }
         let digest = self.trie.digest();
@@ -83,6 +91,7 @@ impl Player {
         self.seq += 1;
         let encoded = encode_ops(ops).unwrap();
         let head = self.head(self.epoch, self.seq, &encoded, digest);
+        self.newest = Some(head.clone());
         Announcement { age_ms: 0, head, ops: (!ops.is_empty()).then_some(encoded) }
     }
 
@@ -91,11 +100,31 @@ impl Player {
         SignedHead::make(&self.key, network().tag, &head).unwrap()
     }
 
+    /// The answer to a query about this host, with at most so many entries in a part and bytes in all.
+    pub fn answer(&mut self, query: &Query, entries_max: usize, bytes_max: usize) -> Reply {
+        assert_eq!(query.origin, self.id);
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        for range in &query.ranges {
+            let part = if self.trie.len_of(range) <= entries_max {
+                let ops: Vec<Op> = self.trie.keys_of(range).iter().map(|key| self.entries[key].clone()).collect();
+                Part::Entries(encode_ops(&ops).unwrap())
+            } else {
+                Part::Below(self.trie.below(range))
+            };
+            bytes += encode(&part).unwrap().len() + 40;
+            if bytes > bytes_max {
+                break;
+            }
+            parts.push((*range, part));
+        }
+        Reply { origin: self.id, head: self.newest.clone().map(|head| (0, head)), parts }
+    }
+
     /// Begins a new life.
     pub fn restart(&mut self) {
         self.epoch += 1;
         self.seq = 0;
-        self.trie = Trie::default();
+        (self.trie, self.entries, self.newest) = (Trie::default(), BTreeMap::new(), None);
     }
 }
 

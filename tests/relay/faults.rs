@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use aldis::relay::io::{Input, Note};
+use aldis::relay::io::{Hint, HintSource, Input, Note};
 
 use crate::traffic::{Traffic, crowd};
-use crate::world::{World, ms, secs};
+use crate::world::{World, address, ms, secs};
 
 #[test]
 fn the_edges_of_a_crashed_host_are_gone_everywhere_within_ten_seconds() {
@@ -294,4 +294,34 @@ fn a_load_that_is_measured_is_announced() {
     world.input(0, Input::LoadMeasured { percent: 42 });
     world.run(secs(20));
     assert_eq!(world.seen(1, 0).unwrap().status.load_percent, 42);
+}
+
+#[test]
+fn right_after_crossed_dials_a_change_still_reaches_everybody_within_one_multicast() {
+    for seed in 1..250 {
+        let mut world = World::new(seed);
+        (world.latency, world.jitter) = (ms(1 + u64::from(seed) % 7), ms(u64::from(seed) % 25));
+        (0..3).for_each(|_| _ = world.add_host("test"));
+        // All learn of all at the same moment, as from a DHT: each pair dials both ways.
+        for place in 0..3 {
+            let others = (0..3).filter(|other| *other != place);
+            let hints = others.map(|other| Hint { address: address(other), host: None }).collect();
+            world.input(place, Input::HintsFound { source: HintSource::Static, hints });
+        }
+        let pairs = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)];
+        world.until(secs(5), "everybody is linked", |world| {
+            pairs.iter().all(|(a, b)| world.admitted(*a, *b) >= 1 && world.seen(*a, *b).is_some())
+        });
+        for round in 0..8 {
+            let place = round % 3;
+            world.edge(place);
+            let limit = ms(50) + 4 * (world.latency + world.jitter);
+            world.run(limit);
+            let peers = world.hosts[place].running().unwrap().view(world.now).sessions;
+            for other in (0..3).filter(|other| *other != place) {
+                let seen = world.seen(other, place).unwrap().peers;
+                assert_eq!(seen, peers, "seed {seed}, round {round}: {other} sees of {place} after {limit:?}");
+            }
+        }
+    }
 }

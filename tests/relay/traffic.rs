@@ -23,28 +23,28 @@ struct Sent {
 
 /// What was sent.
 #[derive(Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     sent: Vec<Sent>,
 }
 
 /// What became of it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub delivered: usize,
-    pub refused: usize,
-    pub unknown: usize,
+pub(crate) struct Tally {
+    pub(crate) delivered: usize,
+    pub(crate) refused: usize,
+    pub(crate) unknown: usize,
 }
 
 impl Traffic {
     /// One edge sends another a signal of its own id.
-    pub fn send(&mut self, world: &mut World, from: usize, to: usize) {
+    pub(crate) fn send(&mut self, world: &mut World, from: usize, to: usize) {
         let (id, peer) = (format!("t{}", self.sent.len()), world.peer(to));
         self.sent.push(Sent { from, to, peer, id: id.clone(), at: world.now });
         world.signal(from, peer, &id, "x");
     }
 
     /// For `duration`, an edge sends to another every `pause`, by chance.
-    pub fn run(&mut self, world: &mut World, edges: &[usize], duration: Duration, pause: Duration) {
+    pub(crate) fn run(&mut self, world: &mut World, edges: &[usize], duration: Duration, pause: Duration) {
         let end = world.now + duration;
         while world.now < end {
             let from = edges[world.random(edges.len())];
@@ -58,7 +58,7 @@ impl Traffic {
 
     /// Waits until every receipt must have come, and holds everything against the promises (DESIGN §3.1). Senders whose
     /// sessions died with their host are left out: their client library tells them `unknown`.
-    pub fn reckon(&self, world: &mut World) -> Tally {
+    pub(crate) fn reckon(&self, world: &mut World) -> Tally {
         world.run(RECEIPT_MAX);
         let mut tally = Tally::default();
         for sent in self.sent.iter().filter(|sent| world.hosts[world.edges[sent.from].place].relay.is_some()) {
@@ -113,7 +113,7 @@ fn outcome_of(world: &World, sent: &Sent) -> Outcome {
 }
 
 /// Three edges at each host, all in one topic.
-pub fn crowd(world: &mut World) -> Vec<usize> {
+pub(crate) fn crowd(world: &mut World) -> Vec<usize> {
     let mut edges = Vec::new();
     for place in world.alive() {
         for _ in 0..3 {

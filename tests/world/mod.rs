@@ -97,6 +97,8 @@ pub struct World {
     pub hints: HintSource,
     /// Frame bytes that arrived at each host.
     pub received_bytes: Vec<usize>,
+    /// Whose wire is listened to, and all that went over it.
+    listened: Option<(Place, Vec<u8>)>,
 }
 
 impl World {
@@ -121,6 +123,7 @@ impl World {
             seed,
             hints: HintSource::Static,
             received_bytes: Vec::new(),
+            listened: None,
         }
     }
 

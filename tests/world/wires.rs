@@ -88,6 +88,16 @@ impl World {
         self.slow.get(&(a, b)).map_or(0, |slow| slow.held.iter().map(|(.., frame)| frame.len()).sum())
     }
 
+    /// Keeps everything that arrives at a host from now on.
+    pub fn watch_wire(&mut self, place: Place) {
+        self.listened = Some((place, Vec::new()));
+    }
+
+    /// What has arrived since.
+    pub fn wire_seen(&mut self) -> Vec<u8> {
+        self.listened.take().map(|(_, seen)| seen).unwrap_or_default()
+    }
+
     /// How long a frame takes between two hosts.
     pub fn set_latency(&mut self, a: Place, b: Place, latency: Duration) {
         self.latencies.insert((a, b), latency);
@@ -126,6 +136,9 @@ impl World {
         let reads = self.ends.get(&(place, link)).is_some_and(|end| !end.dead);
         if !reads || self.hosts[place].relay.is_none() {
             return;
+        }
+        if let Some((_, seen)) = self.listened.as_mut().filter(|(listener, _)| *listener == place) {
+            seen.extend_from_slice(bytes);
         }
         let mut buffer = BytesMut::from(bytes);
         while let Some((kind, body)) = aldis_wire::codec::cut(&mut buffer, aldis_wire::limits::FRAME_BYTES).unwrap() {

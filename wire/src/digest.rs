@@ -48,6 +48,14 @@ pub fn entry_hash(encoded: &[u8]) -> Hash {
     blake3::derive_key("aldis 2026 roster entry", encoded)
 }
 
+impl Range {
+    /// Whether this range is a part of `outer`, and not all of it.
+    #[must_use]
+    pub fn is_part_of(&self, outer: &Range) -> bool {
+        self.nibbles > outer.nibbles && within(&self.key, outer)
+    }
+}
+
 /// A set of (key, hash) with its digest.
 #[derive(Clone, Debug, Default)]
 pub struct Trie {

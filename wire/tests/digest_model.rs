@@ -120,6 +120,8 @@ proptest! {
             let mut covered = Vec::new();
             for (part, digest) in &below {
                 prop_assert!(part.nibbles >= range.nibbles && within(&part.key, &range));
+                prop_assert_eq!(part.is_part_of(&range), part.nibbles > range.nibbles);
+                prop_assert!(!range.is_part_of(part));
                 prop_assert!(trie.len_of(part) > 0);
                 prop_assert_eq!(trie.digest_of(part), *digest);
                 covered.extend(trie.keys_of(part));

@@ -42,23 +42,25 @@ enum End {
 pub(super) struct Overflow;
 
 impl EdgeBox {
-    pub(super) fn put(&self, event: Event) -> Result<(), Overflow> {
+    /// Queues an event; whether the socket must be woken for it.
+    pub(super) fn put(&self, event: Event) -> Result<bool, Overflow> {
         let size = size(&event);
         let mut queue = lock(&self.queue);
-        let fits = queue.events.len() < EDGE_QUEUE_MAX && queue.bytes + size <= EDGE_QUEUE_BYTES;
-        if fits {
-            queue.bytes += size;
-            queue.events.push_back(event);
-        } else {
+        if queue.events.len() >= EDGE_QUEUE_MAX || queue.bytes + size > EDGE_QUEUE_BYTES {
             *queue = Queue { end: Some(End::Overflowed), ..Queue::default() };
+            return Err(Overflow);
         }
-        drop(queue);
-        self.ready.notify_one();
-        if fits { Ok(()) } else { Err(Overflow) }
+        let idle = queue.events.is_empty();
+        queue.bytes += size;
+        queue.events.push_back(event);
+        Ok(idle)
     }
 
     pub(super) fn close(&self) {
         lock(&self.queue).end = Some(End::Closed);
+    }
+
+    pub(super) fn wake(&self) {
         self.ready.notify_one();
     }
 }

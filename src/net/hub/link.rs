@@ -83,31 +83,22 @@ impl LinkBox {
         }
     }
 
-    pub(super) fn put(&self, channel: Channel, frame: Bytes) -> Result<(), Overflow> {
+    /// Queues a frame; whom to wake for it.
+    pub(super) fn put(&self, channel: Channel, frame: Bytes) -> Result<Option<LinkWake>, Overflow> {
         let mut state = lock(&self.state);
         if state.bytes + frame.len() > LINK_QUEUE_BYTES {
             *state = State { end: Some(LinkEnd::Overflowed), ..State::default() };
-            drop(state);
-            self.wake_all();
             return Err(Overflow);
         }
         state.bytes += frame.len();
-        let Some(queue) = state.channels.get_mut(index(channel)) else { return Ok(()) };
+        let Some(queue) = state.channels.get_mut(index(channel)) else { return Ok(None) };
         let waited = !queue.frames.is_empty();
         queue.frames.push_back(frame);
-        let first = !std::mem::replace(&mut queue.opened, true);
-        if first {
+        if !std::mem::replace(&mut queue.opened, true) {
             state.orders.push_back(LinkOrder::Open(channel));
+            return Ok(Some(LinkWake::Opener(channel)));
         }
-        drop(state);
-        if first {
-            self.orders.notify_one();
-        }
-        // Also at the first frame: the stream of control is open already.
-        if !waited {
-            self.wake(channel);
-        }
-        Ok(())
+        Ok(if waited { None } else { Some(LinkWake::Writer(channel)) })
     }
 
     pub(super) fn widen(&self) {
@@ -116,27 +107,45 @@ impl LinkBox {
         if !state.orders.contains(&LinkOrder::Widen) {
             state.orders.push_back(LinkOrder::Widen);
         }
-        drop(state);
-        self.orders.notify_one();
     }
 
     pub(super) fn close(&self, reason: GoodbyeReason) {
         lock(&self.state).end = Some(LinkEnd::Said(reason));
-        self.wake_all();
     }
 
-    fn wake(&self, channel: Channel) {
+    pub(super) fn wake(&self, whom: LinkWake) {
+        match whom {
+            LinkWake::Writer(channel) => self.wake_writer(channel),
+            LinkWake::Opener(channel) => {
+                self.orders.notify_one();
+                // The stream of control is open before its first frame.
+                self.wake_writer(channel);
+            }
+            LinkWake::Everybody => {
+                self.orders.notify_one();
+                for ready in &self.frames {
+                    ready.notify_one();
+                }
+            }
+        }
+    }
+
+    fn wake_writer(&self, channel: Channel) {
         if let Some(ready) = self.frames.get(index(channel)) {
             ready.notify_one();
         }
     }
+}
 
-    fn wake_all(&self) {
-        self.orders.notify_one();
-        for ready in &self.frames {
-            ready.notify_one();
-        }
-    }
+/// Which tasks of a connection have something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LinkWake {
+    /// The one that writes this channel.
+    Writer(Channel),
+    /// The one that opens this channel's stream, or writes it already.
+    Opener(Channel),
+    /// All: it ends, or is admitted.
+    Everybody,
 }
 
 /// One connection's end of the queues.

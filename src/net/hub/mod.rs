@@ -6,8 +6,10 @@
 //!
 //! Locks are taken in one order: the recent view's, the core's, then a mailbox's. None is held across an await.
 
+mod after;
 mod command;
 mod counts;
+mod delivery;
 mod edge;
 mod link;
 
@@ -17,10 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use aldis_wire::host::GoodbyeReason;
 use tokio::sync::Notify;
 
-use crate::relay::io::{EdgeKey, Input, LinkKey, Moment, Note, Outbox, Output};
+use crate::relay::io::{EdgeKey, Input, LinkKey, Moment, Note, Outbox};
 use crate::relay::view::View;
 use crate::relay::{Relay, Setup};
 
@@ -29,16 +30,14 @@ pub use counts::{Count, Counts};
 pub use edge::{EDGE_QUEUE_BYTES, EDGE_QUEUE_MAX, EdgeMailbox};
 pub use link::{LINK_QUEUE_BYTES, LinkEnd, LinkMailbox, LinkOrder};
 
+use after::After;
 use command::Commands;
+use delivery::{Core, Machine};
 use edge::EdgeBox;
 use link::LinkBox;
 
-/// The timer never calls the machine more often than this, whatever the machine asks for.
-const TIMER_FLOOR: Duration = Duration::from_millis(1);
 /// How long a view is good for strangers, who could otherwise keep the lock busy by asking.
 pub const VIEW_KEPT: Duration = Duration::from_millis(200);
-/// Room for outputs that is kept between calls; a larger burst gives its memory back.
-const OUTPUTS_KEPT_MAX: usize = 1_024;
 
 /// Hears every note, outside the lock, on the task that caused it. Must not block.
 pub type NoteSink = Box<dyn Fn(&Note) + Send + Sync>;
@@ -55,43 +54,6 @@ pub struct Hub {
     /// Tells the timer that it must wake earlier than it thinks.
     timer: Notify,
     recent: Mutex<Option<(Moment, Arc<View>)>>,
-}
-
-/// What a hub drives. In a running host it is the [`Relay`]; tests of sockets put a script in its place.
-pub(crate) trait Machine: Send {
-    /// See [`Relay::handle`].
-    fn handle(&mut self, now: Moment, input: Input, out: &mut Outbox);
-    /// See [`Relay::next_timeout`].
-    fn next_timeout(&self) -> Option<Moment>;
-    /// See [`Relay::view`].
-    fn view(&self, now: Moment) -> View;
-}
-
-impl Machine for Relay {
-    fn handle(&mut self, now: Moment, input: Input, out: &mut Outbox) {
-        Relay::handle(self, now, input, out);
-    }
-
-    fn next_timeout(&self) -> Option<Moment> {
-        Relay::next_timeout(self)
-    }
-
-    fn view(&self, now: Moment) -> View {
-        Relay::view(self, now)
-    }
-}
-
-struct Core {
-    machine: Box<dyn Machine>,
-    outbox: Outbox,
-    edges: HashMap<EdgeKey, Arc<EdgeBox>>,
-    links: HashMap<LinkKey, Arc<LinkBox>>,
-    /// What delivering outputs has caused: sockets that were cut, dials that were not taken.
-    caused: VecDeque<Input>,
-    /// When the timer will call; `None` while it sleeps until told.
-    alarm: Option<Moment>,
-    /// When the timer last called.
-    woken: Moment,
 }
 
 impl std::fmt::Debug for Hub {
@@ -117,6 +79,7 @@ impl Hub {
             edges: HashMap::new(),
             links: HashMap::new(),
             caused: VecDeque::new(),
+            after: After::default(),
             alarm: None,
             woken: Moment::default(),
         };
@@ -131,7 +94,7 @@ impl Hub {
             recent: Mutex::new(None),
         });
         let mut core = lock(&hub.core);
-        hub.deliver(&mut core);
+        core.deliver(&hub);
         hub.finish(core);
         hub
     }
@@ -145,7 +108,7 @@ impl Hub {
     pub fn happened_all(&self, inputs: impl IntoIterator<Item = Input>) {
         let mut core = lock(&self.core);
         for input in inputs {
-            self.step(&mut core, input);
+            core.step(self, input);
         }
         self.finish(core);
     }
@@ -189,7 +152,7 @@ impl Hub {
         let shared = Arc::new(EdgeBox::default());
         let mut core = lock(&self.core);
         core.edges.insert(edge, shared.clone());
-        self.step(&mut core, Input::EdgeOpened { edge, address });
+        core.step(self, Input::EdgeOpened { edge, address });
         self.finish(core);
         EdgeMailbox::new(edge, shared, self.clone())
     }
@@ -198,7 +161,7 @@ impl Hub {
     fn edge_lost(&self, edge: EdgeKey) {
         let mut core = lock(&self.core);
         if core.edges.remove(&edge).is_some() {
-            self.step(&mut core, Input::EdgeClosed { edge });
+            core.step(self, Input::EdgeClosed { edge });
             self.finish(core);
         }
     }
@@ -211,7 +174,7 @@ impl Hub {
         let shared = Arc::new(LinkBox::new(key_exchange));
         let mut core = lock(&self.core);
         core.links.insert(link, shared.clone());
-        self.step(&mut core, opened(link));
+        core.step(self, opened(link));
         self.finish(core);
         LinkMailbox::new(link, shared)
     }
@@ -220,7 +183,7 @@ impl Hub {
     pub fn link_lost(&self, link: LinkKey, reason: String) {
         let mut core = lock(&self.core);
         if core.links.remove(&link).is_some() {
-            self.step(&mut core, Input::LinkClosed { link, reason });
+            core.step(self, Input::LinkClosed { link, reason });
             self.finish(core);
         }
     }
@@ -275,7 +238,7 @@ impl Hub {
         let now = self.now();
         if core.due().is_some_and(|moment| moment <= now) {
             core.woken = now;
-            self.step(&mut core, Input::Woken);
+            core.step(self, Input::Woken);
             self.finish(core);
         }
     }
@@ -284,87 +247,21 @@ impl Hub {
         self.next_key.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn step(&self, core: &mut Core, input: Input) {
-        core.machine.handle(self.now(), input, &mut core.outbox);
-        self.deliver(core);
-        // Ends: each turn takes a socket out of its table or answers a dial that was not taken.
-        while let Some(input) = core.caused.pop_front() {
-            core.machine.handle(self.now(), input, &mut core.outbox);
-            self.deliver(core);
-        }
-    }
-
-    /// Puts outputs where they belong, in order.
-    fn deliver(&self, core: &mut Core) {
-        let mut outputs = std::mem::take(&mut core.outbox.outputs);
-        for output in outputs.drain(..) {
-            match output {
-                Output::TellEdge { edge, event } => {
-                    if core.edges.get(&edge).is_some_and(|shared| shared.put(event).is_err()) {
-                        core.edges.remove(&edge);
-                        self.counts.edges_overflowed.add();
-                        core.caused.push_back(Input::EdgeClosed { edge });
-                    }
-                }
-                Output::CloseEdge { edge } => {
-                    if let Some(shared) = core.edges.remove(&edge) {
-                        shared.close();
-                    }
-                }
-                Output::Send { link, channel, frame } => {
-                    if core.links.get(&link).is_some_and(|shared| shared.put(channel, frame).is_err()) {
-                        core.links.remove(&link);
-                        self.counts.links_overflowed.add();
-                        core.caused.push_back(Input::LinkClosed { link, reason: link::OVERFLOWED.to_owned() });
-                    }
-                }
-                Output::CloseLink { link, reason } => core.end_link(link, reason),
-                Output::WidenLink { link } => {
-                    if let Some(shared) = core.links.get(&link) {
-                        shared.widen();
-                    }
-                }
-                Output::Dial { dial, address, host } => {
-                    core.caused.extend(self.commands.put(Command::Dial { dial, address, host }));
-                }
-                Output::LookUp => core.caused.extend(self.commands.put(Command::LookUp)),
-                Output::Register => core.caused.extend(self.commands.put(Command::Register)),
-                Output::Store(stored) => core.caused.extend(self.commands.put(Command::Store(stored))),
-                Output::Stop { reason } => core.caused.extend(self.commands.put(Command::Stop(reason))),
-            }
-        }
-        outputs.shrink_to(OUTPUTS_KEPT_MAX);
-        core.outbox.outputs = outputs;
-    }
-
-    /// Wakes the timer if it would wake too late, lets go of the lock, and passes the notes on.
+    /// Lets go of the lock, then wakes whoever has something to do, the timer if it would wake too late, and notes.
     fn finish(&self, mut core: MutexGuard<'_, Core>) {
         let due = core.due();
         let earlier = due.is_some_and(|moment| core.alarm.is_none_or(|alarm| moment < alarm));
         if earlier {
             core.alarm = due;
         }
-        let notes = std::mem::take(&mut core.outbox.notes);
+        let mut after = After::spare();
+        std::mem::swap(&mut after, &mut core.after);
+        std::mem::swap(&mut after.notes, &mut core.outbox.notes);
         drop(core);
         if earlier {
             self.timer.notify_one();
         }
-        for note in &notes {
-            (self.notes)(note);
-        }
-    }
-}
-
-impl Core {
-    /// When the timer must call.
-    fn due(&self) -> Option<Moment> {
-        self.machine.next_timeout().map(|moment| moment.max(self.woken + TIMER_FLOOR))
-    }
-
-    fn end_link(&mut self, link: LinkKey, reason: GoodbyeReason) {
-        if let Some(shared) = self.links.remove(&link) {
-            shared.close(reason);
-        }
+        after.run(&self.notes);
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Hub, Machine};
+use super::Hub;
+use super::delivery::Machine;
 use crate::relay::io::{Input, Moment, Outbox, Output};
 use crate::relay::view::{DiscoveryView, View};
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::script::{DEADLINE, Script};
 use super::*;
-use crate::relay::io::{DialKey, Event, Hint, Member, Sample, StopReason, Stored};
+use crate::relay::io::{DialKey, Event, Hint, Member, Output, Sample, StopReason, Stored};
 
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

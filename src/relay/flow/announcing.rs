@@ -153,6 +153,8 @@ impl State {
             if link.has_room(channel, frame.len()) {
                 link.sending(channel, frame.len());
                 out.push(Output::Send { link: key, channel, frame });
+            } else {
+                self.stuck.insert(key);
             }
         }
         self.unsummed.insert(origin);

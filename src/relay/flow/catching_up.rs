@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use aldis_wire::announcement::{Op, decode_ops};
 use aldis_wire::host::{Channel, Frame, Part, Query, Range, Reply, entries};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::{FRAME_BYTES, QUERY_RANGES_MAX};
 use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
-use crate::relay::limits::{GRAFT_AFTER, LOG_MAX, SYNC_BARREN_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT};
-use crate::relay::multicast::{Comparison, Heard, Mark};
+use crate::relay::limits::{
+    GRAFT_AFTER, LOG_MAX, SYNC_BARREN_MAX, SYNC_MAX, SYNC_PASSES_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT,
+};
+use crate::relay::multicast::{Comparison, Heard, Mark, Origin};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -77,8 +80,17 @@ impl State {
         let Some(known) = self.origins.find_mut(origin) else { return };
         let empty = || Roster::new(origin, self.network.tag);
         let staging = self.directory.roster(origin).cloned().unwrap_or_else(empty);
-        let differing = vec![(ROOT, [0; 32])];
-        known.comparison = Some(Comparison { link, staging, differing, rounds: 0, barren: 0, asked: now });
+        known.comparison = Some(Comparison {
+            link,
+            staging,
+            differing: Vec::new(),
+            rounds: 0,
+            barren: 0,
+            passes: 0,
+            began: now,
+            since: None,
+            asked: now,
+        });
         // From here on this link pushes what is new, so that the gap does not grow while it is closed.
         let newest = known.newest.max(ours);
         self.send(link, Channel::Control, &Frame::Graft(origin, newest.0, newest.1), out);
@@ -92,6 +104,8 @@ impl State {
         };
         if comparison.differing.is_empty() {
             comparison.differing.push((ROOT, [0; 32]));
+            comparison.since = None;
+            comparison.passes += 1;
         }
         comparison.asked = now;
         let link = comparison.link;
@@ -154,9 +168,9 @@ impl State {
             return self.stop_comparing(now, origin);
         }
         let heard = Heard { head, signed, ops: None, made };
-        match self.take_parts(origin, &heard, reply.parts) {
-            Ok(true) => self.comparison_done(now, link, heard, out),
-            Ok(false) => self.ask_next(now, origin, out),
+        match self.take_parts(now, origin, heard, reply.parts) {
+            Ok(Some(equal)) => self.comparison_done(now, link, equal, out),
+            Ok(None) => self.ask_next(now, origin, out),
             Err(Fault::WrongDigest) => self.stop_comparing(now, origin),
             Err(fault) => {
                 self.stop_comparing(now, origin);
@@ -165,42 +179,34 @@ impl State {
         }
     }
 
-    /// Puts parts into the staged roster; whether it is now the one that `heard` states.
-    fn take_parts(&mut self, origin: HostId, heard: &Heard, parts: Vec<(Range, Part)>) -> Result<bool, Fault> {
+    /// Puts parts into the staged roster. Gives the announcement after which the origin's roster is equal to it, if it is.
+    fn take_parts(
+        &mut self,
+        now: Moment,
+        origin: HostId,
+        heard: Heard,
+        parts: Vec<(Range, Part)>,
+    ) -> Result<Option<Heard>, Fault> {
         let known = self.origins.find_mut(origin).ok_or(Fault::OutOfOrder)?;
-        if heard.head.mark() < known.mark() {
-            return Err(Fault::WrongDigest);
-        }
+        let (mark, applied) = (heard.head.mark(), known.mark());
         let comparison = known.comparison.as_mut().ok_or(Fault::OutOfOrder)?;
         comparison.rounds += 1;
         comparison.barren += u32::from(!parts.iter().any(|(_, part)| matches!(part, Part::Entries(_))));
-        if comparison.rounds > SYNC_ROUNDS_MAX || comparison.barren > SYNC_BARREN_MAX {
+        let since = *comparison.since.get_or_insert(mark);
+        if comparison.is_exhausted(now) || mark < applied || mark < since || mark.0 != since.0 {
             return Err(Fault::WrongDigest);
         }
         for (range, part) in parts {
-            let Some(at) = comparison.differing.iter().position(|(asked, _)| *asked == range) else {
-                return Err(Fault::OutOfOrder);
-            };
-            comparison.differing.swap_remove(at);
-            match part {
-                Part::Entries(bytes) => {
-                    let ops = entries(&bytes).map_err(|_| Fault::BadFrame)?;
-                    comparison.staging.replace_range(&range, &ops)?;
-                }
-                Part::Below(below) => {
-                    comparison.staging.keep_only(&range, &below);
-                    for (range, digest) in below {
-                        if comparison.staging.digest_of(&range) != digest {
-                            comparison.differing.push((range, digest));
-                        }
-                    }
-                }
-            }
+            comparison.take_part(&range, part)?;
         }
         if comparison.differing.len() > DIFFERING_MAX {
             return Err(Fault::OverQuota);
         }
-        Ok(comparison.staging.digest() == heard.head.digest)
+        if comparison.staging.digest() == heard.head.digest {
+            return Ok(Some(heard));
+        }
+        let whole = comparison.differing.is_empty();
+        Ok(if whole { known.bring_forward(since) } else { None })
     }
 
     /// The staged roster is the origin's: it takes the place of ours.
@@ -232,6 +238,52 @@ impl State {
             known.comparison = None;
         }
         self.timers.set(Timer::Behind(origin), now + GRAFT_AFTER);
+    }
+}
+
+impl Comparison {
+    /// Whether another neighbour is to be asked: this one leads nowhere, or takes too long.
+    fn is_exhausted(&self, now: Moment) -> bool {
+        self.rounds > SYNC_ROUNDS_MAX
+            || self.barren > SYNC_BARREN_MAX
+            || self.passes > SYNC_PASSES_MAX
+            || now.since(self.began) > SYNC_MAX
+    }
+
+    fn take_part(&mut self, range: &Range, part: Part) -> Result<(), Fault> {
+        let at = self.differing.iter().position(|(asked, _)| asked == range).ok_or(Fault::OutOfOrder)?;
+        self.differing.swap_remove(at);
+        match part {
+            Part::Entries(bytes) => {
+                let ops = entries(&bytes).map_err(|_| Fault::BadFrame)?;
+                self.staging.replace_range(range, &ops)
+            }
+            Part::Below(below) => {
+                if !below.iter().all(|(part, _)| part.is_part_of(range)) {
+                    return Err(Fault::BadFrame);
+                }
+                self.staging.keep_only(range, &below);
+                for (part, digest) in below {
+                    if self.staging.digest_of(&part) != digest {
+                        self.differing.push((part, digest));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Origin {
+    /// Everything that was asked for is staged, but the roster changed meanwhile: what was announced since the first
+    /// reply makes up for it. Without that, an origin that changes faster than it is compared would never be known.
+    fn bring_forward(&mut self, since: Mark) -> Option<Heard> {
+        let waiting = self.waiting_after(since);
+        let newest = waiting.last().copied()?.clone();
+        let ops: Vec<Op> = waiting.iter().filter_map(|heard| decode_ops(heard.ops.as_ref()?).ok()).flatten().collect();
+        let staging = &mut self.comparison.as_mut()?.staging;
+        staging.bring_forward(&ops).ok()?;
+        (staging.digest() == newest.head.digest).then_some(newest)
     }
 }
 

@@ -57,7 +57,7 @@ impl State {
     /// Closes a socket that is still open.
     fn close_edge(&mut self, edge: EdgeKey, out: &mut Outbox) {
         if let Some(closed) = self.sessions.edge_closed(edge) {
-            self.addresses.close(closed.address, self.timers.is_set(Timer::Hello(edge)));
+            self.addresses.close(closed.address, closed.silent);
             self.timers.cancel(Timer::Hello(edge));
             out.push(Output::CloseEdge { edge });
         }
@@ -65,7 +65,7 @@ impl State {
 
     fn edge_closed(&mut self, now: Moment, edge: EdgeKey) {
         let Some(closed) = self.sessions.edge_closed(edge) else { return };
-        self.addresses.close(closed.address, self.timers.is_set(Timer::Hello(edge)));
+        self.addresses.close(closed.address, closed.silent);
         self.timers.cancel(Timer::Hello(edge));
         if let Some(session) = closed.session {
             self.timers.set(Timer::Grace(session), now + self.settings.grace);
@@ -213,11 +213,11 @@ impl State {
         let gateways = self.other_gateways();
         let Some(found) = self.sessions.find(session) else { return };
         let welcome = Welcome { peer: found.peer, session, token: found.token, resumed, gateways };
-        if self.timers.is_set(Timer::Hello(edge)) {
-            self.timers.cancel(Timer::Hello(edge));
-            if let Some(edge) = self.sessions.edge(edge) {
-                self.addresses.said_hello(edge.address);
-            }
+        self.timers.cancel(Timer::Hello(edge));
+        if let Some(edge) = self.sessions.edge_mut(edge)
+            && std::mem::replace(&mut edge.silent, false)
+        {
+            self.addresses.said_hello(edge.address);
         }
         out.tell(edge, Event::Welcome(welcome));
     }
@@ -253,9 +253,6 @@ impl State {
     ) {
         let Some(mut session) = self.sessions.end(key) else { return };
         self.timers.cancel(Timer::Grace(key));
-        if let Proof::Keyed { counter, .. } = session.proof {
-            self.counters.insert(now, session.peer, counter, self.own);
-        }
         self.change(now, Op::Gone { peer: session.peer, reason }, out);
         out.note(Note::SessionEnded { peer: session.peer, reason });
         for finished in session.abandon() {

@@ -67,6 +67,7 @@ impl State {
             out.note(Note::HostAppeared { host, epoch });
             let shown = self.directory.show(host);
             self.tell_followers(now, shown, out);
+            self.end_moved_sessions(now, host, out);
         }
     }
 
@@ -81,7 +82,9 @@ impl State {
 
     /// Tells those who follow a topic who came and went. Whoever cannot take it any more is ended.
     pub(crate) fn tell_followers(&mut self, now: Moment, shown: Vec<Shown>, out: &mut Outbox) {
-        let mut too_slow: Vec<SessionKey> = Vec::new();
+        for (peer, counter, home) in self.directory.take_departed() {
+            self.counters.insert(now, peer, counter, home);
+        }
         for Shown { topic, peer, how } in shown {
             let Some((name, followers)) = self.sessions.followers(topic) else { continue };
             for key in followers {
@@ -101,12 +104,23 @@ impl State {
                         }
                     }
                     Ok(None) => {}
-                    Err(_) => too_slow.push(key),
+                    Err(_) => _ = self.too_slow.insert(key),
                 }
             }
         }
-        for key in too_slow {
-            self.end_session(now, key, GoneReason::Ended, Some(Refusal::TooSlow), out);
+    }
+
+    /// Ends the sessions that could not take their events, and the links that do not take control frames. One after the
+    /// other, not one within the other: the end of one is an event for others that may be just as slow.
+    pub(crate) fn end_slow(&mut self, now: Moment, out: &mut Outbox) {
+        loop {
+            if let Some(key) = self.too_slow.pop_first() {
+                self.end_session(now, key, GoneReason::Ended, Some(Refusal::TooSlow), out);
+            } else if let Some(key) = self.stuck.pop_first() {
+                self.close_stuck(now, key, out);
+            } else {
+                return;
+            }
         }
     }
 
@@ -130,6 +144,9 @@ impl State {
     /// Forgets what is old, stores what should outlive us.
     pub(crate) fn keep_house(&mut self, now: Moment, out: &mut Outbox) {
         self.deliveries.tidy(now);
+        self.routes.tidy(now);
+        self.sealed.tidy(now);
+        self.passed_on.tidy(now);
         self.counters.tidy(now);
         self.origins.tidy(now);
         self.introductions.retain(|_, bucket| !bucket.is_full(now));

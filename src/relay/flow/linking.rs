@@ -75,6 +75,9 @@ impl State {
             observed: link.address,
         };
         self.send(key, Channel::Control, &Frame::Hello(hello), out);
+        if let Some(link) = self.links.find_mut(key) {
+            link.stated = self.announcer.epoch;
+        }
     }
 
     fn proof_on(&self, link: &Link, role: Role) -> blake3::Hash {
@@ -107,9 +110,9 @@ impl State {
             Frame::Query(query) => self.query_came(now, key, query, out),
             Frame::Reply(reply) => self.reply_came(now, key, reply, out),
             Frame::Signal(signal) => self.signal_came(now, key, signal, out),
-            Frame::Receipt(receipt) => self.receipt_came(now, key, &receipt, out),
+            Frame::Receipt(receipt) => self.receipt_came(key, &receipt, out),
             Frame::Routed(routed) => self.routed_came(now, key, routed, out),
-            Frame::Bounce(bounce) => self.bounce_came(now, key, bounce, out),
+            Frame::Bounce(bounce) => self.bounce_came(key, bounce, out),
         }
     }
 
@@ -219,6 +222,14 @@ impl State {
         let Some(link) = self.links.find(key) else { return };
         out.note(Note::Misbehaved { host: link.host, fault });
         self.drop_link(now, key, GoodbyeReason::Misbehaved, out);
+    }
+
+    /// Closes a link that has not taken what every host must read, so that nothing more piles up for it.
+    pub(crate) fn close_stuck(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        if self.links.find(key).is_some_and(|link| link.phase != Phase::Closing) {
+            out.push(Output::CloseLink { link: key, reason: GoodbyeReason::Misbehaved });
+            self.link_gone(now, key, "it does not take what it is sent".to_owned(), out);
+        }
     }
 
     /// The other side did not say hello in time.

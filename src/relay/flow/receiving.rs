@@ -78,7 +78,9 @@ impl State {
         out.note(Note::AnnouncementReceived { new: false });
         let mark = head.mark();
         let Some(known) = self.origins.find(head.origin) else { return };
-        let (newest, unwanted) = (known.newest, known.next_hop != Some(link) && !known.is_behind());
+        // While no way is the wanted one, none is closed: the next announcement decides which it is.
+        let elsewhere = known.next_hop.is_some_and(|hop| hop != link);
+        let (newest, unwanted) = (known.newest, elsewhere && !known.is_behind());
         let Some(found) = self.links.find_mut(link) else { return };
         let by_itself = found.host == head.origin;
         found.has(head.origin, mark);
@@ -166,7 +168,6 @@ impl State {
             None => Vec::new(),
         };
         let known_epoch = self.origins.find(host).map_or(0, |origin| origin.mark().0);
-        self.remember_counters(now, host, &ops);
         let shown = if heard.head.epoch > known_epoch {
             let mut roster = Roster::new(host, self.network.tag);
             roster.apply(&ops, Some(heard.head.digest))?;
@@ -215,16 +216,6 @@ impl State {
         let hints = recorded.record.addresses.iter().map(hint).collect();
         self.discovery.hints_found(now, HintSource::Record, hints);
         self.timers.set_earlier(Timer::Discovery, now);
-    }
-
-    fn remember_counters(&mut self, now: Moment, host: HostId, ops: &[Op]) {
-        for op in ops {
-            if let Op::Gone { peer, .. } = op
-                && let Some(Proof::Keyed { counter, .. }) = self.directory.proof(*peer, host)
-            {
-                self.counters.insert(now, *peer, *counter, host);
-            }
-        }
     }
 
     /// A waiting head whose digest is that of the roster we hold makes all between unnecessary: an expired host comes

@@ -43,7 +43,11 @@ impl State {
         let address = found.address;
         let own = found.bucket.take(now, self.settings.edge_rate, 1);
         if own.and_then(|()| self.addresses.take_request(now, address, &self.settings)).is_err() {
-            self.tell_receipt(now, key, id, Outcome::Refused(Refusal::RateLimited), out);
+            // What the edge asks again has its answer, or will have it: it must not get a second one.
+            let sent = self.sessions.find(key).and_then(|session| session.outgoing.find(&id));
+            if sent.is_none() {
+                self.tell_receipt(key, id, Outcome::Refused(Refusal::RateLimited), out);
+            }
             return self.lose_patience(now, edge, out);
         }
         let Some(session) = self.sessions.find_mut(key) else { return };
@@ -57,8 +61,8 @@ impl State {
                 self.dispatch(now, key, id, out);
             }
             Ok(Taken::Open) => {}
-            Ok(Taken::Again(outcome)) => self.tell_receipt(now, key, id, outcome, out),
-            Err(refusal) => self.tell_receipt(now, key, id, Outcome::Refused(refusal), out),
+            Ok(Taken::Again(outcome)) => self.tell_receipt(key, id, outcome, out),
+            Err(refusal) => self.tell_receipt(key, id, Outcome::Refused(refusal), out),
         }
     }
 
@@ -67,6 +71,7 @@ impl State {
         let Some(session) = self.sessions.find(key) else { return };
         let Some(sent) = session.outgoing.find(&id).cloned() else { return };
         let pinned = session.outgoing.pinned(sent.to);
+        let (nobody, doubtful) = (sent.refused(Refusal::NoSuchPeer), sent.doubtful);
         let signal = Signal {
             from: session.peer,
             to: sent.to,
@@ -82,7 +87,7 @@ impl State {
             None => self.directory.home(sent.to).or_else(|| self.routes.find(now, sent.to)),
         };
         let Some(home) = home.filter(|home| *home != self.own || self.sessions.by_peer(sent.to).is_some()) else {
-            return self.signal_ended(now, key, &id, Outcome::Refused(Refusal::NoSuchPeer), out);
+            return self.signal_ended(key, &id, nobody, out);
         };
         if home == self.own {
             self.note_path(now, key, &id, home, Path::Local);
@@ -94,7 +99,8 @@ impl State {
                 out.note(Note::SignalPassedOn);
                 self.note_path(now, key, &id, home, path);
             }
-            Err(refusal) => self.signal_ended(now, key, &id, Outcome::Refused(refusal), out),
+            Err(_) if doubtful => self.signal_ended(key, &id, Outcome::Unknown, out),
+            Err(refusal) => self.signal_ended(key, &id, Outcome::Refused(refusal), out),
         }
     }
 
@@ -268,7 +274,7 @@ impl State {
     ) {
         if home == self.own {
             if let Some(session) = self.sessions.by_peer(from) {
-                self.signal_ended(now, session, &id, outcome, out);
+                self.signal_ended(session, &id, outcome, out);
             }
             return;
         }
@@ -278,18 +284,18 @@ impl State {
     }
 
     /// A receipt came over the link from the target's home.
-    pub(crate) fn receipt_came(&mut self, now: Moment, key: LinkKey, receipt: &Receipt, out: &mut Outbox) {
+    pub(crate) fn receipt_came(&mut self, key: LinkKey, receipt: &Receipt, out: &mut Outbox) {
         if let Some(host) = self.links.find(key).map(|link| link.host) {
-            self.receipt_from(now, host, receipt, out);
+            self.receipt_from(host, receipt, out);
         }
     }
 
-    fn receipt_from(&mut self, now: Moment, home: HostId, receipt: &Receipt, out: &mut Outbox) {
+    fn receipt_from(&mut self, home: HostId, receipt: &Receipt, out: &mut Outbox) {
         let id = Arc::from(receipt.id.as_str());
         let Some(session) = self.sessions.by_peer(receipt.from) else { return };
         let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
         if sent.is_some_and(|sent| sent.home == Some(home) && sent.to == receipt.to) {
-            self.signal_ended(now, session, &id, receipt.outcome, out);
+            self.signal_ended(session, &id, receipt.outcome, out);
         }
     }
 
@@ -339,7 +345,7 @@ impl State {
                 let id = Arc::from(signal.id.as_str());
                 self.arrive(now, home, signal, id, out);
             }
-            Some(Ok(Some(Frame::Receipt(receipt)))) => self.receipt_from(now, home, &receipt, out),
+            Some(Ok(Some(Frame::Receipt(receipt)))) => self.receipt_from(home, &receipt, out),
             _ => {
                 // Nobody on the way can be blamed for certain, so nobody is; the sender's home is told.
                 out.note(Note::Misbehaved { host: home, fault: Fault::Unsealable });
@@ -350,7 +356,7 @@ impl State {
     }
 
     /// A host on the way could not pass a sealed frame on.
-    pub(crate) fn bounce_came(&mut self, now: Moment, key: LinkKey, bounce: Bounce, out: &mut Outbox) {
+    pub(crate) fn bounce_came(&mut self, key: LinkKey, bounce: Bounce, out: &mut Outbox) {
         if bounce.from_home != self.own {
             // Back the way that the frame came, so that a bounce can neither be made up nor go in circles.
             if let Some(link) = self.passed_on.take(&bounce.nonce, key) {
@@ -359,9 +365,10 @@ impl State {
             return;
         }
         if let Some((session, id)) = self.sealed.find(&bounce.nonce) {
-            let path = self.sessions.find(session).and_then(|session| session.outgoing.find(&id)).map(|sent| sent.path);
-            if path == Some(Path::Routed(key, bounce.nonce)) {
-                self.signal_ended(now, session, &id, Outcome::Refused(bounce.refusal), out);
+            let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
+            if let Some(sent) = sent.filter(|sent| sent.path == Path::Routed(key, bounce.nonce)) {
+                let outcome = sent.refused(bounce.refusal);
+                self.signal_ended(session, &id, outcome, out);
             }
         }
     }
@@ -404,7 +411,7 @@ impl State {
             let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
             // A signal that was tried again has a later deadline, further back in the queue.
             if sent.is_some_and(|sent| sent.until <= now) {
-                self.signal_ended(now, session, &id, Outcome::Unknown, out);
+                self.signal_ended(session, &id, Outcome::Unknown, out);
             }
         }
         if let Some(at) = self.deadlines.next() {
@@ -413,16 +420,16 @@ impl State {
     }
 
     /// An open signal has its outcome; a late or second answer is dropped here.
-    fn signal_ended(&mut self, now: Moment, key: SessionKey, id: &RequestId, outcome: Outcome, out: &mut Outbox) {
+    fn signal_ended(&mut self, key: SessionKey, id: &RequestId, outcome: Outcome, out: &mut Outbox) {
         let Some(session) = self.sessions.find_mut(key) else { return };
         let local = session.outgoing.find(id).is_some_and(|sent| sent.path == Path::Local);
         if session.outgoing.finish(id, outcome) {
             out.note(Note::SignalEnded { outcome, local });
-            self.tell_receipt(now, key, id.clone(), outcome, out);
+            self.tell_receipt(key, id.clone(), outcome, out);
         }
     }
 
-    fn tell_receipt(&mut self, now: Moment, key: SessionKey, id: RequestId, outcome: Outcome, out: &mut Outbox) {
+    fn tell_receipt(&mut self, key: SessionKey, id: RequestId, outcome: Outcome, out: &mut Outbox) {
         let Some(session) = self.sessions.find_mut(key) else { return };
         match session.enqueue(RECEIPT_BYTES, |seq| Event::Receipt { seq, id, outcome }) {
             Ok(event) => {
@@ -430,9 +437,7 @@ impl State {
                     out.tell(edge, event);
                 }
             }
-            Err(refusal) => {
-                self.end_session(now, key, aldis_wire::announcement::GoneReason::Ended, Some(refusal), out);
-            }
+            Err(_) => _ = self.too_slow.insert(key),
         }
     }
 }

@@ -68,6 +68,7 @@ impl State {
             deadlines: self.deadlines.len(),
             deliveries: self.deliveries.len(),
             sealed: self.sealed.len(),
+            passed_on: self.passed_on.len(),
             return_routes: self.routes.len(),
             addresses: self.addresses.len(),
             counters: self.counters.len(),

@@ -1,5 +1,5 @@
 //! What a hostile host may try over a link, and what comes of it: a typed fault, and nobody else is harmed.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panic")]
 
 mod neighbour;
 

@@ -111,12 +111,15 @@ impl Edge {
     async fn converse(mut self, events: &mut Events, arguments: &Arguments) -> Result<()> {
         let mut lines = read_lines();
         let mut input_open = true;
+        // Once enough members have been there, they may go: `/quit` must still be heard.
+        let mut awaited = false;
         let end = arguments.seconds.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
         loop {
             if !input_open && !arguments.stay && self.receipts.is_empty() {
                 break;
             }
-            let ready = self.members.len() >= arguments.wait && self.receipts.len() < OPEN_MAX;
+            awaited |= self.members.len() >= arguments.wait;
+            let ready = awaited && self.receipts.len() < OPEN_MAX;
             tokio::select! {
                 event = events.next() => match event {
                     Some(event) => self.happened(event)?,

@@ -47,9 +47,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
 
 fn host(status: &Status) -> String {
     let discovery = &status.discovery;
+    let next = match discovery.next_look_up_ms {
+        0 => "being asked".to_owned(),
+        ms => format!("asked again in {}", time(ms)),
+    };
     let dht = match &discovery.dht_problem {
-        Some(problem) => format!("the DHT: {problem}"),
-        None => format!("next look-up in {}", time(discovery.next_look_up_ms)),
+        _ if !discovery.dht => "the DHT is off".to_owned(),
+        Some(problem) => format!("the DHT is {next}; what is wrong: {problem}"),
+        None => format!("the DHT is {next}"),
     };
     let gateways = if status.gateways.is_empty() { "none published".to_owned() } else { status.gateways.join(" ") };
     let draining = if status.takes_edges { "" } else { ", going away" };

@@ -138,9 +138,11 @@ pub struct DiscoveryStatus {
     pub hints: usize,
     /// Dials under way.
     pub dials: usize,
+    /// Whether it asks a DHT at all.
+    pub dht: bool,
     /// What is wrong with the DHT, if anything.
     pub dht_problem: Option<String>,
-    /// When the DHT is asked next.
+    /// How long until the DHT is asked next; 0 while it is being asked, and without a DHT.
     pub next_look_up_ms: u64,
 }
 
@@ -191,6 +193,7 @@ impl Admin {
             discovery: DiscoveryStatus {
                 hints: discovery.hints,
                 dials: discovery.dials,
+                dht: discovery.dht,
                 dht_problem: discovery.dht_problem.clone(),
                 next_look_up_ms: millis(discovery.next_look_up),
             },

@@ -192,10 +192,6 @@ impl Directory {
     /// # Errors
     /// The [`Fault`] for which nothing was applied; [`Fault::BadOp`] for a host without a roster.
     pub(crate) fn apply(&mut self, origin: HostId, ops: &[Op], expected: Option<Hash>) -> Result<Vec<Shown>, Fault> {
-        let joins = ops
-            .iter()
-            .filter_map(|op| if let Op::Join { topic, peer, .. } = op { Some((*topic, *peer)) } else { None });
-        let new: BTreeSet<(TopicId, PeerId)> = joins.filter(|(topic, peer)| !self.is_member(*topic, *peer)).collect();
         let held = self.rosters.get_mut(&origin).ok_or(Fault::BadOp)?;
         let changes = held.roster.apply(ops, expected)?;
         let mut shown = Vec::new();
@@ -204,7 +200,7 @@ impl Directory {
                 self.follow(origin, change, &mut shown);
             }
         }
-        Ok(if ops.len() > 1 { net(shown, &new) } else { shown })
+        Ok(shown)
     }
 
     /// Puts another roster in the place of a host's.
@@ -423,20 +419,6 @@ fn difference(gone: Vec<Gone>, come: Vec<Shown>) -> Vec<Shown> {
     gone.iter().filter(|gone| !back.contains(&(gone.topic, gone.peer))).map(left).chain(come).collect()
 }
 
-/// What several ops of one announcement come to: each membership is told once, as it is after all of them; one of `new`
-/// that came and went is not told at all.
-fn net(shown: Vec<Shown>, new: &BTreeSet<(TopicId, PeerId)>) -> Vec<Shown> {
-    let mut told: BTreeSet<(TopicId, PeerId)> = BTreeSet::new();
-    let mut net: Vec<Shown> = shown
-        .into_iter()
-        .rev()
-        .filter(|shown| told.insert((shown.topic, shown.peer)))
-        .filter(|shown| !(matches!(shown.how, How::Left(_)) && new.contains(&(shown.topic, shown.peer))))
-        .collect();
-    net.reverse();
-    net
-}
-
 /// Up to `limit` of `peers` by chance, without walking a large set for a small sample.
 fn draw(
     peers: &BTreeSet<PeerId>,
@@ -473,6 +455,6 @@ mod tests {
         assert_eq!(told(&[present, join(b"1")]), 1);
         assert_eq!(told(&[join(b"1")]), 0, "nothing has changed");
         assert_eq!(told(&[join(b"2")]), 1, "its meta has changed");
-        assert_eq!(told(&[Op::Leave { topic, peer }, join(b"3")]), 1, "only what it comes to is told");
+        assert_eq!(told(&[Op::Leave { topic, peer }, join(b"3")]), 2, "it left and came again");
     }
 }

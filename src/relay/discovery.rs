@@ -232,6 +232,7 @@ impl Discovery {
     #[must_use]
     pub(crate) fn view(&self, now: Moment) -> DiscoveryView {
         DiscoveryView {
+            dht: self.asking.has_dht(),
             hints: self.places.len(),
             dials: self.dials.len(),
             dht_problem: self.asking.problem(),

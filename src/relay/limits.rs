@@ -11,12 +11,13 @@ pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 pub const GRACE: Duration = Duration::from_secs(30);
 /// From taking a signal to `unknown` at the latest. The promise to applications (DESIGN §3).
 pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Sequenced messages kept for an edge until it acknowledges; then `queue_full` for signals, `too_slow` for events.
-pub const UNACKED_MAX: usize = 256;
+/// Sequenced messages kept for an edge until it acknowledges; then `too_slow`. When a host is lost, all its members of a
+/// topic leave in one moment, and nobody can acknowledge in between: a topic of 2,000 members at one host must fit.
+pub const UNACKED_MAX: usize = 2_048;
 /// Bytes of the same. With 10,000 silent edges this bounds their queues at 2.5 GiB; 16 of them fit 4 MiB.
 pub const UNACKED_BYTES: usize = 256 << 10;
-/// Part of `UNACKED_MAX` that signals may not take, so that receipts and events still fit.
-pub const UNACKED_RESERVE: usize = 64;
+/// Part of `UNACKED_MAX` that signals may not take, so that receipts and events still fit; then `queue_full`.
+pub const UNACKED_RESERVE: usize = UNACKED_MAX - 192;
 /// Signals of one session that wait for their receipts; then `too_many_open`.
 pub const OPEN_SIGNALS_MAX: usize = 128;
 /// Signals a session remembers by id, so that a repetition attaches to the first. The oldest finished ones are forgotten.

@@ -283,6 +283,14 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
+    /// The table of a host that has just started. `first` is where it begins to count, and differs from host to host and
+    /// from life to life: with it a target's home tells apart the sessions of a peer that moves (PROTOCOL.md §7.1).
+    #[must_use]
+    pub(crate) fn new(first: u64) -> Self {
+        // Half of all numbers are left to count on.
+        Self { last: first >> 1, ..Self::default() }
+    }
+
     /// A socket is open.
     pub(crate) fn edge_opened(&mut self, key: EdgeKey, address: IpAddr, challenge: [u8; 32]) {
         self.edges.insert(

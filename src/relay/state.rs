@@ -124,6 +124,8 @@ impl State {
         let discovery = Discovery::new(&setup, own, now);
         let mut origins = Origins::default();
         origins.remember(now, &setup.marks);
+        let mut rng = ChaCha12Rng::from_seed(setup.seed);
+        let sessions = Sessions::new(rng.next_u64());
         let mut directory = Directory::new(setup.network.tag);
         directory.insert(own);
         Self {
@@ -134,10 +136,10 @@ impl State {
             identity: setup.identity,
             sealing: setup.sealing,
             settings: setup.settings,
-            rng: ChaCha12Rng::from_seed(setup.seed),
+            rng,
             timers: Timers::default(),
             links: Links::default(),
-            sessions: Sessions::default(),
+            sessions,
             deadlines: Deadlines::default(),
             deliveries: Deliveries::default(),
             sealed: Sealed::default(),

@@ -81,13 +81,15 @@ pub struct HostView {
 /// What discovery does.
 #[derive(Clone, Debug, Default)]
 pub struct DiscoveryView {
+    /// Whether there is a DHT to ask.
+    pub dht: bool,
     /// Addresses known.
     pub hints: usize,
     /// Dials under way.
     pub dials: usize,
     /// Why the last look-up failed, if it did.
     pub dht_problem: Option<String>,
-    /// When the DHT is asked next.
+    /// How long until the DHT is asked next; zero while it is being asked, and without a DHT.
     pub next_look_up: Duration,
 }
 

@@ -3,7 +3,7 @@
     target/venv/bin/python tests/dht/nodes.py [COUNT]
 
 Prints one line of JSON when every node knows another one, {"nodes": ["127.0.0.1:40001", ...]}, and ends when its
-standard input closes. A failure is one line on standard error and exit code 1. Run by tests/libtorrent_dht.rs.
+standard input closes. A failure is one line on standard error and exit code 1. Run by tests/network/libtorrent.rs.
 """
 
 import json

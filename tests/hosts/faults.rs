@@ -146,3 +146,60 @@ async fn a_cut_line_is_noticed_told_and_forgotten_when_it_heals() {
     while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(200), to_bob.next()).await {}
     converse(&alice, &bob, &mut to_bob, 20, 5).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_all_dial_each_other_at_once_settle_on_one_link_a_pair_and_lose_nothing_meanwhile() {
+    const HOSTS: usize = 6;
+    let mut sockets = Vec::new();
+    for _ in 0..HOSTS {
+        sockets.push(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    }
+    let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    drop(sockets);
+    let configs = addresses.iter().zip(1_u8..).map(|(address, seed)| {
+        let mut config = config(seed);
+        config.quic = *address;
+        let others = addresses.iter().filter(|other| *other != address);
+        config.settings.static_peers = others.map(|address| Hint { address: *address, host: None }).collect();
+        config
+    });
+    let hosts = join_all(configs.map(start)).await;
+    let mut edges = Vec::new();
+    for host in &hosts {
+        let (client, events) = edge(host).await;
+        client.join("t", None).await.unwrap();
+        edges.push((client, events));
+    }
+    // Signals go around while crossed connections are being dropped.
+    for host in &hosts {
+        until(host, "every roster", |view| {
+            view.hosts.iter().filter(|h| h.live && h.memberships == 1).count() == HOSTS - 1
+        })
+        .await;
+    }
+    for _ in 0..10 {
+        for (n, (from, _)) in edges.iter().enumerate() {
+            let to = edges[(n + 1) % HOSTS].0.who().peer;
+            assert_eq!(from.signal(to, Some("t"), "1").await.unwrap().status, Status::Delivered);
+        }
+    }
+    for host in &hosts {
+        until(host, "one link a pair", |view| {
+            let mut linked: Vec<_> = view.links.iter().map(|link| link.host).collect();
+            linked.sort_unstable();
+            linked.dedup();
+            linked.len() == HOSTS - 1 && view.links.len() == HOSTS - 1
+        })
+        .await;
+    }
+    let keys = |host: &Host| {
+        let mut keys: Vec<_> = host.hub().view().links.iter().map(|link| link.link).collect();
+        keys.sort_unstable();
+        keys
+    };
+    let settled: Vec<_> = hosts.iter().map(keys).collect();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(hosts.iter().map(keys).collect::<Vec<_>>(), settled, "no connection comes or goes any more");
+    let mailboxes: Vec<_> = hosts.iter().map(|host| host.hub().mailboxes().1).collect();
+    assert_eq!(mailboxes, [HOSTS - 1; HOSTS], "and none lingers");
+}

@@ -13,4 +13,5 @@ mod faults;
 mod keyed;
 mod meshes;
 mod paths;
+mod pressure;
 mod traffic;

@@ -94,6 +94,25 @@ pub enum GoodbyeReason {
     NotAllowed,
 }
 
+impl GoodbyeReason {
+    /// Every reason there is.
+    pub const ALL: [Self; 6] =
+        [Self::Closing, Self::Crossed, Self::NotAdmitted, Self::Misbehaved, Self::Full, Self::NotAllowed];
+
+    /// For people who read a log.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Closing => "shutting down",
+            Self::Crossed => "another connection of the two hosts is kept",
+            Self::NotAdmitted => "not admitted",
+            Self::Misbehaved => "protocol broken",
+            Self::Full => "enough links",
+            Self::NotAllowed => "not allowed here",
+        }
+    }
+}
+
 /// One origin's newest state at the sender of a summary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HaveEntry {

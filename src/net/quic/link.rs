@@ -170,7 +170,7 @@ impl Link {
             self.readers.shutdown().await;
         }
         let _ = timeout(FLUSH_MAX, self.drain(crossed)).await;
-        self.connection.close(code(reason), name(reason).as_bytes());
+        self.connection.close(code(reason), reason.words().as_bytes());
     }
 
     async fn drain(&mut self, reading: bool) {
@@ -191,31 +191,11 @@ impl Link {
 fn in_words(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ApplicationClosed(ApplicationClose { error_code, reason }) => {
-            let known = REASONS.iter().find(|known| code(**known) == *error_code);
-            let why = known.map_or("for an unknown reason", |known| name(*known));
+            let known = GoodbyeReason::ALL.iter().find(|known| code(**known) == *error_code);
+            let why = known.map_or("for an unknown reason", |known| known.words());
             format!("it closed: {why} ({})", String::from_utf8_lossy(reason).escape_debug())
         }
         ConnectionError::TimedOut => "no sign of life".to_owned(),
         other => other.to_string(),
-    }
-}
-
-const REASONS: [GoodbyeReason; 6] = [
-    GoodbyeReason::Closing,
-    GoodbyeReason::Crossed,
-    GoodbyeReason::NotAdmitted,
-    GoodbyeReason::Misbehaved,
-    GoodbyeReason::Full,
-    GoodbyeReason::NotAllowed,
-];
-
-fn name(reason: GoodbyeReason) -> &'static str {
-    match reason {
-        GoodbyeReason::Closing => "shutting down",
-        GoodbyeReason::Crossed => "another connection is kept",
-        GoodbyeReason::NotAdmitted => "not admitted",
-        GoodbyeReason::Misbehaved => "protocol broken",
-        GoodbyeReason::Full => "enough links",
-        GoodbyeReason::NotAllowed => "not allowed here",
     }
 }

@@ -463,6 +463,27 @@ async fn a_host_that_reads_nothing_is_cut_and_costs_no_more_than_its_queue() {
 }
 
 #[tokio::test]
+async fn a_host_that_takes_no_control_frames_is_cut_before_its_queue_is_full() {
+    let side = Side::new(1);
+    let tls = Tls::new(&SigningKey::from_bytes(&[66; 32]), ALPN.to_vec()).unwrap();
+    let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut config = ClientConfig::new(Arc::new(tls.dialler(None).unwrap()));
+    let mut narrow = quinn::TransportConfig::default();
+    narrow.stream_receive_window(VarInt::from_u32(1_000)).keep_alive_interval(Some(Duration::from_secs(2)));
+    config.transport_config(Arc::new(narrow));
+    let connecting = endpoint.connect_with(config, side.address, tls::server_name()).unwrap();
+    let connection = timeout(DEADLINE, connecting).await.unwrap().unwrap();
+    let link = side.opened().await.link;
+    let (mut control, _unread) = connection.open_bi().await.unwrap();
+    control.write_all(&frame(1, b"").unwrap()).await.unwrap();
+    side.received(link).await;
+    // More than the narrow window and our own buffer of sent bytes hold together.
+    side.says((0..25).map(|_| send(link, Channel::Control, 9, &[0; 60_000])));
+    assert!(side.closed(link).await.contains("takes no control frames"));
+    assert_closed_as(&timeout(DEADLINE, connection.closed()).await.unwrap(), GoodbyeReason::Misbehaved);
+}
+
+#[tokio::test]
 async fn datagrams_of_garbage_disturb_nobody() {
     let (a, b, at_a, at_b) = admitted().await;
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -106,6 +106,11 @@ impl Asking {
         self.taken <= HINTS_PER_LOOK_UP_MAX
     }
 
+    /// Whether there is a DHT to ask.
+    pub(crate) fn has_dht(&self) -> bool {
+        self.dht
+    }
+
     /// What is wrong with the DHT, if anything.
     pub(crate) fn problem(&self) -> Option<String> {
         self.look_up.problem.clone().or_else(|| self.registration.problem.clone())

@@ -180,7 +180,7 @@ impl State {
         if link.is_admitted() {
             let host = link.host;
             link.phase = Phase::Closing;
-            let reason = format!("the other side says goodbye: {reason:?}");
+            let reason = format!("the other side says goodbye: {}", reason.words());
             out.note(Note::LinkEnded { host, admitted: true, reason });
             self.miss_link(now, key);
             self.leave_link(now, key, out);
@@ -203,7 +203,8 @@ impl State {
         let Some(link) = self.links.find_mut(key) else { return };
         let admitted = link.is_admitted();
         link.phase = Phase::Closing;
-        out.note(Note::LinkEnded { host: link.host, admitted, reason: format!("we say goodbye: {reason:?}") });
+        let words = format!("we say goodbye: {}", reason.words());
+        out.note(Note::LinkEnded { host: link.host, admitted, reason: words });
         out.push(Output::CloseLink { link: key, reason });
         self.timers.set(Timer::Closing(key), now + CLOSING);
         self.miss_link(now, key);
@@ -214,7 +215,7 @@ impl State {
     pub(crate) fn drop_link(&mut self, now: Moment, key: LinkKey, reason: GoodbyeReason, out: &mut Outbox) {
         self.send(key, Channel::Control, &Frame::Goodbye(reason), out);
         out.push(Output::CloseLink { link: key, reason });
-        self.link_gone(now, key, format!("we closed it: {reason:?}"), out);
+        self.link_gone(now, key, format!("we closed it: {}", reason.words()), out);
     }
 
     /// The other side broke the protocol.

@@ -192,7 +192,12 @@ impl State {
     pub(crate) fn signal_came(&mut self, now: Moment, key: LinkKey, signal: Signal, out: &mut Outbox) {
         let Some(host) = self.links.find(key).map(|link| link.host) else { return };
         if !self.is_at_home(host, signal.from, &signal.proof) {
-            return self.misbehaved(now, key, Fault::ForeignSender, out);
+            if !signal.proof.verify(signal.from, self.network.tag, host) {
+                return self.misbehaved(now, key, Fault::ForeignSender, out);
+            }
+            // The peer was at home there and has a better claim elsewhere, of which that host has not heard yet.
+            let (Signal { from, to, .. }, id) = (&signal, Arc::from(signal.id.as_str()));
+            return self.answer(now, host, *from, *to, id, Outcome::Refused(Refusal::Replaced), out);
         }
         self.routes.insert(now, signal.from, host);
         let id = Arc::from(signal.id.as_str());

@@ -1,5 +1,7 @@
 //! One host: the machine, and all the worlds it lives in, joined.
 
+mod commands;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,21 +12,22 @@ use aldis_wire::id::HostId;
 use aldis_wire::network::{Genesis, Network};
 use aldis_wire::seal::SealingKey;
 use ed25519_dalek::SigningKey;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::admin::Admin;
-use super::dht::{DhtConfig, Rendezvous};
-use super::gateway::{self, Gateway, GatewayConfig, GatewayError};
-use super::hub::{Command, Hub};
-use super::load;
-use super::log::Log;
-use super::metrics::{self, Metrics};
-use super::quic::{Quic, QuicError};
-use super::store::Store;
-use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
+use crate::net::admin::Admin;
+use crate::net::dht::{DhtConfig, Rendezvous};
+use crate::net::gateway::{self, Gateway, GatewayConfig, GatewayError};
+use crate::net::hub::Hub;
+use crate::net::load;
+use crate::net::log::Log;
+use crate::net::metrics::{self, Metrics};
+use crate::net::quic::{Quic, QuicError};
+use crate::net::store::Store;
+use crate::relay::io::{Input, StopReason};
 use crate::relay::{Settings, Setup};
+use commands::Commands;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -92,7 +95,7 @@ pub enum StartError {
     Store,
     /// TLS cannot be set up.
     #[error("cannot prepare links: {0}")]
-    Tls(super::tls::TlsError),
+    Tls(crate::net::tls::TlsError),
 }
 
 /// A running host. Dropping it ends it without a goodbye; see [`Host::stop`].
@@ -166,8 +169,9 @@ pub async fn start_with(
 
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
-    let commands =
-        Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port: quic_address.port(), queue, stop };
+    // Behind a router, the port that others must use is the one that the operator publishes.
+    let port = settings.addresses.first().unwrap_or(&quic_address).port();
+    let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port, queue, stop };
     let (timing, accepting, measuring) = (hub.clone(), quic.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(async move { load::measure(&measuring).await }),
@@ -292,67 +296,6 @@ impl Drop for Host {
             task.abort();
         }
         self.quic.cut();
-    }
-}
-
-/// What does the machine's commands.
-struct Commands {
-    hub: Arc<Hub>,
-    quic: Quic,
-    rendezvous: Option<Arc<dyn Rendezvous>>,
-    port: u16,
-    queue: mpsc::Sender<Stored>,
-    stop: watch::Sender<Option<StopReason>>,
-}
-
-impl Commands {
-    async fn run(self) {
-        loop {
-            match self.hub.next_command().await {
-                Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
-                Command::LookUp => self.look_up(),
-                Command::Register => self.register(),
-                Command::Store(stored) => {
-                    if let Err(error) = self.queue.try_send(stored) {
-                        tracing::error!(%error, "the disk is too slow for what should be kept");
-                    }
-                }
-                Command::Stop(reason) => {
-                    self.stop.send_replace(Some(reason));
-                }
-            }
-        }
-    }
-
-    fn look_up(&self) {
-        let (hub, rendezvous) = (self.hub.clone(), self.rendezvous.clone());
-        tokio::spawn(async move {
-            let found_by = hub.clone();
-            let asking = tokio::spawn(async move {
-                let Some(rendezvous) = rendezvous else { return Err("the DHT is switched off".to_owned()) };
-                let mut found = |addresses: Vec<SocketAddr>| {
-                    let hints = addresses.into_iter().map(|address| Hint { address, host: None }).collect();
-                    found_by.happened(Input::HintsFound { source: HintSource::Dht, hints });
-                };
-                rendezvous.look_up(&mut found).await
-            });
-            let outcome = asking.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
-            hub.happened(Input::LookUpEnded { outcome });
-        });
-    }
-
-    fn register(&self) {
-        let (hub, rendezvous, port) = (self.hub.clone(), self.rendezvous.clone(), self.port);
-        tokio::spawn(async move {
-            let telling = tokio::spawn(async move {
-                match rendezvous {
-                    Some(rendezvous) => rendezvous.register(port).await,
-                    None => Err("the DHT is switched off".to_owned()),
-                }
-            });
-            let outcome = telling.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
-            hub.happened(Input::RegistrationEnded { outcome });
-        });
     }
 }
 

@@ -1,18 +1,16 @@
-//! Our DHT library against nodes of another make: what we announce must be found through libtorrent's nodes.
-#![cfg(feature = "net")]
-#![allow(clippy::disallowed_methods, reason = "a test of the outside world: processes, sockets, deadlines")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod dht;
+//! A DHT of another make: what we announce must be found through libtorrent's nodes, and hosts must meet through them.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use dht::LibtorrentDht;
 use futures_util::StreamExt;
 use mainline::async_dht::AsyncDht;
 use mainline::{Dht, Id};
 use tokio::time::timeout;
+
+use super::dht::LibtorrentDht;
+use super::edges::{Edge, negotiate};
+use super::process::{Place, all_linked};
 
 /// Of any port a test could open: nobody listens there, and nobody needs to.
 const ANNOUNCED_PORT: u16 = 47_123;
@@ -31,6 +29,17 @@ async fn a_port_announced_by_one_client_is_found_by_another_through_libtorrents_
     let wanted = SocketAddrV4::new(Ipv4Addr::LOCALHOST, ANNOUNCED_PORT);
     let found = timeout(DEADLINE, seek(&seeker, rendezvous, wanted)).await;
     found.expect("the announced address was not found in time");
+}
+
+#[tokio::test]
+async fn two_hosts_meet_through_libtorrents_nodes_and_an_offer_crosses() {
+    let (dht, place) = (LibtorrentDht::start(8), Place::new());
+    let (one, other) = tokio::join!(place.host("one", &dht.nodes, &[]), place.host("other", &dht.nodes, &[]));
+    all_linked(&[&one, &other]).await;
+    let (mut alice, mut bob) = (Edge::at(&one.url()).await, Edge::at(&other.url()).await);
+    bob.join("s0").await;
+    alice.finds("s0", bob.peer()).await;
+    negotiate(&mut alice, &mut bob).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,72 @@
+//! The machine's commands, done: dials, the DHT, the disk, the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::net::dht::Rendezvous;
+use crate::net::hub::{Command, Hub};
+use crate::net::quic::Quic;
+use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
+
+/// What does the machine's commands.
+pub(super) struct Commands {
+    pub(super) hub: Arc<Hub>,
+    pub(super) quic: Quic,
+    pub(super) rendezvous: Option<Arc<dyn Rendezvous>>,
+    pub(super) port: u16,
+    pub(super) queue: mpsc::Sender<Stored>,
+    pub(super) stop: watch::Sender<Option<StopReason>>,
+}
+
+impl Commands {
+    pub(super) async fn run(self) {
+        loop {
+            match self.hub.next_command().await {
+                Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
+                Command::LookUp => self.look_up(),
+                Command::Register => self.register(),
+                Command::Store(stored) => {
+                    if let Err(error) = self.queue.try_send(stored) {
+                        tracing::error!(%error, "the disk is too slow for what should be kept");
+                    }
+                }
+                Command::Stop(reason) => {
+                    self.stop.send_replace(Some(reason));
+                }
+            }
+        }
+    }
+
+    fn look_up(&self) {
+        let (hub, rendezvous) = (self.hub.clone(), self.rendezvous.clone());
+        tokio::spawn(async move {
+            let found_by = hub.clone();
+            let asking = tokio::spawn(async move {
+                let Some(rendezvous) = rendezvous else { return Err("the DHT is switched off".to_owned()) };
+                let mut found = |addresses: Vec<SocketAddr>| {
+                    let hints = addresses.into_iter().map(|address| Hint { address, host: None }).collect();
+                    found_by.happened(Input::HintsFound { source: HintSource::Dht, hints });
+                };
+                rendezvous.look_up(&mut found).await
+            });
+            let outcome = asking.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
+            hub.happened(Input::LookUpEnded { outcome });
+        });
+    }
+
+    fn register(&self) {
+        let (hub, rendezvous, port) = (self.hub.clone(), self.rendezvous.clone(), self.port);
+        tokio::spawn(async move {
+            let telling = tokio::spawn(async move {
+                match rendezvous {
+                    Some(rendezvous) => rendezvous.register(port).await,
+                    None => Err("the DHT is switched off".to_owned()),
+                }
+            });
+            let outcome = telling.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
+            hub.happened(Input::RegistrationEnded { outcome });
+        });
+    }
+}

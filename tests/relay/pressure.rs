@@ -1,0 +1,67 @@
+//! What edges and hosts under pressure, or with bad intentions, can do to others: nothing.
+
+use aldis::relay::io::{Event, Note};
+use aldis_wire::host::Outcome;
+use ed25519_dalek::SigningKey;
+
+use crate::world::{World, ms, secs};
+
+#[test]
+fn a_host_with_a_large_topic_comes_and_goes_and_nobody_is_cut_for_it() {
+    let mut world = World::with_hosts(2);
+    let watcher = world.edge(0);
+    world.watch(watcher, "crowd");
+    for _ in 0..600 {
+        let edge = world.edge(1);
+        world.join(edge, "crowd");
+        world.run(ms(25));
+    }
+    world.run(secs(1));
+    assert_eq!(world.total(0, "crowd"), 600);
+    world.heard(watcher);
+    world.kill(1);
+    world.run(secs(20));
+    let left = world.heard(watcher);
+    assert!(world.edges[watcher].open, "it reads and acknowledges all that it is told");
+    assert_eq!(left.iter().filter(|event| matches!(event, Event::PeerLeft { .. })).count(), 600);
+}
+
+#[test]
+fn a_keyed_peer_that_comes_again_at_another_host_is_not_overtaken_by_itself() {
+    let mut world = World::with_hosts(3);
+    let key = SigningKey::from_bytes(&[9; 32]);
+    let target = world.edge(2);
+    let first = world.keyed(0, &key, 1);
+    for n in 0..5 {
+        let to = world.peer(target);
+        world.signal(first, to, &format!("a{n}"), "x");
+        world.run(ms(100));
+    }
+    world.kill(0);
+    world.run(secs(1));
+    let second = world.keyed(1, &key, 2);
+    let to = world.peer(target);
+    world.signal(second, to, "b", "y");
+    world.run(secs(1));
+    assert_eq!(world.edges[second].receipts()["b"], [Outcome::Delivered]);
+}
+
+#[test]
+fn a_peer_that_moves_while_it_sends_costs_no_host_its_link() {
+    let mut world = World::with_hosts(3);
+    // The old home hears of the new one later than the target's home does.
+    world.set_latency(0, 1, ms(400));
+    let key = SigningKey::from_bytes(&[9; 32]);
+    let target = world.edge(2);
+    let to = world.peer(target);
+    let old = world.keyed(0, &key, 1);
+    world.run(secs(2));
+    let _new = world.keyed(1, &key, 2);
+    for n in 0..40 {
+        world.signal(old, to, &format!("a{n}"), "x");
+        world.run(ms(10));
+    }
+    world.run(secs(1));
+    assert_eq!(world.hosts[2].count(|note| matches!(note, Note::Misbehaved { .. })), 0);
+    assert_eq!(world.hosts[2].count(|note| matches!(note, Note::LinkEnded { admitted: true, .. })), 0);
+}

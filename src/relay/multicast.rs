@@ -14,7 +14,9 @@ use bytes::Bytes;
 
 use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
-use super::limits::{EXPIRED_KEPT, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_MAX};
+use super::limits::{
+    EXPIRED_KEPT, HEAD_CHECKS, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_MAX,
+};
 use super::roster::Roster;
 
 /// Epoch and seq.
@@ -108,6 +110,8 @@ pub(crate) struct Origin {
     pub(crate) status: Status,
     /// Of announcements taken.
     pace: Bucket,
+    /// Of signatures checked.
+    checks: Bucket,
 }
 
 impl Origin {
@@ -127,6 +131,7 @@ impl Origin {
             expired: None,
             status: Status::default(),
             pace: Bucket::default(),
+            checks: Bucket::default(),
         }
     }
 
@@ -168,6 +173,11 @@ impl Origin {
             self.interval = head.interval();
         }
         newer
+    }
+
+    /// Whether another signature of the origin may be checked now. Takes note of it.
+    pub(crate) fn may_check(&mut self, now: Moment) -> bool {
+        self.checks.take(now, HEAD_CHECKS, 1).is_ok()
     }
 
     /// Whether more announcements of the origin arrive than it may make. Takes note of this one.

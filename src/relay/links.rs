@@ -278,11 +278,14 @@ impl Links {
         self.iter().filter(|(_, link)| pending(link)).count()
     }
 
-    /// Whether there are as many admitted connections as there may be, for another one of which we are this end.
+    /// Whether there are as many connections as there may be, for another one of which we are this end. Those count
+    /// whose Hello was verified: they are as good as admitted.
     #[must_use]
     pub(crate) fn is_full(&self, role: Role) -> bool {
-        let taken = self.admitted().filter(|(_, link)| link.role == Role::Acceptor).count();
-        self.admitted().count() >= limits::LINKS_MAX || role == Role::Acceptor && taken >= limits::LINKS_TAKEN_MAX
+        let counts = |link: &Link| matches!(link.phase, Phase::Admitted | Phase::Greeting { verified: true, .. });
+        let all = self.iter().filter(|(_, link)| counts(link)).count();
+        let taken = self.iter().filter(|(_, link)| counts(link) && link.role == Role::Acceptor).count();
+        all >= limits::LINKS_MAX || role == Role::Acceptor && taken >= limits::LINKS_TAKEN_MAX
     }
 
     /// Of two admitted connections with the same host, the one that must go, if it is for us to close it

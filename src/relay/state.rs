@@ -288,3 +288,27 @@ impl Counters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_remembered_for_an_hour_and_bounded_and_a_lower_one_replaces_no_higher() {
+        let (mut counters, home) = (Counters::default(), HostId::new([1; 32]));
+        let peer = |number: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            PeerId::new(bytes)
+        };
+        for number in 0..=COUNTERS_MAX {
+            counters.insert(Moment::default(), peer(number), 5, home);
+        }
+        assert_eq!(counters.len(), COUNTERS_MAX);
+        assert_eq!((counters.find(peer(0)), counters.find(peer(1))), (None, Some((5, home))));
+        counters.insert(Moment::default(), peer(9), 4, HostId::new([2; 32]));
+        assert_eq!(counters.find(peer(9)), Some((5, home)));
+        counters.tidy(Moment(COUNTER_MEMORY));
+        assert_eq!(counters.len(), 0);
+    }
+}

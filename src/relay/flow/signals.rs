@@ -157,6 +157,10 @@ impl State {
     }
 
     fn shared_with(&mut self, host: HostId) -> Option<SharedKey> {
+        if host == self.own {
+            // Nothing that we seal comes back to us.
+            return None;
+        }
         let public = self.directory.record(host)?.record.sealing;
         if let Some((known, key)) = self.shared.get(&host)
             && *known == public

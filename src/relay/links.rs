@@ -187,6 +187,21 @@ impl Link {
         self.numbers_in.get(&number).copied()
     }
 
+    /// What the other side says to have of an origin beyond `ours` is not so.
+    pub(crate) fn disbelieve(&mut self, origin: HostId, ours: (u64, u64)) {
+        if ours == (0, 0) {
+            self.theirs.remove(&origin);
+        } else if let Some(theirs) = self.theirs.get_mut(&origin) {
+            *theirs = ours.min(*theirs);
+        }
+    }
+
+    /// An origin is forgotten; its number stays given.
+    pub(crate) fn forget(&mut self, origin: HostId) {
+        self.theirs.remove(&origin);
+        self.eager.remove(&origin);
+    }
+
     /// Notes that the other side has an origin's announcements up to `mark`.
     pub(crate) fn has(&mut self, origin: HostId, mark: (u64, u64)) {
         let theirs = self.theirs.entry(origin).or_default();
@@ -225,6 +240,11 @@ impl Links {
     /// All connections, oldest name first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkKey, &Link)> {
         self.all.iter().map(|(key, link)| (*key, link))
+    }
+
+    /// All connections, to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.all.values_mut()
     }
 
     /// All admitted connections, to be changed.

@@ -127,7 +127,7 @@ impl Relay {
                 Timer::Announce => state.announce(now, out),
                 Timer::Heartbeat => state.heartbeat(now, out),
                 Timer::Admission(link) => state.admission_missed(now, link, out),
-                Timer::Closing(link) => state.link_closed_softly(link),
+                Timer::Closing(link) => state.link_closed_softly(link, out),
                 Timer::Expiry(host) => state.expire(now, host, out),
                 Timer::Behind(origin) => state.catch_up(now, origin, out),
                 Timer::Summaries => state.summarise(now, out),

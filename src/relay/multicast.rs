@@ -12,8 +12,9 @@ use aldis_wire::id::HostId;
 use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND};
 use bytes::Bytes;
 
+use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
-use super::limits::{EXPIRED_KEPT, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, WAITING_MAX};
+use super::limits::{EXPIRED_KEPT, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_MAX};
 use super::roster::Roster;
 
 /// Epoch and seq.
@@ -105,8 +106,8 @@ pub(crate) struct Origin {
     pub(crate) expired: Option<Moment>,
     /// What it last said of itself.
     pub(crate) status: Status,
-    /// Seq and moment at which we first heard of the epoch: how fast it has announced since.
-    first: (u64, Moment),
+    /// Of announcements taken.
+    pace: Bucket,
 }
 
 impl Origin {
@@ -125,7 +126,7 @@ impl Origin {
             asked: 0,
             expired: None,
             status: Status::default(),
-            first: (0, now),
+            pace: Bucket::default(),
         }
     }
 
@@ -156,26 +157,23 @@ impl Origin {
         if newer {
             if head.epoch > self.newest.0 {
                 self.waiting.clear();
-                self.first = (head.seq, now);
             }
             // A host on the way may say that a head is older than it is, to make a live origin look dead. Of an origin
-            // that is alive here, a newer head is believed to be at most one interval and a half old.
-            let alive = self.newest != (0, 0) && self.expired.is_none();
+            // that is known here, a newer head is believed to be at most one interval and a half old; also of one that
+            // has expired, or it would expire again with each head that such a host is the first to bring.
+            let known = self.newest != (0, 0);
             let oldest = Moment(now.0.saturating_sub(head.interval() * 3 / 2));
-            self.made = if alive { made.max(oldest) } else { made };
+            self.made = if known { made.max(oldest) } else { made };
             self.newest = head.mark();
             self.interval = head.interval();
         }
         newer
     }
 
-    /// Whether the origin has announced more since we first heard of its epoch than it may. Counted by its own seq, so
-    /// that a host on the way cannot make a burst by holding announcements back.
-    #[must_use]
-    pub(crate) fn is_flooding(&self, now: Moment) -> bool {
-        let (seq, at) = self.first;
-        let allowed = now.since(at).as_secs().saturating_mul(u64::from(ANNOUNCEMENTS_PER_SECOND));
-        self.newest.1.saturating_sub(seq) > allowed.saturating_add(u64::from(ANNOUNCEMENTS_BURST))
+    /// Whether more announcements of the origin arrive than it may make. Takes note of this one.
+    pub(crate) fn is_flooding(&mut self, now: Moment) -> bool {
+        let rate = Rate { per_second: ANNOUNCEMENTS_PER_SECOND, burst: ANNOUNCEMENTS_BURST };
+        self.pace.take(now, rate, 1).is_err()
     }
 
     /// Keeps a head until what comes before it is applied. The highest ones are dropped when there are too many.
@@ -191,7 +189,7 @@ impl Origin {
     /// Takes the waiting announcement that can be applied next.
     pub(crate) fn next_waiting(&mut self) -> Option<Heard> {
         let (epoch, seq) = self.mark();
-        let next = if epoch == self.newest.0 { seq + 1 } else { 1 };
+        let next = if epoch == self.newest.0 { seq.saturating_add(1) } else { 1 };
         self.waiting = self.waiting.split_off(&next);
         if self.waiting.get(&next).is_some_and(Heard::is_whole) { self.waiting.remove(&next) } else { None }
     }
@@ -203,16 +201,16 @@ impl Origin {
             return Vec::new();
         }
         let next = mark.1.saturating_add(1);
-        let follows = |(at, (seq, heard)): &(u64, (&u64, &Heard))| **seq == next + at && heard.is_whole();
+        let follows =
+            |(at, (seq, heard)): &(u64, (&u64, &Heard))| Some(**seq) == next.checked_add(*at) && heard.is_whole();
         (0..).zip(self.waiting.range(next..)).take_while(follows).map(|(_, (_, heard))| heard).collect()
     }
 
     /// Notes that an announcement is applied, and keeps it for neighbours.
     pub(crate) fn applied(&mut self, heard: Heard) {
-        let follows = self
-            .log
-            .back()
-            .is_some_and(|last| last.head.epoch == heard.head.epoch && last.head.seq + 1 == heard.head.seq);
+        let follows = self.log.back().is_some_and(|last| {
+            last.head.epoch == heard.head.epoch && last.head.seq.checked_add(1) == Some(heard.head.seq)
+        });
         if !follows {
             self.log.clear();
             self.log_bytes = 0;
@@ -246,7 +244,7 @@ impl Origin {
             return Some(Vec::new());
         }
         let first = self.log.front()?.head.seq;
-        (first <= from + 1).then(|| self.log.iter().filter(|heard| heard.head.seq > from).collect())
+        (first <= from.saturating_add(1)).then(|| self.log.iter().filter(|heard| heard.head.seq > from).collect())
     }
 }
 

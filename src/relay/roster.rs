@@ -425,17 +425,10 @@ impl Roster {
 
     /// Drops everything in `range` that lies in none of `kept`.
     pub(crate) fn keep_only(&mut self, range: &Range, kept: &[(Range, Hash)]) {
-        let mut lonely = Trie::default();
         for key in self.trie.keys_of(range) {
-            lonely.insert(key, [1; 32]);
-        }
-        for (range, _) in kept {
-            for key in lonely.keys_of(range) {
-                lonely.remove(&key);
+            if !kept.iter().any(|(range, _)| range.holds(&key)) {
+                self.cut(&key);
             }
-        }
-        for key in lonely.keys_of(range) {
-            self.cut(&key);
         }
     }
 

@@ -54,3 +54,24 @@ test("two tabs on two hosts see each other's picture, chat, and show receipts", 
   await first.getByText("Nobody else is here").waitFor();
   first.checkErrors();
 });
+
+// The last test: it leaves one host only.
+test("when a tab's host is killed, the tab says where it has moved, the other one knows it again, and the chat goes on", { timeout: 60_000 }, async () => {
+  const [one, two] = network.hosts;
+  const [first, second] = [await open(browser, `${one.http}?topic=demo-move`), await open(browser, `${two.http}?topic=demo-move`)];
+  for (const page of [first, second]) await page.locator("#cards .pill", { hasText: "connected directly" }).waitFor();
+  await one.kill();
+  await first.locator("#chat li", { hasText: `we have moved to ${new URL(two.http).host}; connections stay` }).waitFor();
+  await second.locator("#chat li", { hasText: "has changed hosts; the connection stands" }).waitFor();
+  await first.fill("#words", "Still here");
+  await first.press("#words", "Enter");
+  await second.locator("#chat li", { hasText: "Still here" }).waitFor();
+  const oneCard = () => Promise.all([first, second].map((page) => page.locator("#cards .card:not(#us)").count()));
+  await until(async () => (await oneCard()).join() === "1,1", "each tab shows the other once");
+  await second.locator("#cards .facts", { hasText: `on host ${new URL(two.http).host}` }).waitFor();
+  // Also after everybody has been told that the dead host is gone.
+  await until(async () => (await (await fetch(`${two.http}api/status`)).json()).hosts.every(({ live }) => !live), "the dead host has expired");
+  assert.deepEqual(await oneCard(), [1, 1]);
+  assert.equal(await second.locator("#cards .pill", { hasText: "connected directly" }).count(), 1);
+  for (const page of [first, second]) page.checkErrors();
+});

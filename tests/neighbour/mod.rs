@@ -1,6 +1,6 @@
 //! One machine, and neighbours whose every frame a test writes itself: what a hostile host could do, and an honest one.
 
-#![allow(unreachable_pub, reason = "each test uses its part")]
+#![allow(unreachable_pub, dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
 
 use std::collections::BTreeMap;

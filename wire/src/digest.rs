@@ -49,6 +49,12 @@ pub fn entry_hash(encoded: &[u8]) -> Hash {
 }
 
 impl Range {
+    /// Whether an entry with this key is in this range.
+    #[must_use]
+    pub fn holds(&self, key: &Key) -> bool {
+        within(key, self)
+    }
+
     /// Whether this range is a part of `outer`, and not all of it.
     #[must_use]
     pub fn is_part_of(&self, outer: &Range) -> bool {

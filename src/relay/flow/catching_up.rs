@@ -19,8 +19,8 @@ use crate::relay::timers::Timer;
 
 /// The whole roster.
 const ROOT: Range = Range { key: [0; 32], nibbles: 0 };
-/// Attempts to hear anything of a host that neighbours tell of; as many as there are likely to be neighbours near by.
-const UNKNOWN_ASKED_MAX: u32 = 8;
+/// Attempts to see a signed head of what neighbours tell of; as many as there are likely to be neighbours near by.
+const UNSEEN_ASKED_MAX: u32 = 8;
 /// Longest pause between two attempts to close a gap.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -36,10 +36,11 @@ impl State {
         }
         let asked = self.asking.get(&origin).copied().unwrap_or(0);
         let known = self.origins.find(origin).is_some();
-        if !known && asked >= UNKNOWN_ASKED_MAX {
-            // Neighbours tell of a host of which none can show a head: they invented it.
+        let behind = self.origins.find(origin).is_some_and(Origin::is_behind);
+        if !behind && asked >= UNSEEN_ASKED_MAX {
+            // Neighbours tell of a host, or of a mark, of which none can show a head: they invented it.
             self.asking.remove(&origin);
-            self.links.admitted_mut().for_each(|(_, link)| _ = link.theirs.remove(&origin));
+            self.links.admitted_mut().for_each(|(_, link)| link.disbelieve(origin, ours));
             return;
         }
         let Some((link, theirs, rtt)) = self.who_knows_more(origin, ours, asked) else {
@@ -48,14 +49,13 @@ impl State {
         };
         self.asking.insert(origin, asked + 1);
         let near = if ours.0 == theirs.0 { theirs.1 - ours.1 } else { theirs.1 } <= LOG_MAX as u64;
-        // Until a signed head of it has come, an origin takes no place in the table, and there is nothing to compare.
-        if asked == 0 && near || !known {
+        // Until a signed head tells of something new, there is nothing to compare: what a summary says is anybody's word.
+        if asked == 0 && near || !known || !behind {
             self.send(link, Channel::Control, &Frame::Graft(origin, ours.0, ours.1), out);
         } else {
             self.compare(now, link, origin, ours, out);
         }
-        let pause = GRAFT_AFTER.max(2 * rtt).saturating_mul(1 << asked.min(4)).min(ASK_AGAIN_MAX);
-        self.timers.set(Timer::Behind(origin), now + pause);
+        self.timers.set(Timer::Behind(origin), now + pause(asked, rtt));
     }
 
     /// The link to ask: to the origin itself if there is one; else the nearest, another one at each attempt.
@@ -152,7 +152,11 @@ impl State {
     pub(crate) fn reply_came(&mut self, now: Moment, link: LinkKey, reply: Reply, out: &mut Outbox) {
         let origin = reply.origin;
         let asked = self.origins.find(origin).and_then(|known| known.comparison.as_ref());
-        if asked.is_none_or(|comparison| comparison.link != link) {
+        let late = |comparison: &Comparison| {
+            !reply.parts.is_empty() && !reply.parts.iter().any(|(range, _)| comparison.is_asked(range))
+        };
+        if asked.is_none_or(|comparison| comparison.link != link || late(comparison)) {
+            // Also an honest neighbour's answer may come after we have given it up and begun again.
             return;
         }
         let Some((age_ms, signed)) = reply.head else { return self.stop_comparing(now, origin) };
@@ -237,8 +241,15 @@ impl State {
         if let Some(known) = self.origins.find_mut(origin) {
             known.comparison = None;
         }
-        self.timers.set(Timer::Behind(origin), now + GRAFT_AFTER);
+        // As after any other attempt: nobody can keep us comparing without a pause.
+        let asked = self.asking.get(&origin).map_or(0, |asked| asked.saturating_sub(1));
+        self.timers.set(Timer::Behind(origin), now + pause(asked, Duration::ZERO));
     }
+}
+
+/// How long to wait after so many attempts to close a gap.
+fn pause(asked: u32, rtt: Duration) -> Duration {
+    GRAFT_AFTER.max(2 * rtt).saturating_mul(1 << asked.min(4)).min(ASK_AGAIN_MAX)
 }
 
 impl Comparison {
@@ -250,8 +261,17 @@ impl Comparison {
             || now.since(self.began) > SYNC_MAX
     }
 
+    /// Where a range that was asked for stands; what waits behind one query's worth was not asked for yet.
+    fn place(&self, range: &Range) -> Option<usize> {
+        self.differing.iter().take(QUERY_RANGES_MAX).position(|(asked, _)| asked == range)
+    }
+
+    fn is_asked(&self, range: &Range) -> bool {
+        self.place(range).is_some()
+    }
+
     fn take_part(&mut self, range: &Range, part: Part) -> Result<(), Fault> {
-        let at = self.differing.iter().position(|(asked, _)| asked == range).ok_or(Fault::OutOfOrder)?;
+        let Some(at) = self.place(range) else { return Ok(()) };
         self.differing.swap_remove(at);
         match part {
             Part::Entries(bytes) => {

@@ -76,6 +76,8 @@ impl State {
         self.directory.remove(host);
         self.shared.remove(&host);
         self.introductions.remove(&host);
+        self.asking.remove(&host);
+        self.links.iter_mut().for_each(|link| link.forget(host));
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));
     }

@@ -177,6 +177,7 @@ impl State {
     fn goodbye_came(&mut self, now: Moment, key: LinkKey, reason: GoodbyeReason, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         let crossed = reason == GoodbyeReason::Crossed && link.phase != Phase::Closing;
+        let leaves = link.is_admitted();
         if link.is_admitted() {
             let host = link.host;
             link.phase = Phase::Closing;
@@ -188,13 +189,17 @@ impl State {
         if crossed {
             // Both ends stop sending, so that both know soon that everything has come.
             out.push(Output::CloseLink { link: key, reason: GoodbyeReason::Crossed });
+        }
+        if crossed || leaves {
+            // Who says goodbye and stays takes a place all the same.
             self.timers.set(Timer::Closing(key), now + CLOSING);
         }
     }
 
     /// A link to which we said goodbye has had its time.
-    pub(crate) fn link_closed_softly(&mut self, key: LinkKey) {
+    pub(crate) fn link_closed_softly(&mut self, key: LinkKey, out: &mut Outbox) {
         self.links.remove(key);
+        out.push(Output::CloseLink { link: key, reason: GoodbyeReason::Closing });
     }
 
     /// Says goodbye on a link; what is on its way in both directions still arrives.
@@ -253,7 +258,10 @@ impl State {
         }
         // Out of the table first, so that nothing is sent on it any more.
         self.links.remove(key);
-        self.leave_link(now, key, out);
+        if phase == Phase::Admitted {
+            // Nothing goes over any other one: strangers who come and go cost no walk over all origins and sessions.
+            self.leave_link(now, key, out);
+        }
     }
 
     /// A link is not to be used any more: unless another one leads to its host, there should be a new one.

@@ -49,8 +49,11 @@ impl State {
         if self.is_quarantined(origin, mark) {
             return;
         }
-        if self.origins.find(origin).is_some_and(|known| known.is_flooding(now)) {
-            return self.quarantine(now, origin, Fault::OverQuota, out);
+        let rtt = self.links.find(link).map_or(Duration::ZERO, |link| link.rtt);
+        if self.origins.find_mut(origin).is_some_and(|known| known.is_flooding(now)) {
+            // Told less, not punished: it may be somebody on the way who held them back, or plays an old one before the
+            // newest. Comparing digests brings what is left out.
+            return self.timers.set_earlier(Timer::Behind(origin), now + GRAFT_AFTER.max(2 * rtt));
         }
         if newer || whole {
             self.pass_on(now, &heard, Some(link), out);

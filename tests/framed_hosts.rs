@@ -1,0 +1,186 @@
+//! What a host in the middle may try to make an honest host look guilty or dead, or to keep us busy; and what comes of it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panic")]
+
+mod neighbour;
+
+use std::time::Duration;
+
+use aldis::relay::io::Note;
+use aldis_wire::announcement::{Op, encode_ops};
+use aldis_wire::host::{Announcement, Frame, GoodbyeReason, HaveEntry, Part, Query, Reply};
+use neighbour::{Effects, House, Player, named};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn announced(announcement: &Announcement) -> Frame {
+    Frame::Announcement(announcement.clone())
+}
+
+fn is_shown(house: &House, player: &Player) -> bool {
+    let view = house.relay.view(house.now);
+    view.hosts.iter().any(|host| host.host == player.id && host.live)
+}
+
+fn queries_of(effects: &Effects) -> Vec<Query> {
+    let frame = |output: &aldis::relay::io::Output| match output {
+        aldis::relay::io::Output::Send { link, .. } => Some(*link),
+        _ => None,
+    };
+    let links: std::collections::BTreeSet<_> = effects.outputs.iter().filter_map(frame).collect();
+    let frames = links.into_iter().flat_map(|link| effects.frames(link));
+    frames.filter_map(|frame| if let Frame::Query(query) = frame { Some(query) } else { None }).collect()
+}
+
+#[test]
+fn an_old_head_before_the_newest_does_not_make_a_busy_host_a_flooder() {
+    let (mut house, middle, mut honest) = (House::new(), Player::new(1), Player::new(2));
+    let first = honest.announce(&[Op::Record(honest.record())]);
+    let link = house.link(&middle);
+    house.send(link, &announced(&first));
+    assert!(is_shown(&house, &honest));
+    // It has announced for hours; of that we have heard the very first alone, played from a record.
+    honest.seq = 500_000;
+    let newest = honest.announce(&[]);
+    let direct = house.link(&honest);
+    let mut effects = house.send(direct, &announced(&newest));
+    assert_eq!(effects.faults(), []);
+    for _ in 0..10 {
+        effects = house.wait(SECOND);
+        for query in queries_of(&effects) {
+            house.send(direct, &Frame::Reply(honest.answer(&query, 256, 60_000)));
+        }
+        let beat = honest.announce(&[]);
+        house.send(direct, &announced(&beat));
+    }
+    assert!(is_shown(&house, &honest));
+    assert!(house.relay.digest(honest.id).is_some());
+}
+
+#[test]
+fn announcements_that_were_held_back_and_come_all_at_once_cost_their_origin_nothing() {
+    let (mut house, middle, mut honest) = (House::new(), Player::new(1), Player::new(2));
+    let link = house.link(&middle);
+    house.send(link, &announced(&honest.announce(&[Op::Record(honest.record())])));
+    for _ in 0..2_000 {
+        let effects = house.send(link, &announced(&honest.announce(&[])));
+        assert_eq!(effects.faults(), []);
+    }
+    for _ in 0..60 {
+        let effects = house.wait(SECOND);
+        assert_eq!(effects.faults(), []);
+        for query in queries_of(&effects) {
+            house.send(link, &Frame::Reply(honest.answer(&query, 256, 60_000)));
+        }
+        house.send(link, &announced(&honest.announce(&[])));
+        assert!(is_shown(&house, &honest));
+    }
+}
+
+#[test]
+fn a_liar_about_age_hides_a_live_host_for_one_heartbeat_at_most() {
+    let (mut house, liar, mut honest) = (House::new(), Player::new(1), Player::new(2));
+    let link = house.link(&liar);
+    let aged = |announcement| Frame::Announcement(Announcement { age_ms: u32::MAX, ..announcement });
+    house.send(link, &aged(honest.announce(&[Op::Record(honest.record())])));
+    house.wait(3 * SECOND);
+    for _ in 0..20 {
+        house.send(link, &aged(honest.announce(&[])));
+        assert!(is_shown(&house, &honest));
+        house.wait(3 * SECOND);
+        assert!(is_shown(&house, &honest));
+    }
+}
+
+#[test]
+fn a_seq_at_the_end_of_all_numbers_harms_nobody() {
+    let (mut house, mut player) = (House::new(), Player::new(1));
+    let link = house.link(&player);
+    player.announce(&[Op::Record(player.record())]);
+    player.seq = u64::MAX - 2;
+    for _ in 0..2 {
+        let newest = player.announce(&[]);
+        house.send(link, &announced(&Announcement { ops: None, ..newest }));
+        for _ in 0..4 {
+            for query in queries_of(&house.wait(SECOND)) {
+                house.send(link, &Frame::Reply(player.answer(&query, 256, 60_000)));
+            }
+        }
+    }
+    let (key, seq) = (player.id, player.seq);
+    house.send(link, &Frame::Graft(key, player.epoch, seq - 1));
+    assert!(is_shown(&house, &player));
+}
+
+#[test]
+fn an_answer_that_comes_too_late_costs_a_slow_neighbour_nothing() {
+    let (mut house, neighbour, mut origin) = (House::new(), Player::new(1), Player::new(2));
+    origin.announce(&[Op::Record(origin.record())]);
+    for number in 0..60 {
+        let (peer, proof) = origin.mint(number);
+        let join = Op::Join { topic: named("s0").id, peer, meta: bytes::Bytes::new() };
+        origin.announce(&[Op::Present { peer, proof }, join]);
+    }
+    let link = house.link(&neighbour);
+    let newest = Announcement { ops: None, ..origin.announce(&[]) };
+    house.send(link, &announced(&newest));
+    let first = queries_of(&house.wait(2 * SECOND));
+    let effects = house.send(link, &Frame::Reply(origin.answer(&first[0], 4, 60_000)));
+    let second = queries_of(&effects);
+    // This answer takes six seconds; meanwhile we ask anew, and get that answer after it.
+    let late = Frame::Reply(origin.answer(&second[0], 4, 60_000));
+    house.send(link, &announced(&Announcement { ops: None, ..origin.announce(&[]) }));
+    let again = queries_of(&house.wait(6 * SECOND));
+    assert!(!again.is_empty(), "it has asked anew");
+    let effects = house.send(link, &late);
+    assert_eq!((effects.faults(), effects.closed(link)), (vec![], None));
+}
+
+#[test]
+fn a_neighbour_that_boasts_of_what_nobody_signed_does_not_make_us_compare() {
+    let (mut house, boaster, mut honest) = (House::new(), Player::new(1), Player::new(2));
+    let direct = house.link(&honest);
+    house.send(direct, &announced(&honest.announce(&[Op::Record(honest.record())])));
+    let link = house.link(&boaster);
+    let boast = HaveEntry::Named { number: 1, origin: honest.id, epoch: honest.epoch, seq: u64::MAX };
+    house.send(link, &Frame::Have(vec![boast]));
+    let (mut queries, mut grafts) = (0, 0);
+    for _ in 0..30 {
+        let effects = house.wait(SECOND);
+        queries += queries_of(&effects).len();
+        grafts += effects.frames(link).iter().filter(|frame| matches!(frame, Frame::Graft(..))).count();
+        house.send(direct, &announced(&honest.announce(&[])));
+    }
+    assert_eq!(queries, 0);
+    assert!(grafts <= 10, "and it is not asked for ever: {grafts}");
+}
+
+#[test]
+fn a_neighbour_that_never_leads_anywhere_is_asked_ever_more_seldom() {
+    let (mut house, idler, mut origin) = (House::new(), Player::new(1), Player::new(2));
+    let link = house.link(&idler);
+    origin.announce(&[Op::Record(origin.record())]);
+    let newest = origin.announce(&[]);
+    house.send(link, &announced(&Announcement { ops: None, ..newest.clone() }));
+    let ops = encode_ops(&[]).unwrap();
+    let old = origin.head(origin.epoch, 1, &ops, [1; 32]);
+    let mut queries = 0;
+    for _ in 0..600 {
+        for query in queries_of(&house.wait(SECOND / 10)) {
+            queries += 1;
+            let parts = vec![(query.ranges[0], Part::Entries(bytes::Bytes::new()))];
+            house.send(link, &Frame::Reply(Reply { origin: origin.id, head: Some((0, old.clone())), parts }));
+            house.send(link, &Frame::Reply(Reply { origin: origin.id, head: None, parts: Vec::new() }));
+        }
+    }
+    assert!(queries <= 80, "{queries} in a minute");
+}
+
+#[test]
+fn a_host_that_says_goodbye_and_stays_is_let_go() {
+    let (mut house, player) = (House::new(), Player::new(1));
+    let link = house.link(&player);
+    house.send(link, &Frame::Goodbye(GoodbyeReason::Full));
+    let effects = house.wait(5 * SECOND);
+    assert!(effects.closed(link).is_some());
+    assert!(!effects.notes.iter().any(|note| matches!(note, Note::Misbehaved { .. })));
+}

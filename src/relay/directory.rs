@@ -155,12 +155,15 @@ impl Directory {
         mut random: impl FnMut(usize) -> usize,
     ) -> Vec<Member> {
         let Some(homes) = self.topics.get(&topic) else { return Vec::new() };
-        let mut hands: Vec<(HostId, Vec<PeerId>)> = homes
-            .iter()
+        // Each home gives one before any gives two: no more homes are looked at than one more than fit.
+        let mut some: Vec<(&HostId, &BTreeSet<PeerId>)> = homes.iter().collect();
+        shuffle(&mut some, &mut random);
+        some.truncate(limit.saturating_add(1));
+        let mut hands: Vec<(HostId, Vec<PeerId>)> = some
+            .into_iter()
             .map(|(home, peers)| (*home, draw(peers, except, limit, &mut random)))
             .filter(|(_, hand)| !hand.is_empty())
             .collect();
-        shuffle(&mut hands, &mut random);
         let mut sample = Vec::new();
         while sample.len() < limit && !hands.is_empty() {
             for (home, hand) in &mut hands {

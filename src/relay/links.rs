@@ -14,6 +14,7 @@ use aldis_wire::host::{Channel, Role};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::HAVE_NUMBERS_MAX;
 
+use super::bucket::Bucket;
 use super::io::{LinkKey, Moment};
 use super::limits;
 
@@ -60,6 +61,10 @@ pub(crate) struct Link {
     pub(crate) theirs: BTreeMap<HostId, (u64, u64)>,
     /// The newest mark of each origin that a summary on this link has told.
     pub(crate) told: BTreeMap<HostId, (u64, u64)>,
+    /// Of entries of its summaries.
+    pub(crate) heard: Bucket,
+    /// Of claims checked for its signals.
+    pub(crate) claims: Bucket,
     numbers_out: BTreeMap<HostId, u16>,
     /// What each number towards the other side stands for.
     named_out: Vec<HostId>,
@@ -103,6 +108,8 @@ impl Link {
             eager: BTreeSet::new(),
             theirs: BTreeMap::new(),
             told: BTreeMap::new(),
+            heard: Bucket::default(),
+            claims: Bucket::default(),
             numbers_out: BTreeMap::new(),
             named_out: Vec::new(),
             names: 0,
@@ -271,11 +278,14 @@ impl Links {
         self.iter().filter(|(_, link)| pending(link)).count()
     }
 
-    /// Whether there are as many admitted connections as there may be, for another one of which we are this end.
+    /// Whether there are as many connections as there may be, for another one of which we are this end. Those count
+    /// whose Hello was verified: they are as good as admitted.
     #[must_use]
     pub(crate) fn is_full(&self, role: Role) -> bool {
-        let taken = self.admitted().filter(|(_, link)| link.role == Role::Acceptor).count();
-        self.admitted().count() >= limits::LINKS_MAX || role == Role::Acceptor && taken >= limits::LINKS_TAKEN_MAX
+        let counts = |link: &Link| matches!(link.phase, Phase::Admitted | Phase::Greeting { verified: true, .. });
+        let all = self.iter().filter(|(_, link)| counts(link)).count();
+        let taken = self.iter().filter(|(_, link)| counts(link) && link.role == Role::Acceptor).count();
+        all >= limits::LINKS_MAX || role == Role::Acceptor && taken >= limits::LINKS_TAKEN_MAX
     }
 
     /// Of two admitted connections with the same host, the one that must go, if it is for us to close it

@@ -14,7 +14,9 @@ use bytes::Bytes;
 
 use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
-use super::limits::{EXPIRED_KEPT, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_MAX};
+use super::limits::{
+    EXPIRED_KEPT, HEAD_CHECKS, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_MAX,
+};
 use super::roster::Roster;
 
 /// Epoch and seq.
@@ -108,6 +110,8 @@ pub(crate) struct Origin {
     pub(crate) status: Status,
     /// Of announcements taken.
     pace: Bucket,
+    /// Of signatures checked.
+    checks: Bucket,
 }
 
 impl Origin {
@@ -127,6 +131,7 @@ impl Origin {
             expired: None,
             status: Status::default(),
             pace: Bucket::default(),
+            checks: Bucket::default(),
         }
     }
 
@@ -170,6 +175,11 @@ impl Origin {
         newer
     }
 
+    /// Whether another signature of the origin may be checked now. Takes note of it.
+    pub(crate) fn may_check(&mut self, now: Moment) -> bool {
+        self.checks.take(now, HEAD_CHECKS, 1).is_ok()
+    }
+
     /// Whether more announcements of the origin arrive than it may make. Takes note of this one.
     pub(crate) fn is_flooding(&mut self, now: Moment) -> bool {
         let rate = Rate { per_second: ANNOUNCEMENTS_PER_SECOND, burst: ANNOUNCEMENTS_BURST };
@@ -189,7 +199,8 @@ impl Origin {
     /// Takes the waiting announcement that can be applied next.
     pub(crate) fn next_waiting(&mut self) -> Option<Heard> {
         let (epoch, seq) = self.mark();
-        let next = if epoch == self.newest.0 { seq.saturating_add(1) } else { 1 };
+        // Nothing can follow the last seq that there is.
+        let next = if epoch == self.newest.0 { seq.checked_add(1)? } else { 1 };
         self.waiting = self.waiting.split_off(&next);
         if self.waiting.get(&next).is_some_and(Heard::is_whole) { self.waiting.remove(&next) } else { None }
     }
@@ -352,5 +363,103 @@ impl Origins {
         self.marks.insert(host, (mark, now));
         self.by_age.push_back((now, host));
         self.tidy(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aldis_wire::announcement::ops_hash;
+    use aldis_wire::network::NetworkTag;
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+
+    fn heard(epoch: u64, seq: u64, ops: &'static [u8]) -> Heard {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let origin = HostId::new(key.verifying_key().to_bytes());
+        let head = Head { origin, epoch, seq, ops_hash: ops_hash(ops), digest: [0; 32], interval_ms: 3_000 };
+        let signed = SignedHead::make(&key, NetworkTag::new([0; 8]), &head).unwrap();
+        let ops = (!ops.is_empty()).then_some(Bytes::from_static(ops));
+        Heard { head, signed, ops, made: Moment::default() }
+    }
+
+    fn host(number: usize) -> HostId {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        HostId::new(bytes)
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_log_is_bounded_in_announcements_and_in_bytes_and_has_no_gaps() {
+        let mut origin = Origin::new(Moment::default());
+        for seq in 1..=2 * LOG_MAX as u64 {
+            origin.applied(heard(1, seq, b"small"));
+            assert!(origin.log.len() <= LOG_MAX);
+        }
+        assert_eq!(origin.log.len(), LOG_MAX);
+        assert_eq!(origin.after((1, LOG_MAX as u64)).unwrap().len(), LOG_MAX);
+        assert!(origin.after((1, 3)).is_none(), "too far behind for the log");
+        for seq in 2 * LOG_MAX as u64 + 1..=3 * LOG_MAX as u64 {
+            origin.applied(heard(1, seq, &[7; 30_000]));
+            assert!(origin.log_bytes <= LOG_BYTES);
+        }
+        assert_eq!(origin.log.len(), LOG_BYTES / 30_256);
+        origin.applied(heard(1, 1_000, b"after a gap"));
+        assert_eq!(origin.log.len(), 1);
+    }
+
+    #[test]
+    fn heads_that_wait_are_bounded_and_the_highest_go_first() {
+        let mut origin = Origin::new(Moment::default());
+        for seq in (2..200).rev() {
+            let head = heard(1, seq, b"x");
+            origin.hear(at(1), &head.head, at(1));
+            origin.wait(head);
+            assert!(origin.waiting.len() <= WAITING_MAX);
+        }
+        assert_eq!(origin.waiting.keys().copied().collect::<Vec<_>>(), (2..2 + WAITING_MAX as u64).collect::<Vec<_>>());
+        assert!(origin.next_waiting().is_none());
+    }
+
+    #[test]
+    fn the_last_seq_that_there_is_has_no_successor() {
+        let mut origin = Origin::new(Moment::default());
+        let last = heard(1, u64::MAX, b"");
+        origin.hear(at(1), &last.head, at(1));
+        origin.adopted(last.clone());
+        assert!(origin.next_waiting().is_none());
+        origin.applied(last.clone());
+        origin.applied(last);
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_origins_and_no_known_one_gives_way() {
+        let mut origins = Origins::default();
+        for number in 0..ORIGINS_MAX {
+            assert!(origins.find_or_insert(at(0), host(number)).is_some());
+        }
+        assert!(origins.find_or_insert(at(0), host(ORIGINS_MAX)).is_none());
+        assert!(origins.find_or_insert(at(0), host(5)).is_some());
+        origins.forget(at(0), host(5));
+        assert!(origins.find_or_insert(at(0), host(ORIGINS_MAX)).is_some());
+    }
+
+    #[test]
+    fn marks_are_kept_for_a_day_and_bounded() {
+        let mut origins = Origins::default();
+        let many: Vec<_> = (0..MARKS_MAX).map(|number| (host(number), 7, 7)).collect();
+        origins.remember(at(0), &many);
+        assert_eq!(origins.mark_of_forgotten(host(0)), (7, 7));
+        origins.find_or_insert(at(10), host(MARKS_MAX)).unwrap();
+        origins.forget(at(10), host(MARKS_MAX));
+        assert_eq!((origins.marks_count(), origins.mark_of_forgotten(host(0))), (MARKS_MAX, (0, 0)));
+        origins.tidy(Moment(MARKS_KEPT) + Duration::from_secs(5));
+        assert_eq!(origins.marks_count(), 1);
+        origins.tidy(Moment(MARKS_KEPT) + Duration::from_secs(10));
+        assert_eq!(origins.marks_count(), 0);
     }
 }

@@ -449,3 +449,52 @@ impl Sessions {
         self.topics.get(&topic).map(|local| local.name.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn peer(number: usize) -> PeerId {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        PeerId::new(bytes)
+    }
+
+    fn open(sessions: &mut Sessions, number: usize) -> Result<SessionKey, Refusal> {
+        let edge = EdgeKey(number as u64);
+        sessions.edge_opened(edge, IpAddr::V4(Ipv4Addr::LOCALHOST), [0; 32]);
+        let mut token = [0; 32];
+        token[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        sessions.open(edge, peer(number), Proof::Minted { nonce: [0; 16] }, Token(token), Bytes::new())
+    }
+
+    #[test]
+    fn a_host_has_so_many_sessions_and_then_it_is_overloaded() {
+        let mut sessions = Sessions::default();
+        let first = open(&mut sessions, 0).unwrap();
+        for number in 1..SESSIONS_MAX {
+            assert!(open(&mut sessions, number).is_ok());
+        }
+        assert_eq!(open(&mut sessions, SESSIONS_MAX), Err(Refusal::Overloaded));
+        sessions.end(first);
+        assert!(open(&mut sessions, SESSIONS_MAX).is_ok());
+    }
+
+    #[test]
+    fn senders_that_a_session_remembers_are_bounded_and_the_longest_silent_goes_first() {
+        let mut sessions = Sessions::default();
+        let key = open(&mut sessions, 0).unwrap();
+        let session = sessions.find_mut(key).unwrap();
+        let at = |millis| Moment(Duration::from_millis(millis));
+        for number in 0..3 * SENDERS_REMEMBERED_MAX {
+            assert!(session.takes(at(number as u64), peer(number), 1, 1));
+            assert!(session.senders_count() <= SENDERS_REMEMBERED_MAX);
+        }
+        let last = 3 * SENDERS_REMEMBERED_MAX - 1;
+        assert!(!session.takes(at(9_999), peer(last), 1, 1), "remembered");
+        assert!(session.takes(at(9_999), peer(0), 1, 1), "forgotten");
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use aldis_wire::announcement::Op;
-use aldis_wire::host::{Channel, Frame};
+use aldis_wire::host::{Channel, Frame, Query};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
@@ -104,6 +104,8 @@ pub(crate) struct Announcer {
     pub(crate) pending_bytes: usize,
     /// Of announcements with ops.
     pub(crate) pace: Bucket,
+    /// Queries that came between two batches, when our roster was ahead of our newest head.
+    pub(crate) queries: Vec<(LinkKey, Query)>,
     /// Heartbeats so far.
     pub(crate) heartbeats: u64,
     /// Revision of our record.
@@ -154,6 +156,7 @@ impl State {
                 pending: Vec::new(),
                 pending_bytes: 0,
                 pace: Bucket::default(),
+                queries: Vec::new(),
                 heartbeats: 0,
                 revision: setup.epoch,
                 signals: 0,
@@ -283,5 +286,29 @@ impl Counters {
                 self.known.remove(&peer);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_remembered_for_an_hour_and_bounded_and_a_lower_one_replaces_no_higher() {
+        let (mut counters, home) = (Counters::default(), HostId::new([1; 32]));
+        let peer = |number: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            PeerId::new(bytes)
+        };
+        for number in 0..=COUNTERS_MAX {
+            counters.insert(Moment::default(), peer(number), 5, home);
+        }
+        assert_eq!(counters.len(), COUNTERS_MAX);
+        assert_eq!((counters.find(peer(0)), counters.find(peer(1))), (None, Some((5, home))));
+        counters.insert(Moment::default(), peer(9), 4, HostId::new([2; 32]));
+        assert_eq!(counters.find(peer(9)), Some((5, home)));
+        counters.tidy(Moment(COUNTER_MEMORY));
+        assert_eq!(counters.len(), 0);
     }
 }

@@ -4,12 +4,16 @@
 #![allow(clippy::panic, reason = "a test may fail by panic")]
 #![allow(clippy::disallowed_methods, reason = "a test is not the machine")]
 
+#[path = "../neighbour/mod.rs"]
+mod neighbour;
 #[path = "../world/mod.rs"]
 mod world;
 
+mod bounds;
 mod catching_up;
 mod edges;
 mod faults;
+mod fuzz;
 mod keyed;
 mod meshes;
 mod paths;

@@ -38,7 +38,8 @@ pub(crate) struct Tally {
 impl Traffic {
     /// One edge sends another a signal of its own id.
     pub(crate) fn send(&mut self, world: &mut World, from: usize, to: usize) {
-        let (id, peer) = (format!("t{}", self.sent.len()), world.peer(to));
+        // Ids are never used twice, not even by another traffic in the same world.
+        let (id, peer) = (format!("{}-{}", world.now.0.as_micros(), self.sent.len()), world.peer(to));
         self.sent.push(Sent { from, to, peer, id: id.clone(), at: world.now });
         world.signal(from, peer, &id, "x");
     }
@@ -88,7 +89,7 @@ impl Traffic {
         for target in targets {
             let mut last: BTreeMap<PeerId, usize> = BTreeMap::new();
             for (from, id) in world.edges[target].got() {
-                let n = place[id.as_str()];
+                let Some(n) = place.get(id.as_str()).copied() else { continue };
                 let before = last.insert(from, n);
                 assert!(before.is_none_or(|before| before < n), "{id} came after a later one of the same sender");
             }

@@ -100,15 +100,10 @@ impl World {
 
     /// Starts a host, for the first time or again: the same key, a higher epoch, and what it stored.
     pub fn start(&mut self, place: Place) {
-        let others = (0..self.hosts.len()).filter(|other| *other != place);
-        let mut hints: Vec<Hint> = others.map(|other| Hint { address: super::address(other), host: None }).collect();
-        if self.hints != HintSource::Static {
-            // Strangers name a few, as the DHT does.
-            while hints.len() > 5 {
-                let at = self.random(hints.len());
-                hints.swap_remove(at);
-            }
-        }
+        // What an operator names is tried for ever; what is known from before was reachable then.
+        let named = |other: &Place| self.hints == HintSource::Static || !self.cut.contains(&(place, *other));
+        let others = (0..self.hosts.len()).filter(|other| *other != place).filter(named);
+        let hints: Vec<Hint> = others.map(|other| Hint { address: super::address(other), host: None }).collect();
         let host = &mut self.hosts[place];
         host.life += 1;
         host.epoch += 1;

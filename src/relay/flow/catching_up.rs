@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
 use crate::relay::limits::{
-    GRAFT_AFTER, LOG_MAX, SYNC_BARREN_MAX, SYNC_MAX, SYNC_PASSES_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT,
+    GRAFT_AFTER, LOG_MAX, QUERIES_WAITING_MAX, SYNC_BARREN_MAX, SYNC_MAX, SYNC_PASSES_MAX, SYNC_ROUNDS_MAX,
+    SYNC_TIMEOUT,
 };
 use crate::relay::multicast::{Comparison, Heard, Mark, Origin};
 use crate::relay::roster::Roster;
@@ -127,9 +128,13 @@ impl State {
         });
         let pending = origin == self.own && !self.announcer.pending.is_empty();
         if pending {
-            // Our roster is ahead of our newest head: bring them together before anybody compares.
-            self.announce(now, out);
-            return self.query_came(now, link, query, out);
+            // Our roster is ahead of our newest head: the next batch, at most 50 ms away, brings them together. It is not
+            // sent for this: whoever asks all the time would have us announce each change by itself.
+            self.announcer.queries.retain(|(other, _)| *other != link);
+            if self.announcer.queries.len() < QUERIES_WAITING_MAX {
+                self.announcer.queries.push((link, query));
+            }
+            return;
         }
         let mut parts = Vec::new();
         let mut bytes = 1_024;

@@ -130,6 +130,10 @@ impl State {
             return self.misbehaved(now, key, Fault::BadSignature, out);
         }
         let role = link.role;
+        if self.links.is_full(role) {
+            // It came while there was room, together with too many others.
+            return self.drop_link(now, key, GoodbyeReason::Full, out);
+        }
         if let Some(link) = self.links.find_mut(key) {
             link.epoch = hello.epoch;
             link.phase = Phase::Greeting { verified: true, welcomed };

@@ -5,7 +5,7 @@ mod neighbour;
 
 use std::time::Duration;
 
-use aldis::relay::io::Note;
+use aldis::relay::io::{Fault, Note};
 use aldis_wire::announcement::{Op, encode_ops};
 use aldis_wire::host::{Announcement, Frame, GoodbyeReason, HaveEntry, Part, Query, Range, Reply};
 use aldis_wire::id::HostId;
@@ -192,7 +192,8 @@ fn summaries_without_end_end_the_link() {
     let link = house.link(&player);
     let boast = |frame: u16, at: u16| {
         let mut origin = [1; 32];
-        (origin[..2].copy_from_slice(&frame.to_be_bytes()), origin[2..4].copy_from_slice(&at.to_be_bytes()));
+        origin[..2].copy_from_slice(&frame.to_be_bytes());
+        origin[2..4].copy_from_slice(&at.to_be_bytes());
         HaveEntry::Named { number: at, origin: HostId::new(origin), epoch: 1, seq: 1 }
     };
     let closes = |house: &mut House, frame| {
@@ -240,4 +241,37 @@ fn a_host_that_never_stops_announcing_has_few_of_its_signatures_checked() {
     assert!(checked <= 1_100, "{checked}");
     house.send(other, &announced(&honest.announce(&[Op::Record(honest.record())])));
     assert!(is_shown(&house, &honest), "others are heard");
+}
+
+#[test]
+fn a_stranger_with_many_keys_takes_a_bounded_memory_and_crowds_out_nobody_who_was_there() {
+    let mut house = House::with(Vec::new(), |settings| settings.rosters_bytes = 400_000);
+    let full = |player: &mut Player, count: u8| {
+        let mut announcements = vec![player.announce(&[Op::Record(player.record())])];
+        for number in 0..count {
+            let (peer, proof) = player.mint(number);
+            let join = Op::Join { topic: named("s0").id, peer, meta: bytes::Bytes::from_static(&[b'1'; 1_000]) };
+            announcements.push(player.announce(&[Op::Present { peer, proof }, join]));
+        }
+        announcements
+    };
+    let mut honest = Player::new(1);
+    let link = house.link(&honest);
+    for announcement in full(&mut honest, 100) {
+        house.send(link, &announced(&announcement));
+    }
+    let mut faults = Vec::new();
+    for number in 2..12 {
+        let mut sybil = Player::new(number);
+        house.wait(SECOND / 100);
+        let link = house.link(&sybil);
+        for announcement in full(&mut sybil, 100) {
+            faults.extend(house.send(link, &announced(&announcement)).faults());
+        }
+        let view = house.relay.view(house.now);
+        let memberships: usize = view.hosts.iter().map(|host| host.memberships).sum();
+        assert!(memberships <= 400_000 / 1_000, "{memberships}");
+    }
+    assert!(faults.len() >= 8 && faults.iter().all(|fault| *fault == Fault::OverQuota), "{faults:?}");
+    assert!(is_shown(&house, &honest), "it was there before them");
 }

@@ -73,6 +73,12 @@ impl Directory {
         self.rosters.get_mut(&origin).map(|held| &mut held.roster)
     }
 
+    /// About how many bytes of memory the roster of `origin` takes.
+    #[must_use]
+    pub(crate) fn weight(&self, origin: HostId) -> usize {
+        self.roster(origin).map_or(0, Roster::weight)
+    }
+
     /// Whether the roster of `origin` is shown.
     #[must_use]
     pub(crate) fn is_shown(&self, origin: HostId) -> bool {

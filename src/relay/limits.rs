@@ -117,6 +117,12 @@ pub const EXPIRED_MAX: usize = 1_024;
 pub const ORIGINS_MAX: usize = 4_096;
 /// New origins that one link may bring in a minute.
 pub const NEW_ORIGINS_PER_LINK: Rate = Rate { per_second: 1, burst: 64 };
+/// What the rosters of all other hosts take together, hidden ones and comparisons under way included: about two million
+/// memberships. A host may have as many keys as it likes, so a bound for each is none. Beyond it the newcomers among the
+/// origins that take much are quarantined: `Fault::OverQuota`.
+pub const ROSTERS_BYTES: usize = 1 << 30;
+/// Ops of the heads of one origin that wait; the highest are dropped first.
+pub const WAITING_BYTES: usize = 512 << 10;
 /// Marks (epoch, seq) outlive their rosters this long, against replays.
 pub const MARKS_KEPT: Duration = Duration::from_secs(86_400);
 /// Marks kept, 60 bytes each.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{
-    EXPIRED_KEPT, HEAD_CHECKS, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_MAX,
+    EXPIRED_KEPT, HEAD_CHECKS, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
 };
 use super::roster::Roster;
 
@@ -87,6 +87,8 @@ pub(crate) struct Origin {
     pub(crate) applied: Option<Heard>,
     /// The newest mark heard in a verified head.
     pub(crate) newest: Mark,
+    /// When we first heard of it.
+    pub(crate) since: Moment,
     /// When the origin made its newest head, on our clock.
     pub(crate) made: Moment,
     /// The interval which that head states.
@@ -119,6 +121,7 @@ impl Origin {
         Self {
             applied: None,
             newest: (0, 0),
+            since: now,
             made: now,
             interval: super::limits::HEARTBEAT,
             waiting: BTreeMap::new(),
@@ -145,6 +148,12 @@ impl Origin {
     #[must_use]
     pub(crate) fn is_behind(&self) -> bool {
         self.newest > self.mark()
+    }
+
+    /// Whether its newest epoch is refused.
+    #[must_use]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.quarantined.is_some_and(|(epoch, _)| self.newest.0 <= epoch)
     }
 
     /// Whether a verified head with this mark was heard before, with its ops if `whole`.
@@ -191,8 +200,11 @@ impl Origin {
         if heard.head.epoch == self.newest.0 {
             self.waiting.insert(heard.head.seq, heard);
         }
-        while self.waiting.len() > WAITING_MAX {
-            self.waiting.pop_last();
+        let ops = |heard: &Heard| heard.ops.as_ref().map_or(0, Bytes::len);
+        let mut bytes: usize = self.waiting.values().map(ops).sum();
+        while self.waiting.len() > WAITING_MAX || bytes > WAITING_BYTES {
+            let Some((_, highest)) = self.waiting.pop_last() else { break };
+            bytes -= ops(&highest);
         }
     }
 

@@ -117,6 +117,14 @@ impl Roster {
         self.memberships
     }
 
+    /// About how many bytes of memory it takes, with its share of the directory's indexes.
+    #[must_use]
+    pub(crate) fn weight(&self) -> usize {
+        const PEER_BYTES: usize = 400;
+        const MEMBERSHIP_BYTES: usize = 400;
+        self.peers * PEER_BYTES + self.memberships * MEMBERSHIP_BYTES + self.meta_bytes
+    }
+
     /// The digest of everything in it.
     pub(crate) fn digest(&mut self) -> Hash {
         self.trie.digest()

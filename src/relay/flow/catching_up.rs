@@ -35,6 +35,10 @@ impl State {
         {
             return self.timers.set(Timer::Behind(origin), comparison.asked + SYNC_TIMEOUT);
         }
+        if self.origins.find(origin).is_some_and(Origin::is_refused) {
+            self.asking.remove(&origin);
+            return;
+        }
         let asked = self.asking.get(&origin).copied().unwrap_or(0);
         let known = self.origins.find(origin).is_some();
         let behind = self.origins.find(origin).is_some_and(Origin::is_behind);
@@ -179,7 +183,10 @@ impl State {
         let heard = Heard { head, signed, ops: None, made };
         match self.take_parts(now, origin, heard, reply.parts) {
             Ok(Some(equal)) => self.comparison_done(now, link, equal, out),
-            Ok(None) => self.ask_next(now, origin, out),
+            Ok(None) => {
+                self.bound_rosters(now, origin, out);
+                self.ask_next(now, origin, out);
+            }
             Err(Fault::WrongDigest) => self.stop_comparing(now, origin),
             Err(fault) => {
                 self.stop_comparing(now, origin);
@@ -240,6 +247,7 @@ impl State {
         self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
         self.send(link, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
         self.apply_waiting(now, host, out);
+        self.bound_rosters(now, host, out);
     }
 
     fn stop_comparing(&mut self, now: Moment, origin: HostId) {

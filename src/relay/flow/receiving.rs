@@ -189,6 +189,9 @@ impl State {
             origin.applied(heard);
         }
         self.roster_changed(now, host, &ops, shown, out);
+        if !ops.is_empty() {
+            self.bound_rosters(now, host, out);
+        }
         Ok(())
     }
 

@@ -5,9 +5,10 @@ mod neighbour;
 
 use std::time::Duration;
 
-use aldis::relay::io::Note;
+use aldis::relay::io::{Fault, Note};
 use aldis_wire::announcement::{Op, encode_ops};
-use aldis_wire::host::{Announcement, Frame, GoodbyeReason, HaveEntry, Part, Query, Reply};
+use aldis_wire::host::{Announcement, Frame, GoodbyeReason, HaveEntry, Part, Query, Range, Reply};
+use aldis_wire::id::HostId;
 use neighbour::{Effects, House, Player, named};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -183,4 +184,94 @@ fn a_host_that_says_goodbye_and_stays_is_let_go() {
     let effects = house.wait(5 * SECOND);
     assert!(effects.closed(link).is_some());
     assert!(!effects.notes.iter().any(|note| matches!(note, Note::Misbehaved { .. })));
+}
+
+#[test]
+fn summaries_without_end_end_the_link() {
+    let (mut house, player) = (House::new(), Player::new(1));
+    let link = house.link(&player);
+    let boast = |frame: u16, at: u16| {
+        let mut origin = [1; 32];
+        origin[..2].copy_from_slice(&frame.to_be_bytes());
+        origin[2..4].copy_from_slice(&at.to_be_bytes());
+        HaveEntry::Named { number: at, origin: HostId::new(origin), epoch: 1, seq: 1 }
+    };
+    let closes = |house: &mut House, frame| {
+        let entries = (0..1_000).map(|at| boast(frame, at)).collect();
+        house.send(link, &Frame::Have(entries)).closed(link)
+    };
+    let closed: Vec<_> = (0..100).map_while(|frame| closes(&mut house, frame).is_none().then_some(frame)).collect();
+    assert_eq!(closed.len(), 65, "so many at once are an honest host after a stall, no more");
+}
+
+#[test]
+fn who_asks_all_the_time_does_not_have_us_announce_each_change_by_itself() {
+    let (mut house, asker) = (House::new(), Player::new(1));
+    let link = house.link(&asker);
+    house.send(link, &Frame::Graft(house.id, 0, 0));
+    house.wait(SECOND);
+    let root = Query { origin: house.id, ranges: vec![Range { key: [0; 32], nibbles: 0 }] };
+    let (mut announced, mut answered) = (0, 0);
+    let mut count = |effects: &Effects| {
+        for frame in effects.frames(link) {
+            announced += usize::from(matches!(frame, Frame::Announcement(_)));
+            answered += usize::from(matches!(frame, Frame::Reply(_)));
+        }
+    };
+    for _ in 0..200 {
+        house.edge("s0");
+        count(&house.send(link, &Frame::Query(root.clone())));
+        count(&house.wait(SECOND / 200));
+    }
+    count(&house.wait(SECOND));
+    assert!(announced <= 30, "{announced} in a second");
+    assert!(answered >= 20, "{answered} answers: each waits for a batch at most");
+}
+
+#[test]
+fn a_host_that_never_stops_announcing_has_few_of_its_signatures_checked() {
+    let (mut house, mut flooder, mut honest) = (House::new(), Player::new(1), Player::new(2));
+    let (link, other) = (house.link(&flooder), house.link(&honest));
+    house.send(link, &announced(&flooder.announce(&[Op::Record(flooder.record())])));
+    let mut checked = 0;
+    for _ in 0..5_000 {
+        let effects = house.send(link, &announced(&flooder.announce(&[])));
+        checked += effects.notes.iter().filter(|note| matches!(note, Note::AnnouncementReceived { .. })).count();
+    }
+    assert!(checked <= 1_100, "{checked}");
+    house.send(other, &announced(&honest.announce(&[Op::Record(honest.record())])));
+    assert!(is_shown(&house, &honest), "others are heard");
+}
+
+#[test]
+fn a_stranger_with_many_keys_takes_a_bounded_memory_and_crowds_out_nobody_who_was_there() {
+    let mut house = House::with(Vec::new(), |settings| settings.rosters_bytes = 400_000);
+    let full = |player: &mut Player, count: u8| {
+        let mut announcements = vec![player.announce(&[Op::Record(player.record())])];
+        for number in 0..count {
+            let (peer, proof) = player.mint(number);
+            let join = Op::Join { topic: named("s0").id, peer, meta: bytes::Bytes::from_static(&[b'1'; 1_000]) };
+            announcements.push(player.announce(&[Op::Present { peer, proof }, join]));
+        }
+        announcements
+    };
+    let mut honest = Player::new(1);
+    let link = house.link(&honest);
+    for announcement in full(&mut honest, 100) {
+        house.send(link, &announced(&announcement));
+    }
+    let mut faults = Vec::new();
+    for number in 2..12 {
+        let mut sybil = Player::new(number);
+        house.wait(SECOND / 100);
+        let link = house.link(&sybil);
+        for announcement in full(&mut sybil, 100) {
+            faults.extend(house.send(link, &announced(&announcement)).faults());
+        }
+        let view = house.relay.view(house.now);
+        let memberships: usize = view.hosts.iter().map(|host| host.memberships).sum();
+        assert!(memberships <= 400_000 / 1_000, "{memberships}");
+    }
+    assert!(faults.len() >= 8 && faults.iter().all(|fault| *fault == Fault::OverQuota), "{faults:?}");
+    assert!(is_shown(&house, &honest), "it was there before them");
 }

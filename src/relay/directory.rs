@@ -73,6 +73,12 @@ impl Directory {
         self.rosters.get_mut(&origin).map(|held| &mut held.roster)
     }
 
+    /// About how many bytes of memory the roster of `origin` takes.
+    #[must_use]
+    pub(crate) fn weight(&self, origin: HostId) -> usize {
+        self.roster(origin).map_or(0, Roster::weight)
+    }
+
     /// Whether the roster of `origin` is shown.
     #[must_use]
     pub(crate) fn is_shown(&self, origin: HostId) -> bool {
@@ -155,12 +161,15 @@ impl Directory {
         mut random: impl FnMut(usize) -> usize,
     ) -> Vec<Member> {
         let Some(homes) = self.topics.get(&topic) else { return Vec::new() };
-        let mut hands: Vec<(HostId, Vec<PeerId>)> = homes
-            .iter()
+        // Each home gives one before any gives two: no more homes are looked at than one more than fit.
+        let mut some: Vec<(&HostId, &BTreeSet<PeerId>)> = homes.iter().collect();
+        shuffle(&mut some, &mut random);
+        some.truncate(limit.saturating_add(1));
+        let mut hands: Vec<(HostId, Vec<PeerId>)> = some
+            .into_iter()
             .map(|(home, peers)| (*home, draw(peers, except, limit, &mut random)))
             .filter(|(_, hand)| !hand.is_empty())
             .collect();
-        shuffle(&mut hands, &mut random);
         let mut sample = Vec::new();
         while sample.len() < limit && !hands.is_empty() {
             for (home, hand) in &mut hands {
@@ -304,6 +313,8 @@ impl Directory {
     fn enter_home(&mut self, origin: HostId, peer: PeerId, counter: u64) -> Vec<Shown> {
         let homes = self.homes.entry(peer).or_default();
         let before = homes.first().map(|(_, home)| *home);
+        // Nearly every peer has one home; by itself a list makes room for four.
+        homes.reserve_exact(1);
         homes.push((counter, origin));
         homes.sort_by(|(a, a_home), (b, b_home)| b.cmp(a).then(a_home.cmp(b_home)));
         if homes.first().map(|(_, home)| *home) != Some(origin) {

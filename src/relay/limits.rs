@@ -92,6 +92,19 @@ pub const LOG_MAX: usize = 64;
 pub const LOG_BYTES: usize = 64 << 10;
 /// Heads of an origin that wait for the announcements before them.
 pub const WAITING_MAX: usize = 64;
+/// Signatures of one origin's heads that are checked: twice what it may announce, since a head may come bare and then
+/// whole. What comes faster is dropped unread, so that no origin takes more than half a percent of a core that way.
+pub const HEAD_CHECKS: Rate = Rate {
+    per_second: 2 * aldis_wire::limits::ANNOUNCEMENTS_PER_SECOND,
+    burst: 2 * aldis_wire::limits::ANNOUNCEMENTS_BURST,
+};
+/// Entries of summaries that one link may bring: all origins once a second, and several seconds' worth at once after a
+/// stall. Who brings more is a fault: each entry may cost a look at every link, and a question.
+pub const HAVE_RATE: Rate = Rate { per_second: 8_192, burst: 65_536 };
+/// Claims of senders in no roster that are checked for one link; then `overloaded`. A signature check each.
+pub const CLAIM_CHECKS: Rate = Rate { per_second: 1_000, burst: 4_000 };
+/// Queries about our own roster that wait for the next batch, one for each link.
+pub const QUERIES_WAITING_MAX: usize = LINKS_MAX;
 /// A gap must last this long, or two round trips, before it is grafted: the announcement may be on another link.
 pub const GRAFT_AFTER: Duration = Duration::from_millis(200);
 /// Summaries go out at most this often on a link.
@@ -104,6 +117,12 @@ pub const EXPIRED_MAX: usize = 1_024;
 pub const ORIGINS_MAX: usize = 4_096;
 /// New origins that one link may bring in a minute.
 pub const NEW_ORIGINS_PER_LINK: Rate = Rate { per_second: 1, burst: 64 };
+/// What the rosters of all other hosts take together, hidden ones and comparisons under way included: about two million
+/// memberships. A host may have as many keys as it likes, so a bound for each is none. Beyond it the newcomers among the
+/// origins that take much are quarantined: `Fault::OverQuota`.
+pub const ROSTERS_BYTES: usize = 1 << 30;
+/// Ops of the heads of one origin that wait; the highest are dropped first.
+pub const WAITING_BYTES: usize = 512 << 10;
 /// Marks (epoch, seq) outlive their rosters this long, against replays.
 pub const MARKS_KEPT: Duration = Duration::from_secs(86_400);
 /// Marks kept, 60 bytes each.

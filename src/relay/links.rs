@@ -14,6 +14,7 @@ use aldis_wire::host::{Channel, Role};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::HAVE_NUMBERS_MAX;
 
+use super::bucket::Bucket;
 use super::io::{LinkKey, Moment};
 use super::limits;
 
@@ -60,6 +61,10 @@ pub(crate) struct Link {
     pub(crate) theirs: BTreeMap<HostId, (u64, u64)>,
     /// The newest mark of each origin that a summary on this link has told.
     pub(crate) told: BTreeMap<HostId, (u64, u64)>,
+    /// Of entries of its summaries.
+    pub(crate) heard: Bucket,
+    /// Of claims checked for its signals.
+    pub(crate) claims: Bucket,
     numbers_out: BTreeMap<HostId, u16>,
     /// What each number towards the other side stands for.
     named_out: Vec<HostId>,
@@ -103,6 +108,8 @@ impl Link {
             eager: BTreeSet::new(),
             theirs: BTreeMap::new(),
             told: BTreeMap::new(),
+            heard: Bucket::default(),
+            claims: Bucket::default(),
             numbers_out: BTreeMap::new(),
             named_out: Vec::new(),
             names: 0,

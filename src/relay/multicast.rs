@@ -14,7 +14,9 @@ use bytes::Bytes;
 
 use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
-use super::limits::{EXPIRED_KEPT, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_MAX};
+use super::limits::{
+    EXPIRED_KEPT, HEAD_CHECKS, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
+};
 use super::roster::Roster;
 
 /// Epoch and seq.
@@ -85,6 +87,8 @@ pub(crate) struct Origin {
     pub(crate) applied: Option<Heard>,
     /// The newest mark heard in a verified head.
     pub(crate) newest: Mark,
+    /// When we first heard of it.
+    pub(crate) since: Moment,
     /// When the origin made its newest head, on our clock.
     pub(crate) made: Moment,
     /// The interval which that head states.
@@ -108,6 +112,8 @@ pub(crate) struct Origin {
     pub(crate) status: Status,
     /// Of announcements taken.
     pace: Bucket,
+    /// Of signatures checked.
+    checks: Bucket,
 }
 
 impl Origin {
@@ -115,6 +121,7 @@ impl Origin {
         Self {
             applied: None,
             newest: (0, 0),
+            since: now,
             made: now,
             interval: super::limits::HEARTBEAT,
             waiting: BTreeMap::new(),
@@ -127,6 +134,7 @@ impl Origin {
             expired: None,
             status: Status::default(),
             pace: Bucket::default(),
+            checks: Bucket::default(),
         }
     }
 
@@ -140,6 +148,12 @@ impl Origin {
     #[must_use]
     pub(crate) fn is_behind(&self) -> bool {
         self.newest > self.mark()
+    }
+
+    /// Whether its newest epoch is refused.
+    #[must_use]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.quarantined.is_some_and(|(epoch, _)| self.newest.0 <= epoch)
     }
 
     /// Whether a verified head with this mark was heard before, with its ops if `whole`.
@@ -170,6 +184,11 @@ impl Origin {
         newer
     }
 
+    /// Whether another signature of the origin may be checked now. Takes note of it.
+    pub(crate) fn may_check(&mut self, now: Moment) -> bool {
+        self.checks.take(now, HEAD_CHECKS, 1).is_ok()
+    }
+
     /// Whether more announcements of the origin arrive than it may make. Takes note of this one.
     pub(crate) fn is_flooding(&mut self, now: Moment) -> bool {
         let rate = Rate { per_second: ANNOUNCEMENTS_PER_SECOND, burst: ANNOUNCEMENTS_BURST };
@@ -181,8 +200,11 @@ impl Origin {
         if heard.head.epoch == self.newest.0 {
             self.waiting.insert(heard.head.seq, heard);
         }
-        while self.waiting.len() > WAITING_MAX {
-            self.waiting.pop_last();
+        let ops = |heard: &Heard| heard.ops.as_ref().map_or(0, Bytes::len);
+        let mut bytes: usize = self.waiting.values().map(ops).sum();
+        while self.waiting.len() > WAITING_MAX || bytes > WAITING_BYTES {
+            let Some((_, highest)) = self.waiting.pop_last() else { break };
+            bytes -= ops(&highest);
         }
     }
 

@@ -117,6 +117,14 @@ impl Roster {
         self.memberships
     }
 
+    /// About how many bytes of memory it takes, with its share of the directory's indexes.
+    #[must_use]
+    pub(crate) fn weight(&self) -> usize {
+        const PEER_BYTES: usize = 400;
+        const MEMBERSHIP_BYTES: usize = 400;
+        self.peers * PEER_BYTES + self.memberships * MEMBERSHIP_BYTES + self.meta_bytes
+    }
+
     /// The digest of everything in it.
     pub(crate) fn digest(&mut self) -> Hash {
         self.trie.digest()
@@ -255,6 +263,10 @@ impl Roster {
         if old.is_none() {
             if presence.topics.len() >= PEER_TOPICS_MAX {
                 return Err(Fault::OverQuota);
+            }
+            if presence.topics.is_empty() {
+                // Most peers are in one topic; by itself a list makes room for four.
+                presence.topics.reserve_exact(1);
             }
             presence.topics.push(topic);
         }

@@ -60,6 +60,8 @@ pub struct Settings {
     pub edges_per_address_max: usize,
     /// How long a session waits for its edge.
     pub grace: std::time::Duration,
+    /// What the rosters of all other hosts may take together.
+    pub rosters_bytes: usize,
 }
 
 impl Default for Settings {
@@ -78,6 +80,7 @@ impl Default for Settings {
             address_open_rate: limits::ADDRESS_OPEN_RATE,
             edges_per_address_max: limits::EDGES_PER_ADDRESS_MAX,
             grace: limits::GRACE,
+            rosters_bytes: limits::ROSTERS_BYTES,
         }
     }
 }

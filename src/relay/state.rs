@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use aldis_wire::announcement::Op;
-use aldis_wire::host::{Channel, Frame};
+use aldis_wire::host::{Channel, Frame, Query};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
@@ -104,6 +104,8 @@ pub(crate) struct Announcer {
     pub(crate) pending_bytes: usize,
     /// Of announcements with ops.
     pub(crate) pace: Bucket,
+    /// Queries that came between two batches, when our roster was ahead of our newest head.
+    pub(crate) queries: Vec<(LinkKey, Query)>,
     /// Heartbeats so far.
     pub(crate) heartbeats: u64,
     /// Revision of our record.
@@ -154,6 +156,7 @@ impl State {
                 pending: Vec::new(),
                 pending_bytes: 0,
                 pace: Bucket::default(),
+                queries: Vec::new(),
                 heartbeats: 0,
                 revision: setup.epoch,
                 signals: 0,

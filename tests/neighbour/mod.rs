@@ -203,8 +203,14 @@ impl House {
 
     /// A machine that remembers marks of an earlier run.
     pub fn with_marks(marks: Vec<(HostId, u64, u64)>) -> Self {
+        Self::with(marks, |_| {})
+    }
+
+    /// A machine with settings of its own.
+    pub fn with(marks: Vec<(HostId, u64, u64)>, set: impl FnOnce(&mut Settings)) -> Self {
         let identity = SigningKey::from_bytes(&[200; 32]);
-        let settings = Settings { dht: false, register: false, ..Settings::default() };
+        let mut settings = Settings { dht: false, register: false, ..Settings::default() };
+        set(&mut settings);
         let setup = Setup {
             network: network(),
             identity: identity.clone(),

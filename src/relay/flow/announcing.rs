@@ -89,6 +89,9 @@ impl State {
         self.timers.set(Timer::Heartbeat, now + interval);
         out.note(Note::Announced { ops: ops_count });
         self.pass_on(now, &heard, None, out);
+        for (link, query) in std::mem::take(&mut self.announcer.queries) {
+            self.query_came(now, link, query, out);
+        }
     }
 
     /// Nothing was announced for an interval.

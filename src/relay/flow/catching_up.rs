@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
 use crate::relay::limits::{
-    GRAFT_AFTER, LOG_MAX, SYNC_BARREN_MAX, SYNC_MAX, SYNC_PASSES_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT,
+    GRAFT_AFTER, LOG_MAX, QUERIES_WAITING_MAX, SYNC_BARREN_MAX, SYNC_MAX, SYNC_PASSES_MAX, SYNC_ROUNDS_MAX,
+    SYNC_TIMEOUT,
 };
 use crate::relay::multicast::{Comparison, Heard, Mark, Origin};
 use crate::relay::roster::Roster;
@@ -33,6 +34,10 @@ impl State {
             && now.since(comparison.asked) < SYNC_TIMEOUT
         {
             return self.timers.set(Timer::Behind(origin), comparison.asked + SYNC_TIMEOUT);
+        }
+        if self.origins.find(origin).is_some_and(Origin::is_refused) {
+            self.asking.remove(&origin);
+            return;
         }
         let asked = self.asking.get(&origin).copied().unwrap_or(0);
         let known = self.origins.find(origin).is_some();
@@ -127,9 +132,13 @@ impl State {
         });
         let pending = origin == self.own && !self.announcer.pending.is_empty();
         if pending {
-            // Our roster is ahead of our newest head: bring them together before anybody compares.
-            self.announce(now, out);
-            return self.query_came(now, link, query, out);
+            // Our roster is ahead of our newest head: the next batch, at most 50 ms away, brings them together. It is not
+            // sent for this: whoever asks all the time would have us announce each change by itself.
+            self.announcer.queries.retain(|(other, _)| *other != link);
+            if self.announcer.queries.len() < QUERIES_WAITING_MAX {
+                self.announcer.queries.push((link, query));
+            }
+            return;
         }
         let mut parts = Vec::new();
         let mut bytes = 1_024;
@@ -174,7 +183,10 @@ impl State {
         let heard = Heard { head, signed, ops: None, made };
         match self.take_parts(now, origin, heard, reply.parts) {
             Ok(Some(equal)) => self.comparison_done(now, link, equal, out),
-            Ok(None) => self.ask_next(now, origin, out),
+            Ok(None) => {
+                self.bound_rosters(now, origin, out);
+                self.ask_next(now, origin, out);
+            }
             Err(Fault::WrongDigest) => self.stop_comparing(now, origin),
             Err(fault) => {
                 self.stop_comparing(now, origin);
@@ -235,6 +247,7 @@ impl State {
         self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
         self.send(link, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
         self.apply_waiting(now, host, out);
+        self.bound_rosters(now, host, out);
     }
 
     fn stop_comparing(&mut self, now: Moment, origin: HostId) {

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::relay::directory::{How, Shown};
 use crate::relay::discovery::LinksNow;
-use crate::relay::io::{Event, Member, Moment, Note, Outbox, Output, StopReason, Stored};
-use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, STORE_INTERVAL};
+use crate::relay::io::{Event, Fault, Member, Moment, Note, Outbox, Output, StopReason, Stored};
+use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, ORIGINS_MAX, STORE_INTERVAL};
+use crate::relay::multicast::Origin;
 use crate::relay::sessions::SessionKey;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -80,6 +81,31 @@ impl State {
         self.links.iter_mut().for_each(|link| link.forget(host));
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));
+    }
+
+    /// After `grown` has grown: when the rosters of others take too much together, gives up the newcomers among those that
+    /// take much, so that whoever has been here for long is not crowded out by a stranger's inventions.
+    pub(crate) fn bound_rosters(&mut self, now: Moment, grown: HostId, out: &mut Outbox) {
+        // As many origins as there may be fit with so much each: whoever takes less is not asked.
+        let small = self.settings.rosters_bytes / ORIGINS_MAX;
+        if self.origins.find(grown).is_none_or(|origin| self.weight(grown, origin) <= small) {
+            return;
+        }
+        loop {
+            let others = || self.origins.iter().filter(|(host, _)| *host != self.own);
+            let all: usize = others().map(|(host, origin)| self.weight(host, origin)).sum();
+            if all <= self.settings.rosters_bytes {
+                return;
+            }
+            let large = others().filter(|(host, origin)| self.weight(*host, origin) > small);
+            let Some((newcomer, _)) = large.max_by_key(|(host, origin)| (origin.since, *host)) else { return };
+            self.quarantine(now, newcomer, Fault::OverQuota, out);
+        }
+    }
+
+    fn weight(&self, host: HostId, origin: &Origin) -> usize {
+        let staged = origin.comparison.as_ref().map_or(0, |comparison| comparison.staging.weight());
+        self.directory.weight(host) + staged
     }
 
     /// Tells those who follow a topic who came and went. Whoever cannot take it any more is ended.

@@ -12,7 +12,7 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK};
 use crate::relay::multicast::{Heard, Mark};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -28,6 +28,10 @@ impl State {
         let whole = came.ops.is_some() || head.is_heartbeat();
         if self.is_old(&head, whole) {
             return self.duplicate_came(now, link, &head, out);
+        }
+        if self.origins.find_mut(head.origin).is_some_and(|known| !known.may_check(now)) {
+            // Its next head shows that something is missing.
+            return;
         }
         if !came.head.is_signed(&head, self.network.tag) {
             return self.misbehaved(now, link, Fault::BadSignature, out);
@@ -185,6 +189,9 @@ impl State {
             origin.applied(heard);
         }
         self.roster_changed(now, host, &ops, shown, out);
+        if !ops.is_empty() {
+            self.bound_rosters(now, host, out);
+        }
         Ok(())
     }
 
@@ -254,6 +261,10 @@ impl State {
 
     /// A summary arrived.
     pub(crate) fn have_came(&mut self, now: Moment, key: LinkKey, entries: Vec<HaveEntry>, out: &mut Outbox) {
+        let Some(link) = self.links.find_mut(key) else { return };
+        if link.heard.take(now, HAVE_RATE, u32::try_from(entries.len()).unwrap_or(u32::MAX)).is_err() {
+            return self.misbehaved(now, key, Fault::OverQuota, out);
+        }
         for entry in entries {
             let Some(link) = self.links.find_mut(key) else { return };
             let (host, rtt) = (link.host, link.rtt);

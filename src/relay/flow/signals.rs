@@ -18,6 +18,7 @@ use aldis_wire::refusal::Refusal;
 use aldis_wire::seal::{self, Binding, SharedKey};
 
 use crate::relay::io::{EdgeKey, Event, Fault, LinkKey, Moment, Note, Outbox, Request, RequestId};
+use crate::relay::limits::CLAIM_CHECKS;
 use crate::relay::sessions::{Finished, SessionKey};
 use crate::relay::signals::{Delivery, Path, Taken};
 use crate::relay::state::State;
@@ -194,7 +195,13 @@ impl State {
 
     /// A signal came over the link from its sender's home.
     pub(crate) fn signal_came(&mut self, now: Moment, key: LinkKey, signal: Signal, out: &mut Outbox) {
-        let Some(host) = self.links.find(key).map(|link| link.host) else { return };
+        let Some(link) = self.links.find_mut(key) else { return };
+        let host = link.host;
+        let known = self.directory.proof(signal.from, host) == Some(&signal.proof);
+        if !known && matches!(signal.proof, Proof::Keyed { .. }) && link.claims.take(now, CLAIM_CHECKS, 1).is_err() {
+            let (Signal { from, to, .. }, id) = (&signal, Arc::from(signal.id.as_str()));
+            return self.answer(now, host, *from, *to, id, Outcome::Refused(Refusal::Overloaded), out);
+        }
         if !self.is_at_home(host, signal.from, &signal.proof) {
             if !signal.proof.verify(signal.from, self.network.tag, host) {
                 return self.misbehaved(now, key, Fault::ForeignSender, out);

@@ -11,6 +11,7 @@ mod world;
 
 mod bounds;
 mod catching_up;
+mod chaos;
 mod edges;
 mod faults;
 mod fuzz;

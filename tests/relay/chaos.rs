@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ed25519_dalek::SigningKey;
+
 use crate::traffic::Traffic;
 use crate::world::{World, ms, secs};
 
@@ -18,12 +20,25 @@ struct Chaos {
     dead: BTreeMap<usize, u32>,
     frozen: BTreeMap<usize, u32>,
     cut: BTreeSet<(usize, usize)>,
+    /// Pairs of hosts that can never reach each other.
+    never: BTreeSet<(usize, usize)>,
+    slow: BTreeMap<(usize, usize), u32>,
+    /// Keyed peers: where each is now, and the counter of its claim.
+    keyed: BTreeMap<u8, (usize, u64)>,
     turn: u32,
 }
 
 impl Chaos {
+    /// Every third world is a ring, so that signals must cross third hosts.
     fn new(seed: u64) -> Self {
         let mut world = World::new(u8::try_from(seed % 251).unwrap());
+        let mut never = BTreeSet::new();
+        for a in 0..HOSTS {
+            for b in (a + 2..HOSTS).filter(|b| seed.is_multiple_of(3) && (*b + 1) % HOSTS != a) {
+                world.cut(a, b);
+                never.extend([(a, b), (b, a)]);
+            }
+        }
         (0..HOSTS).for_each(|_| _ = world.add_host("test"));
         world.jitter = ms(seed % 40);
         world.run(secs(2));
@@ -35,6 +50,9 @@ impl Chaos {
             dead: BTreeMap::new(),
             frozen: BTreeMap::new(),
             cut: BTreeSet::new(),
+            never,
+            slow: BTreeMap::new(),
+            keyed: BTreeMap::new(),
             turn: 0,
         };
         (0..8).for_each(|_| chaos.edge_comes());
@@ -54,6 +72,27 @@ impl Chaos {
         }
     }
 
+    /// A keyed peer comes, or comes again somewhere else.
+    fn keyed_comes(&mut self) {
+        let (number, place) = (u8::try_from(self.world.random(3)).unwrap(), self.world.random(HOSTS));
+        if !self.running(place) {
+            return;
+        }
+        let (before, counter) = self.keyed.get(&number).copied().map_or((None, 1), |(edge, n)| (Some(edge), n + 1));
+        let key = SigningKey::from_bytes(&[number + 100; 32]);
+        let edge = self.world.keyed(place, &key, counter);
+        self.keyed.insert(number, (edge, counter));
+        if self.world.edges[edge].peer.is_some() {
+            self.world.join(edge, "crowd");
+            self.edges.insert(edge, (self.world.hosts[place].life, true));
+        }
+        if let Some(before) = before {
+            // Its former session will end when its home hears of this one.
+            self.edges.remove(&before);
+            self.traffic.ended.insert(before);
+        }
+    }
+
     fn some_edge(&mut self) -> Option<usize> {
         let edges: Vec<usize> = self.edges.keys().copied().filter(|edge| self.world.edges[*edge].open).collect();
         let at = self.world.random(edges.len());
@@ -64,7 +103,7 @@ impl Chaos {
         self.turn += 1;
         let place = self.world.random(HOSTS);
         let other = self.world.random(HOSTS);
-        match self.world.random(16) {
+        match self.world.random(19) {
             0 if self.running(place) && self.dead.len() < 2 => {
                 self.world.kill(place);
                 self.edges.retain(|edge, _| self.world.edges[*edge].place != place);
@@ -77,11 +116,17 @@ impl Chaos {
                 self.edges.retain(|edge, _| self.world.edges[*edge].place != place);
                 self.dead.insert(place, self.turn + 3);
             }
-            2 | 3 if place != other => {
+            2 | 3 if place != other && !self.never.contains(&(place, other)) => {
                 self.world.cut(place, other);
                 self.cut.insert((place, other));
             }
-            4 if place != other && self.running(place) && self.running(other) => self.world.connect(place, other, None),
+            4 if place != other
+                && !self.never.contains(&(place, other))
+                && self.running(place)
+                && self.running(other) =>
+            {
+                self.world.connect(place, other, None)
+            }
             5 | 6 => {
                 if let Some(edge) = self.some_edge() {
                     self.world.drop_socket(edge);
@@ -115,6 +160,11 @@ impl Chaos {
             }
             10 => self.world.jitter = ms(self.turn.into()),
             11..=13 => self.edge_comes(),
+            14 | 15 => self.keyed_comes(),
+            16 if place != other => {
+                self.world.slow_down(place, other, false);
+                self.slow.insert((place, other), self.turn + 2);
+            }
             _ => {}
         }
         self.mend(self.turn);
@@ -133,6 +183,12 @@ impl Chaos {
                 self.frozen.remove(&place);
                 let timers_first = self.world.random(2) == 0;
                 self.world.thaw(place, timers_first);
+            }
+        }
+        for ((a, b), until) in self.slow.clone() {
+            if turn >= until {
+                self.slow.remove(&(a, b));
+                self.world.hurry(a, b);
             }
         }
         for (edge, until) in self.away.clone() {
@@ -186,11 +242,13 @@ impl Chaos {
         self.world.settle(&all, secs(10));
         self.world.run(secs(5));
         for a in &all {
-            for b in all.iter().filter(|b| a != *b) {
+            let reachable = |b: &&usize| a != *b && !self.never.contains(&(*a, **b));
+            for b in all.iter().filter(reachable) {
                 assert_eq!(self.world.admitted(*a, *b), 1, "one link between {a} and {b}");
             }
             let tables = self.world.hosts[*a].relay.as_ref().unwrap().tables();
-            assert_eq!((tables.links, tables.comparisons, tables.asking), (HOSTS - 1, 0, 0));
+            let links = all.iter().filter(reachable).count();
+            assert_eq!((tables.links, tables.comparisons, tables.asking), (links, 0, 0));
         }
         self.traffic.reckon(&mut self.world);
         (0..HOSTS).for_each(|_| self.edge_comes());

@@ -171,51 +171,6 @@ fn two_hosts_that_know_an_address_need_no_dht_and_their_edges_talk_and_are_told_
 }
 
 #[test]
-fn a_host_that_restarts_keeps_its_id_and_its_neighbour_sees_it_again() {
-    let directory = tempfile::tempdir().unwrap();
-    genesis(directory.path());
-    let mut first = host(directory.path(), "first", ANY, &[]);
-    let second = host(directory.path(), "second", ANY, &["--peers", &first.udp]);
-    second.process.line("a link", |line| line.contains("linked with a host"));
-    let before = status(&first)["epoch"].as_u64().unwrap();
-    first.process.signal("-KILL");
-    first.process.exit_code();
-    let again = host(directory.path(), "first", &first.udp, &[]);
-    assert_eq!(again.id, first.id);
-    again.process.line("the link again", |line| line.contains("linked with a host"));
-    assert!(status(&again)["epoch"].as_u64().unwrap() > before);
-}
-
-#[test]
-fn hosts_of_two_networks_do_not_link_and_the_log_says_why() {
-    let directory = tempfile::tempdir().unwrap();
-    genesis(directory.path());
-    let closed = host(directory.path(), "closed", ANY, &[]);
-    let arguments = [
-        "run",
-        "--log-format",
-        "json",
-        "--dht",
-        "false",
-        "--allow-private",
-        "--data-dir",
-        "data-open",
-        "--listen-quic",
-        "127.0.0.1:0",
-        "--listen-http",
-        "127.0.0.1:0",
-        "--network",
-        "lab",
-        "--peers",
-        &closed.udp,
-    ];
-    let open = Process::start(&arguments, directory.path(), |child| Box::new(child.stderr.take().unwrap()));
-    open.line("the refusal", |line| line.contains("another network"));
-    assert_eq!(status(&closed)["links"].as_array().unwrap().len(), 0);
-    assert_eq!(status(&closed)["hosts"].as_array().unwrap().len(), 0);
-}
-
-#[test]
 fn the_development_certificate_serves_edges_and_status_and_is_trusted_only_when_named() {
     let directory = tempfile::tempdir().unwrap();
     genesis(directory.path());

@@ -313,6 +313,8 @@ impl Directory {
     fn enter_home(&mut self, origin: HostId, peer: PeerId, counter: u64) -> Vec<Shown> {
         let homes = self.homes.entry(peer).or_default();
         let before = homes.first().map(|(_, home)| *home);
+        // Nearly every peer has one home; by itself a list makes room for four.
+        homes.reserve_exact(1);
         homes.push((counter, origin));
         homes.sort_by(|(a, a_home), (b, b_home)| b.cmp(a).then(a_home.cmp(b_home)));
         if homes.first().map(|(_, home)| *home) != Some(origin) {

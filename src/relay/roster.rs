@@ -264,6 +264,10 @@ impl Roster {
             if presence.topics.len() >= PEER_TOPICS_MAX {
                 return Err(Fault::OverQuota);
             }
+            if presence.topics.is_empty() {
+                // Most peers are in one topic; by itself a list makes room for four.
+                presence.topics.reserve_exact(1);
+            }
             presence.topics.push(topic);
         }
         self.put(Entry::Membership(topic, peer, meta));

@@ -45,6 +45,43 @@ pub(crate) struct Subscription {
     pub(crate) watching: bool,
 }
 
+/// What a session has of all topics, ordered by topic. It is one or two nearly always, for which a tree would take ten
+/// times the memory.
+#[derive(Debug, Default)]
+struct Subscriptions(Vec<(TopicId, Subscription)>);
+
+impl Subscriptions {
+    /// Where the topic stands, or where it would.
+    fn place(&self, topic: TopicId) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&topic, |(topic, _)| *topic)
+    }
+
+    fn find_mut(&mut self, topic: TopicId) -> Option<&mut Subscription> {
+        let place = self.place(topic).ok()?;
+        self.0.get_mut(place).map(|(_, subscription)| subscription)
+    }
+
+    /// `None` when there are as many as there may be.
+    fn find_or_insert(&mut self, topic: TopicId) -> Option<&mut Subscription> {
+        if let Err(place) = self.place(topic) {
+            if self.0.len() >= PEER_TOPICS_MAX {
+                return None;
+            }
+            if self.0.is_empty() {
+                self.0.reserve_exact(1);
+            }
+            self.0.insert(place, (topic, Subscription::default()));
+        }
+        self.find_mut(topic)
+    }
+
+    fn remove(&mut self, topic: TopicId) {
+        if let Ok(place) = self.place(topic) {
+            self.0.remove(place);
+        }
+    }
+}
+
 /// A sequenced event that the edge has not acknowledged.
 #[derive(Debug)]
 struct Unacked {
@@ -88,7 +125,7 @@ pub(crate) struct Session {
     /// Of joins and leaves.
     pub(crate) changes: Bucket,
     /// What it follows.
-    pub(crate) subscriptions: BTreeMap<TopicId, Subscription>,
+    subscriptions: Subscriptions,
     /// The signals it sent.
     pub(crate) outgoing: Outgoing,
     /// The newest `n` taken from each sender's session, and when.
@@ -166,6 +203,10 @@ impl Session {
             self.unacked_bytes -= first.bytes;
             finished.extend(first.finished(self.peer, Outcome::Delivered));
         }
+        if self.unacked.is_empty() {
+            // A session that rests must stay small, whatever it had to keep before.
+            self.unacked = VecDeque::new();
+        }
         finished
     }
 
@@ -233,7 +274,8 @@ struct Local {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     edges: HashMap<EdgeKey, Edge>,
-    all: BTreeMap<SessionKey, Session>,
+    /// Boxed: a tree's nodes are half empty, and a session is large.
+    all: BTreeMap<SessionKey, Box<Session>>,
     by_token: HashMap<Token, SessionKey>,
     by_peer: HashMap<PeerId, SessionKey>,
     topics: HashMap<TopicId, Local>,
@@ -302,20 +344,20 @@ impl Sessions {
             return Err(Refusal::Overloaded);
         }
         self.last += 1;
-        let session = Session {
+        let session = Box::new(Session {
             peer,
             proof,
             token,
             edge: Some(edge),
             meta,
             changes: Bucket::default(),
-            subscriptions: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             outgoing: Outgoing::default(),
             incoming: BTreeMap::new(),
             last_seq: 0,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
-        };
+        });
         self.all.insert(self.last, session);
         self.by_token.insert(token, self.last);
         self.by_peer.insert(peer, self.last);
@@ -344,24 +386,24 @@ impl Sessions {
         if self.by_peer.get(&session.peer) == Some(&key) {
             self.by_peer.remove(&session.peer);
         }
-        for topic in session.subscriptions.keys() {
+        for (topic, _) in &session.subscriptions.0 {
             self.unfollow(*topic, key);
         }
         if let Some(edge) = session.edge.and_then(|edge| self.edges.get_mut(&edge)) {
             edge.session = None;
         }
-        Some(session)
+        Some(*session)
     }
 
     /// A session.
     #[must_use]
     pub(crate) fn find(&self, key: SessionKey) -> Option<&Session> {
-        self.all.get(&key)
+        self.all.get(&key).map(|session| &**session)
     }
 
     /// A session, to be changed.
     pub(crate) fn find_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.all.get_mut(&key)
+        self.all.get_mut(&key).map(|session| &mut **session)
     }
 
     /// The session that a token restores.
@@ -378,7 +420,7 @@ impl Sessions {
 
     /// All sessions, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
-        self.all.iter().map(|(key, session)| (*key, session))
+        self.all.iter().map(|(key, session)| (*key, &**session))
     }
 
     /// All sockets that have no session, for telling them that the host closes. In no order that means anything.
@@ -404,10 +446,8 @@ impl Sessions {
         set: impl FnOnce(&mut Subscription),
     ) -> Result<(), Refusal> {
         let Some(session) = self.all.get_mut(&key) else { return Err(Refusal::SessionLost) };
-        if session.subscriptions.len() >= PEER_TOPICS_MAX && !session.subscriptions.contains_key(&topic.id) {
-            return Err(Refusal::TooManyTopics);
-        }
-        set(session.subscriptions.entry(topic.id).or_default());
+        let subscription = session.subscriptions.find_or_insert(topic.id).ok_or(Refusal::TooManyTopics)?;
+        set(subscription);
         let local = self.topics.entry(topic.id);
         let local = local.or_insert_with(|| Local { name: topic.name.clone(), followers: BTreeSet::new() });
         local.followers.insert(key);
@@ -417,10 +457,10 @@ impl Sessions {
     /// Changes how a session follows a topic, or ends it.
     pub(crate) fn loosen(&mut self, key: SessionKey, topic: TopicId, set: impl FnOnce(&mut Subscription)) {
         let Some(session) = self.all.get_mut(&key) else { return };
-        if let Some(subscription) = session.subscriptions.get_mut(&topic) {
+        if let Some(subscription) = session.subscriptions.find_mut(topic) {
             set(subscription);
             if *subscription == Subscription::default() {
-                session.subscriptions.remove(&topic);
+                session.subscriptions.remove(topic);
                 self.unfollow(topic, key);
             }
         }
@@ -445,7 +485,7 @@ impl Sessions {
     /// The name of a topic, if the session follows it.
     #[must_use]
     pub(crate) fn name_for(&self, key: SessionKey, topic: TopicId) -> Option<Arc<str>> {
-        self.find(key)?.subscriptions.get(&topic)?;
+        self.find(key)?.subscriptions.place(topic).ok()?;
         self.topics.get(&topic).map(|local| local.name.clone())
     }
 }

@@ -1,4 +1,5 @@
-//! Whole hosts on loopback: how they find each other, part, come back, and refuse others.
+//! Links between whole hosts on loopback: how they come about, what they bear, whom they refuse. (What a network of hosts
+//! does for edges, also when hosts die: tests/network.)
 #![cfg(feature = "net")]
 #![allow(clippy::disallowed_methods, reason = "a test of the outside world: sockets, files, deadlines")]
 #![allow(
@@ -18,13 +19,11 @@ mod proxy;
 use std::time::{Duration, Instant};
 
 use aldis::net::client::Event;
-use aldis::net::driver::{self, HostConfig, StartError};
+use aldis::net::driver::HostConfig;
 use aldis::relay::io::Hint;
 use aldis_wire::edge::Status;
-use aldis_wire::network::Genesis;
 use harness::{
-    DEADLINE, config, dht, edge, get, hear, is_linked, knowing, knows, meeting, metric, remembering, start, until,
-    until_linked,
+    config, dht, edge, get, hear, is_linked, knowing, knows, meeting, metric, remembering, start, until, until_linked,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,31 +71,6 @@ async fn hosts_that_share_nothing_but_a_dht_find_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_whose_dht_is_silent_serves_its_edges_says_so_and_joins_when_the_dht_answers() {
-    // Ports at which nobody answers yet.
-    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = silent.local_addr().unwrap();
-    let nodes = [address.to_string()];
-    let (a, b) = (start(meeting(1, &nodes)).await, start(meeting(2, &nodes)).await);
-    let (alice, _to_alice) = edge(&a).await;
-    alice.join("t", None).await.unwrap();
-    until(&a, "a problem with the DHT", |view| view.discovery.dht_problem.is_some()).await;
-    let problem = a.hub().view().discovery.dht_problem.unwrap();
-    assert!(problem.contains(&address.to_string()), "{problem}");
-    assert!(get(&a, "/readyz").await.contains("\"takes_edges\":true"));
-
-    drop(silent);
-    let node = tokio::task::spawn_blocking(move || {
-        let mut builder = mainline::Dht::builder();
-        builder.server_mode().no_bootstrap().bind_address(std::net::Ipv4Addr::LOCALHOST).port(address.port());
-        builder.build().unwrap()
-    });
-    let _node = node.await.unwrap();
-    until_linked(&a, &b).await;
-    until(&a, "a DHT that works", |view| view.discovery.dht_problem.is_none()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_host_is_the_same_host_in_a_new_epoch_and_finds_its_mesh_from_its_own_memory() {
     let directory = tempfile::tempdir().unwrap();
     let a = start(config(1)).await;
@@ -119,47 +93,6 @@ async fn a_restarted_host_is_the_same_host_in_a_new_epoch_and_finds_its_mesh_fro
     assert!(took < Duration::from_secs(10), "{took:?}");
     until(&a, "the new epoch", |view| view.hosts.iter().any(|h| h.host == id && h.live && h.epoch > epoch)).await;
     assert!(!a.hub().view().hosts.iter().any(|h| h.host == id && h.memberships > 0), "a ghost of the former life");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_memory_is_discarded_and_the_host_starts() {
-    let directory = tempfile::tempdir().unwrap();
-    for file in ["epoch", "hints", "marks"] {
-        std::fs::write(directory.path().join(file), b"\xff\x00 not what it was").unwrap();
-    }
-    let host = start(remembering(config(1), directory.path())).await;
-    assert!(host.hub().view().epoch > 1_600_000_000, "the time of day is the floor");
-    host.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn networks_and_versions_that_share_a_dht_and_a_machine_never_meet() {
-    let net = dht(8).await;
-    let meeting_all = |seed, hosts: &[&driver::Host]| HostConfig {
-        settings: knowing(seed, hosts).settings,
-        ..meeting(seed, &net.bootstrap)
-    };
-    let ours = start(meeting(1, &net.bootstrap)).await;
-    let stranger =
-        start(HostConfig { genesis: Genesis::new("hosts", [8; 32]).unwrap(), ..meeting_all(2, &[&ours]) }).await;
-    let later = start(HostConfig { version: 2, ..meeting_all(3, &[&ours]) }).await;
-    let friend = start(meeting_all(4, &[&ours, &stranger, &later])).await;
-    until_linked(&ours, &friend).await;
-
-    // The others were told our address by their operators, so they have tried, and were refused.
-    let refused = async {
-        while metric(&ours, "aldis_handshakes_total{outcome=\"other_network\"}").await.unwrap_or(0.0) < 2.0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        while metric(&friend, "aldis_dials_failed_total{reason=\"other_network\"}").await.unwrap_or(0.0) < 2.0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, refused).await.expect("the refusals were not counted");
-    for (host, knows) in [(&ours, 1), (&friend, 1), (&stranger, 0), (&later, 0)] {
-        let view = host.hub().view();
-        assert_eq!((view.links.len(), view.hosts.len()), (knows, knows), "{view:#?}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,47 +125,6 @@ async fn a_host_that_stops_says_goodbye_to_edges_and_hosts_within_its_time() {
     assert!(left.1 < Duration::from_secs(2), "{left:?}");
     assert_ne!(left.0, "host_lost", "its departure was announced");
     until(&a, "no link", |view| !is_linked(view, id)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_edges_of_a_host_that_vanishes_are_gone_within_ten_seconds_and_others_go_on() {
-    let a = start(config(1)).await;
-    let b = start(knowing(2, &[&a])).await;
-    let c = start(knowing(3, &[&a, &b])).await;
-    until_linked(&a, &c).await;
-    until_linked(&b, &c).await;
-    let ((alice, mut to_alice), (bob, mut to_bob), (carol, _)) = (edge(&a).await, edge(&b).await, edge(&c).await);
-    alice.join("t", None).await.unwrap();
-    bob.join("t", None).await.unwrap();
-    hear(&mut to_alice, |event| matches!(event, Event::PeerJoined { .. }).then_some(())).await;
-    let begun = Instant::now();
-    // No goodbye: the process is gone, as far as the others can tell.
-    drop(b);
-    hear(&mut to_alice, |event| matches!(event, Event::PeerLeft { .. }).then_some(())).await;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert_eq!(carol.signal(alice.who().peer, None, "1").await.unwrap().status, Status::Delivered);
-    hear(&mut to_bob, |event| matches!(event, Event::SocketLost { .. } | Event::Closed { .. }).then_some(())).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_taken_port_is_named() {
-    let host = start(config(1)).await;
-    let taken = HostConfig { quic: host.quic_address(), ..config(2) };
-    match driver::start(taken).await {
-        Err(error @ StartError::Quic { .. }) => {
-            let text = error.to_string();
-            assert!(text.contains(&host.quic_address().to_string()) && text.contains("--listen-quic"), "{text}");
-        }
-        other => panic!("{other:?}"),
-    }
-    let taken = HostConfig { http: host.http_address(), ..config(2) };
-    match driver::start(taken).await {
-        Err(error @ StartError::Http { .. }) => {
-            let text = error.to_string();
-            assert!(text.contains(&host.http_address().to_string()) && text.contains("--listen-http"), "{text}");
-        }
-        other => panic!("{other:?}"),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

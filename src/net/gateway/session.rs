@@ -109,7 +109,12 @@ async fn converse(socket: &mut WebSocket, front: &Front, mailbox: &EdgeMailbox) 
                 None => Some(End::Closed),
             },
             () = &mut silence => {
-                let end = if quiet.too_long() { Some(End::Silent) } else { ping(socket, front, &mut quiet).await };
+                let end = if quiet.too_long() {
+                    Some(End::Silent)
+                } else {
+                    // Boxed, since every edge would otherwise hold room for it all the time.
+                    Box::pin(ping(socket, front, &mut quiet)).await
+                };
                 silence.as_mut().reset(quiet.next());
                 end
             }

@@ -16,8 +16,9 @@ use super::doors::Caller;
 use super::{Counted, Front, session};
 use crate::relay::io::Note;
 
-/// Room for what comes from an edge. It grows while a larger message arrives.
-const READ_BUFFER_BYTES: usize = 2 << 10;
+/// Room for what comes from an edge, and what one read takes; it grows while a larger message arrives. Every idle edge
+/// holds it, and a session description without media fits in.
+const READ_BUFFER_BYTES: usize = 1_536;
 /// So much is gathered before it goes to the kernel; the end of a batch goes in any case. Costs nothing while idle.
 const WRITE_BUFFER_BYTES: usize = 4 << 10;
 /// Most that may wait in the write buffer: what is gathered, and one message of full size with its header.

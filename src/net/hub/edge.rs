@@ -16,8 +16,6 @@ pub const EDGE_QUEUE_MAX: usize = 4_096;
 pub const EDGE_QUEUE_BYTES: usize = 1 << 20;
 /// What an event counts besides its data.
 const EVENT_BYTES: usize = 128;
-/// Room that an empty queue keeps. An idle edge must stay small.
-const ROOM_KEPT_MAX: usize = 4;
 
 /// The queue between machine and socket.
 #[derive(Debug, Default)]
@@ -121,7 +119,8 @@ impl Queue {
     fn take(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
         self.bytes = self.bytes.saturating_sub(size(&event));
-        if self.events.is_empty() && self.events.capacity() > ROOM_KEPT_MAX {
+        if self.events.is_empty() {
+            // An idle edge must stay small; room for a few events is had again in no time.
             self.events = VecDeque::new();
         }
         Some(event)

@@ -58,6 +58,11 @@ pub(crate) struct Sent {
     /// Whether it has gone before, on a way that died or without an answer: then nobody here can say that it was not
     /// delivered, and a refusal of our own becomes `unknown`.
     pub(crate) doubtful: bool,
+    /// The home to which it went last, and its epoch.
+    pub(crate) life: Option<(HostId, u64)>,
+    /// Whether it went to another home before, or to another life of this one: what that one did with it this one does
+    /// not know, and its refusal becomes `unknown` too.
+    pub(crate) elsewhere: bool,
     /// What became of it; `None` while it is open.
     pub(crate) outcome: Option<Outcome>,
 }
@@ -143,6 +148,8 @@ impl Outgoing {
             path: Path::Broken,
             until,
             doubtful: false,
+            life: None,
+            elsewhere: false,
             outcome: None,
         };
         self.by_id.insert(id.clone(), sent);
@@ -190,8 +197,10 @@ impl Outgoing {
     }
 
     /// Notes how a signal went.
-    pub(crate) fn went(&mut self, id: &RequestId, home: HostId, path: Path) {
+    pub(crate) fn went(&mut self, id: &RequestId, home: HostId, epoch: u64, path: Path) {
         if let Some(sent) = self.by_id.get_mut(id) {
+            let before = sent.life.replace((home, epoch));
+            sent.elsewhere |= before.is_some_and(|before| before != (home, epoch));
             sent.home = Some(home);
             sent.path = path;
             if let Some(pair) = self.pairs.get_mut(&sent.to) {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aldis_wire::id::PeerId;
 use ed25519_dalek::SigningKey;
 
 use crate::traffic::Traffic;
@@ -79,8 +80,7 @@ impl Chaos {
             return;
         }
         let (before, counter) = self.keyed.get(&number).copied().map_or((None, 1), |(edge, n)| (Some(edge), n + 1));
-        let key = SigningKey::from_bytes(&[number + 100; 32]);
-        let edge = self.world.keyed(place, &key, counter);
+        let edge = self.world.keyed(place, &keyed_key(number), counter);
         self.keyed.insert(number, (edge, counter));
         if self.world.edges[edge].peer.is_some() {
             self.world.join(edge, "crowd");
@@ -141,7 +141,8 @@ impl Chaos {
                 self.frozen.insert(place, self.turn + 2);
             }
             8 => {
-                if let Some(edge) = self.some_edge() {
+                let edge = self.some_edge();
+                if let Some(edge) = edge.filter(|edge| self.keyed.values().all(|(keyed, _)| keyed != edge)) {
                     let member = self.edges.get(&edge).is_some_and(|(_, member)| *member);
                     if member {
                         self.world.leave(edge, "crowd");
@@ -228,7 +229,13 @@ impl Chaos {
     fn judge(&mut self) {
         let all: Vec<usize> = (0..HOSTS).collect();
         assert_eq!(self.world.alive(), all);
-        let members = self.edges.values().filter(|(_, member)| *member).count();
+        // A keyed peer is at home where its newest claim is that anybody has heard of: once, wherever that may be.
+        let keyed: BTreeSet<PeerId> = (0..3).map(|number| peer(&keyed_key(number))).collect();
+        let is_keyed = |edge: &usize| self.world.edges[*edge].peer.is_some_and(|peer| keyed.contains(&peer));
+        let minted = self.edges.iter().filter(|(edge, (_, member))| *member && !is_keyed(edge)).count();
+        let at_home: BTreeSet<_> =
+            self.world.edges.iter().filter(|edge| edge.open).filter_map(|edge| edge.peer).collect();
+        let members = minted + keyed.intersection(&at_home).count();
         for place in &all {
             assert_eq!(
                 self.world.total(*place, "crowd"),
@@ -259,6 +266,14 @@ impl Chaos {
         let tally = calm.reckon(&mut self.world);
         assert_eq!((tally.refused, tally.unknown), (0, 0), "afterwards every signal is delivered: {tally:?}");
     }
+}
+
+fn keyed_key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number + 100; 32])
+}
+
+fn peer(key: &SigningKey) -> PeerId {
+    PeerId::new(key.verifying_key().to_bytes())
 }
 
 #[test]

@@ -100,6 +100,27 @@ fn a_line_that_breaks_and_mends_under_traffic_loses_nothing() {
 }
 
 #[test]
+fn what_was_on_a_link_that_dies_goes_again_by_another_way_and_is_delivered() {
+    let mut world = World::with_hosts(3);
+    let (alice, bob) = (world.edge(0), world.edge(1));
+    world.run(ms(500));
+    let b = world.peer(bob);
+    world.cut(0, 1);
+    world.run(secs(4));
+    for n in 0..5 {
+        world.signal(alice, b, &format!("{n}"), "sent into the dead link");
+    }
+    world.run(ms(2_900));
+    assert_eq!(world.says(alice), [""; 0], "nobody has noticed yet");
+    world.run(ms(200));
+    let receipts = world.edges[alice].receipts();
+    assert_eq!(receipts.len(), 5, "at once when the link is given up");
+    assert!(receipts.values().all(|outcomes| *outcomes == [Outcome::Delivered]), "{receipts:?}");
+    let ids: Vec<String> = world.edges[bob].got().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(ids, ["0", "1", "2", "3", "4"]);
+}
+
+#[test]
 fn when_no_way_is_left_the_sender_is_told_at_once() {
     let mut world = World::with_wires(3, &[(0, 1), (1, 2)]);
     let (alice, bob) = (world.edge(0), world.edge(2));
@@ -129,6 +150,28 @@ fn a_direct_link_is_made_for_a_pair_that_signals_and_order_is_kept_when_the_path
         let tally = traffic.reckon(&mut world);
         assert_eq!((tally.unknown, tally.refused), (0, 0), "{tally:?}");
     }
+}
+
+#[test]
+fn while_a_signal_is_open_those_after_it_take_its_slow_way_although_a_faster_one_has_come() {
+    let mut world = World::with_wires(3, &[(0, 1), (1, 2)]);
+    world.set_latency(0, 1, ms(700));
+    let (alice, bob) = (world.edge(0), world.edge(2));
+    world.run(secs(3));
+    let b = world.peer(bob);
+    world.signal(alice, b, "1", "by way of a third host");
+    world.mend(0, 2);
+    world.connect(0, 2, None);
+    world.run(ms(200));
+    assert_eq!(world.admitted(0, 2), 1);
+    world.signal(alice, b, "2", "after it");
+    world.run(secs(4));
+    let ids: Vec<String> = world.edges[bob].got().into_iter().map(|(_, id)| id).collect();
+    assert_eq!(ids, ["1", "2"]);
+    assert_eq!(world.says(alice), ["1 Delivered", "2 Delivered"], "none was overtaken");
+    world.signal(alice, b, "3", "now the short way");
+    world.run(ms(100));
+    assert_eq!(world.says(alice), ["3 Delivered"]);
 }
 
 // ---- Slow links -------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ const RECEIPT_MAX: Duration = Duration::from_millis(5_100);
 
 struct Sent {
     from: usize,
-    to: usize,
     peer: PeerId,
     id: String,
     at: Moment,
@@ -46,7 +45,7 @@ impl Traffic {
         // Ids are never used twice, not even by another traffic in the same world.
         let (id, peer) = (format!("{}-{}", world.now.0.as_micros(), self.sent.len()), world.peer(to));
         let life = world.hosts[world.edges[from].place].life;
-        self.sent.push(Sent { from, to, peer, id: id.clone(), at: world.now, life });
+        self.sent.push(Sent { from, peer, id: id.clone(), at: world.now, life });
         world.signal(from, peer, &id, "x");
     }
 

@@ -109,8 +109,13 @@ impl State {
         if let Path::Routed(_, nonce) = path {
             self.sealed.insert(now, nonce, key, id.clone());
         }
+        let epoch = match path {
+            Path::Direct(link) => self.links.find(link).map(|link| link.epoch),
+            Path::Routed(..) => self.origins.find(home).map(|origin| origin.mark().0),
+            Path::Local | Path::Broken => Some(self.announcer.epoch),
+        };
         if let Some(session) = self.sessions.find_mut(key) {
-            session.outgoing.went(id, home, path);
+            session.outgoing.went(id, home, epoch.unwrap_or_default(), path);
         }
     }
 
@@ -438,7 +443,12 @@ impl State {
     /// An open signal has its outcome; a late or second answer is dropped here.
     fn signal_ended(&mut self, key: SessionKey, id: &RequestId, outcome: Outcome, out: &mut Outbox) {
         let Some(session) = self.sessions.find_mut(key) else { return };
-        let local = session.outgoing.find(id).is_some_and(|sent| sent.path == Path::Local);
+        let sent = session.outgoing.find(id);
+        let local = sent.is_some_and(|sent| sent.path == Path::Local);
+        let outcome = match outcome {
+            Outcome::Refused(_) if sent.is_some_and(|sent| sent.elsewhere) => Outcome::Unknown,
+            outcome => outcome,
+        };
         if session.outgoing.finish(id, outcome) {
             out.note(Note::SignalEnded { outcome, local });
             self.tell_receipt(key, id.clone(), outcome, out);

@@ -275,3 +275,38 @@ fn a_stranger_with_many_keys_takes_a_bounded_memory_and_crowds_out_nobody_who_wa
     assert!(faults.len() >= 8 && faults.iter().all(|fault| *fault == Fault::OverQuota), "{faults:?}");
     assert!(is_shown(&house, &honest), "it was there before them");
 }
+
+#[test]
+fn a_dead_host_is_not_shown_because_something_old_of_it_comes_late() {
+    let (mut house, slow, mut dead) = (House::new(), Player::new(1), Player::new(2));
+    let link = house.link(&slow);
+    let first = dead.announce(&[Op::Record(dead.record())]);
+    let (peer, proof) = dead.mint(1);
+    let last = dead.announce(&[Op::Present { peer, proof }]);
+    for late in [vec![announced(&first), announced(&last)], Vec::new()] {
+        house.send(link, &announced(&Announcement { ops: None, ..last.clone() }));
+        let have = HaveEntry::Named { number: 0, origin: dead.id, epoch: dead.epoch, seq: dead.seq };
+        house.send(link, &Frame::Have(vec![have]));
+        let effects = house.wait(12 * SECOND);
+        assert!(!is_shown(&house, &dead));
+        // Its last words arrive when it has been dead for long: as announcements, or as an answer.
+        let by_answer = late.is_empty();
+        late.iter().for_each(|frame| _ = house.send(link, frame));
+        for query in queries_of(&effects).iter().filter(|_| by_answer) {
+            house.send(link, &Frame::Reply(dead.answer(query, 256, 60_000)));
+        }
+        assert!(!is_shown(&house, &dead));
+        house.wait(60 * SECOND);
+        assert!(!is_shown(&house, &dead));
+        // It was not dead after all.
+        house.send(link, &announced(&dead.announce(&[])));
+        assert!(is_shown(&house, &dead));
+        house.wait(12 * SECOND);
+        assert!(!is_shown(&house, &dead));
+        (house, dead) = (House::new(), Player::new(2));
+        house.link(&slow);
+        dead.announce(&[Op::Record(dead.record())]);
+        let (peer, proof) = dead.mint(1);
+        dead.announce(&[Op::Present { peer, proof }]);
+    }
+}

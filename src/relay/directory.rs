@@ -212,11 +212,13 @@ impl Directory {
         Ok(shown)
     }
 
-    /// Puts another roster in the place of a host's.
-    pub(crate) fn replace(&mut self, origin: HostId, roster: Roster) -> Vec<Shown> {
+    /// Puts another roster in the place of a host's; `shown` unless the host is not heard any more.
+    pub(crate) fn replace(&mut self, origin: HostId, roster: Roster, shown: bool) -> Vec<Shown> {
         let (gone, mut come) = self.withdraw(origin);
-        self.rosters.insert(origin, Held { roster, shown: true });
-        come.extend(self.present_all(origin));
+        self.rosters.insert(origin, Held { roster, shown });
+        if shown {
+            come.extend(self.present_all(origin));
+        }
         difference(gone, come)
     }
 

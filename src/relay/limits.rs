@@ -56,6 +56,8 @@ pub const COUNTERS_MAX: usize = 65_536;
 /// Requests per second of one edge, and how many may come at once; then `rate_limited`.
 /// A page that meets 32 others trickles some 20 candidates to each.
 pub const EDGE_RATE: Rate = Rate { per_second: 100, burst: 1_000 };
+/// Requests that a hello with a claim counts for besides itself: it costs two signature checks, some 80 µs.
+pub const CLAIM_TOKENS: u32 = 19;
 /// Refusals for want of tokens that an edge may collect; then its socket is closed, so that refusing costs no more
 /// than a bounded share of a core.
 pub const PATIENCE: Rate = Rate { per_second: 200, burst: 4_000 };

@@ -9,7 +9,7 @@ use aldis_wire::codec::CodecError;
 use aldis_wire::digest::Hash;
 use aldis_wire::host::{Announcement, Frame, Range};
 use aldis_wire::id::HostId;
-use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND};
+use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND, HEARTBEATS_MISSED_MAX};
 use bytes::Bytes;
 
 use super::bucket::Bucket;
@@ -148,6 +148,12 @@ impl Origin {
     #[must_use]
     pub(crate) fn is_behind(&self) -> bool {
         self.newest > self.mark()
+    }
+
+    /// When it will have been silent for too long.
+    #[must_use]
+    pub(crate) fn expires(&self) -> Moment {
+        self.made + self.interval * HEARTBEATS_MISSED_MAX
     }
 
     /// Whether its newest epoch is refused.

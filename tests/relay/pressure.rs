@@ -1,6 +1,6 @@
 //! What edges and hosts under pressure, or with bad intentions, can do to others: nothing.
 
-use aldis::relay::io::{Event, Note};
+use aldis::relay::io::{Event, Hello, Identity, Note, Request};
 use aldis_wire::host::Outcome;
 use ed25519_dalek::SigningKey;
 
@@ -64,4 +64,24 @@ fn a_peer_that_moves_while_it_sends_costs_no_host_its_link() {
     world.run(secs(1));
     assert_eq!(world.hosts[2].count(|note| matches!(note, Note::Misbehaved { .. })), 0);
     assert_eq!(world.hosts[2].count(|note| matches!(note, Note::LinkEnded { admitted: true, .. })), 0);
+}
+
+#[test]
+fn claims_that_do_not_hold_are_checked_for_one_socket_a_bounded_number_of_times() {
+    let mut world = World::with_hosts(1);
+    let key = SigningKey::from_bytes(&[9; 32]);
+    let edge = world.open(0);
+    let Identity::Keyed { peer, counter, sealing, answer, .. } = world.claim(edge, &key, 1) else { unreachable!() };
+    let claim = aldis_wire::proof::Signature::from_bytes(&[1; 64]);
+    for _ in 0..500 {
+        let identity = Identity::Keyed { peer, counter, sealing, claim, answer };
+        world.ask(edge, Request::Hello(Hello { identity, meta: bytes::Bytes::new() }));
+    }
+    let said = world.says(edge);
+    let invalid = said.iter().filter(|word| *word == "error claim_invalid").count();
+    assert!((20..=60).contains(&invalid), "{invalid}");
+    world.run(secs(3));
+    let identity = world.claim(edge, &key, 1);
+    world.ask(edge, Request::Hello(Hello { identity, meta: bytes::Bytes::new() }));
+    assert!(world.edges[edge].peer.is_some(), "who stops may still come in");
 }

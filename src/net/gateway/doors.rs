@@ -157,7 +157,7 @@ fn admit(
 
 /// Says why, if the kernel takes it at once: no memory is spent on who is turned away.
 fn turn_away(stream: &TcpStream) {
-    let body = super::upgrade::refusal_json(Refusal::TooManyEdges, "");
+    let body = super::translate::refusal(Refusal::TooManyEdges, "");
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n{body}",

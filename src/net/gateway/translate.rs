@@ -9,6 +9,7 @@ use aldis_wire::host::Outcome;
 use aldis_wire::id::HostId;
 use aldis_wire::limits::{EDGE_MESSAGE_BYTES, META_BYTES, PEER_TOPICS_MAX, SAMPLE_MAX, SIGNAL_DATA_BYTES};
 use aldis_wire::network::Network;
+use aldis_wire::refusal::Refusal;
 use axum::body::Bytes;
 
 use super::Timing;
@@ -245,4 +246,13 @@ fn size(event: &Event) -> usize {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A refusal as an edge reads it; the refusal's own sentence when `words` is empty.
+pub(super) fn refusal(refusal: Refusal, words: &str) -> String {
+    let message = if words.is_empty() { refusal.sentence() } else { words };
+    let message = message.into();
+    let mut out = Vec::new();
+    HostMessage::Error { id: None, code: refusal, message, known: None, retry_after_ms: None }.encode(&mut out);
+    String::from_utf8(out).unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aldis_wire::edge::{HostMessage, SUBPROTOCOL};
+use aldis_wire::edge::SUBPROTOCOL;
 use aldis_wire::limits::EDGE_MESSAGE_BYTES;
 use aldis_wire::refusal::Refusal;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::doors::Caller;
-use super::{Counted, Front, session};
+use super::{Counted, Front, session, translate};
 use crate::relay::io::Note;
 
 /// Room for what comes from an edge, and what one read takes; it grows while a larger message arrives. Every idle edge
@@ -64,16 +64,7 @@ fn refused(front: &Front, status: StatusCode, refusal: Refusal, words: &str) -> 
     front.hub.note(&Note::EdgeRefused { refusal });
     // A connection that was refused must not wait for more requests.
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CONNECTION, "close")];
-    (status, headers, refusal_json(refusal, words)).into_response()
-}
-
-/// A refusal as an edge reads it; the refusal's own sentence when `words` is empty.
-pub(super) fn refusal_json(refusal: Refusal, words: &str) -> String {
-    let message = if words.is_empty() { refusal.sentence() } else { words };
-    let message = message.into();
-    let mut out = Vec::new();
-    HostMessage::Error { id: None, code: refusal, message, known: None, retry_after_ms: None }.encode(&mut out);
-    String::from_utf8(out).unwrap_or_default()
+    (status, headers, translate::refusal(refusal, words)).into_response()
 }
 
 /// An origin as it is compared.

@@ -239,7 +239,8 @@ impl State {
         known.adopted(heard);
         self.asking.remove(&host);
         out.note(Note::CaughtUp { host, by: CatchUp::Digest });
-        let shown = self.directory.replace(host, roster);
+        let alive = self.origins.find(host).is_some_and(|origin| origin.expires() > now);
+        let shown = self.directory.replace(host, roster, alive);
         self.roster_changed(now, host, &[], shown, out);
         self.end_moved_sessions(now, host, out);
         self.record_changed(now, host);

@@ -13,7 +13,7 @@ use crate::relay::io::{
     EdgeKey, Event, Hello, Identity, Input, Moment, Note, Outbox, Output, Request, RequestId, Sample, Token, Topic,
     Welcome,
 };
-use crate::relay::limits::{HELLO_DEADLINE, PATIENCE};
+use crate::relay::limits::{CLAIM_TOKENS, HELLO_DEADLINE, PATIENCE};
 use crate::relay::sessions::SessionKey;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -143,7 +143,7 @@ impl State {
             }
             Identity::Keyed { peer, counter, sealing, claim, answer } => {
                 let proof = Proof::Keyed { counter, sealing, signature: claim };
-                match self.check_claim(now, edge, peer, &proof, answer) {
+                match self.check_claim(now, edge, peer, &proof, answer, out) {
                     Ok(()) => {}
                     Err((refusal, known)) => {
                         out.note(Note::EdgeRefused { refusal });
@@ -170,6 +170,7 @@ impl State {
         peer: PeerId,
         proof: &Proof,
         answer: Signature,
+        out: &mut Outbox,
     ) -> Result<(), (Refusal, Option<u64>)> {
         self.counters.tidy(now);
         let known = self.directory.counter(peer).max(self.counters.find(peer));
@@ -179,7 +180,12 @@ impl State {
         {
             return Err((Refusal::ClaimOld, Some(known)));
         }
-        let challenge = self.sessions.edge(edge).map(|edge| edge.challenge).unwrap_or_default();
+        let Some(found) = self.sessions.edge_mut(edge) else { return Err((Refusal::Other, None)) };
+        let challenge = found.challenge;
+        if found.bucket.take(now, self.settings.edge_rate, CLAIM_TOKENS).is_err() {
+            self.lose_patience(now, edge, out);
+            return Err((Refusal::RateLimited, None));
+        }
         if proof.verify(peer, self.network.tag, self.own)
             && challenge_answered(answer, peer, self.network.tag, self.own, &challenge)
         {

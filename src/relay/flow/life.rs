@@ -3,7 +3,6 @@
 use aldis_wire::announcement::GoneReason;
 use aldis_wire::host::GoodbyeReason;
 use aldis_wire::id::HostId;
-use aldis_wire::limits::HEARTBEATS_MISSED_MAX;
 use aldis_wire::refusal::Refusal;
 use std::time::Duration;
 
@@ -31,7 +30,7 @@ impl State {
         for (host, origin) in self.origins.iter_mut() {
             if origin.expired.is_none() && host != self.own {
                 origin.made = origin.made + late;
-                self.timers.set(Timer::Expiry(host), origin.made + origin.interval * HEARTBEATS_MISSED_MAX);
+                self.timers.set(Timer::Expiry(host), origin.expires());
             }
         }
     }
@@ -39,7 +38,7 @@ impl State {
     /// A host was not heard for three of its intervals.
     pub(crate) fn expire(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
         let Some(origin) = self.origins.find_mut(host) else { return };
-        let at = origin.made + origin.interval * HEARTBEATS_MISSED_MAX;
+        let at = origin.expires();
         if at > now {
             return self.timers.set(Timer::Expiry(host), at);
         }
@@ -63,7 +62,8 @@ impl State {
     /// A host that had expired gives a sign of life, and our copy of its roster is the one it states.
     pub(crate) fn show_again(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
         let Some(origin) = self.origins.find_mut(host) else { return };
-        if origin.expired.take().is_some() {
+        // What closes a gap may be older than that: the last words of a host that has been silent since.
+        if origin.expires() > now && origin.expired.take().is_some() {
             let epoch = origin.mark().0;
             out.note(Note::HostAppeared { host, epoch });
             let shown = self.directory.show(host);

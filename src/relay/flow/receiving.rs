@@ -6,7 +6,7 @@ use aldis_wire::announcement::GoneReason;
 use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
 use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry};
 use aldis_wire::id::HostId;
-use aldis_wire::limits::{HAVE_ENTRIES_MAX, HEARTBEATS_MISSED_MAX};
+use aldis_wire::limits::HAVE_ENTRIES_MAX;
 use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
 
@@ -123,7 +123,7 @@ impl State {
         if newer {
             // A link to which somebody said goodbye still brings news, but nothing goes back over it.
             origin.next_hop = admitted.then_some(link).or(origin.next_hop);
-            let expiry = origin.made + origin.interval * HEARTBEATS_MISSED_MAX;
+            let expiry = origin.expires();
             self.timers.set(Timer::Expiry(head.origin), expiry);
         }
         Some(newer)
@@ -179,7 +179,8 @@ impl State {
             let mut roster = Roster::new(host, self.network.tag);
             roster.apply(&ops, Some(heard.head.digest))?;
             out.note(Note::HostAppeared { host, epoch: heard.head.epoch });
-            self.directory.replace(host, roster)
+            let alive = self.origins.find(host).is_some_and(|origin| origin.expires() > now);
+            self.directory.replace(host, roster, alive)
         } else {
             self.directory.apply(host, &ops, Some(heard.head.digest))?
         };

@@ -1,0 +1,156 @@
+//! What is worth a log line or a count.
+
+use std::net::SocketAddr;
+
+use aldis_wire::announcement::GoneReason;
+use aldis_wire::host::{Outcome, Role};
+use aldis_wire::id::{HostId, PeerId};
+use aldis_wire::refusal::Refusal;
+
+use super::place::DialFailure;
+
+/// What is worth a log line or a count. Never steers anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A session began or went on.
+    SessionOpened {
+        /// Whose.
+        peer: PeerId,
+        /// Whether an older session goes on.
+        resumed: bool,
+    },
+    /// A session is over.
+    SessionEnded {
+        /// Whose.
+        peer: PeerId,
+        /// Why.
+        reason: GoneReason,
+    },
+    /// An edge was refused something.
+    EdgeRefused {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A signal got its receipt. Counted at the sender's home.
+    SignalEnded {
+        /// What became of it.
+        outcome: Outcome,
+        /// Whether its target was at home here too.
+        local: bool,
+    },
+    /// A signal was handed on towards another host.
+    SignalPassedOn,
+    /// A link is admitted both ways.
+    LinkAdmitted {
+        /// With whom.
+        host: HostId,
+        /// Where.
+        address: SocketAddr,
+        /// Which end we are.
+        role: Role,
+    },
+    /// A connection was not admitted, or an admitted one is gone.
+    LinkEnded {
+        /// With whom.
+        host: HostId,
+        /// Whether it had been admitted.
+        admitted: bool,
+        /// In words.
+        reason: String,
+    },
+    /// Another host broke the protocol.
+    Misbehaved {
+        /// Who.
+        host: HostId,
+        /// How.
+        fault: Fault,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        failure: DialFailure,
+    },
+    /// A look-up in the DHT, or a registration, is over.
+    DhtAnswered {
+        /// Whether it was a registration.
+        registration: bool,
+        /// Otherwise what is wrong.
+        outcome: Result<(), String>,
+    },
+    /// A host's roster is known from now on.
+    HostAppeared {
+        /// Whose.
+        host: HostId,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// A host's roster is not shown any more.
+    HostExpired {
+        /// Whose.
+        host: HostId,
+    },
+    /// A host's roster is refused until its next epoch.
+    HostQuarantined {
+        /// Whose.
+        host: HostId,
+        /// Why.
+        fault: Fault,
+    },
+    /// We announced a change.
+    Announced {
+        /// Ops in it; 0 for a heartbeat.
+        ops: usize,
+    },
+    /// An announcement of another host arrived.
+    AnnouncementReceived {
+        /// Whether it was new.
+        new: bool,
+    },
+    /// We catch up on a host's roster.
+    CaughtUp {
+        /// Whose.
+        host: HostId,
+        /// How.
+        by: CatchUp,
+    },
+}
+
+/// How a replica was brought up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CatchUp {
+    /// By asking for the announcements that were missing.
+    Graft,
+    /// By comparing digests.
+    Digest,
+}
+
+/// How a host broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// A frame that cannot be read, or is beyond its bound.
+    BadFrame,
+    /// A frame on a channel where it does not belong, or before admission.
+    OutOfOrder,
+    /// The admission proof is wrong: another genesis key.
+    WrongProof,
+    /// No Hello within the deadline.
+    NoHello,
+    /// A signature does not verify.
+    BadSignature,
+    /// The digest does not fit the ops.
+    WrongDigest,
+    /// An op that its roster does not allow.
+    BadOp,
+    /// A proof does not fit its peer.
+    BadProof,
+    /// More entries, bytes or ops than an origin may have.
+    OverQuota,
+    /// An epoch that is over.
+    Replayed,
+    /// A signal whose sender is not at home at the link's host.
+    ForeignSender,
+    /// A sealed frame that does not open.
+    Unsealable,
+}

@@ -171,6 +171,11 @@ pub(crate) fn rss_bytes(pid: u32) -> Result<u64> {
     Ok(kib * 1024)
 }
 
+/// For words.
+pub(crate) fn mebibytes(bytes: &[u64]) -> Vec<f64> {
+    bytes.iter().map(|bytes| *bytes as f64 / 1_048_576.0).collect()
+}
+
 /// Exact quantiles of times in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quantiles {

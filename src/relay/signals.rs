@@ -63,7 +63,7 @@ pub(crate) struct Sent {
     /// Whether it went to another home before, or to another life of this one: what that one did with it this one does
     /// not know, and its refusal becomes `unknown` too.
     pub(crate) elsewhere: bool,
-    /// What became of it; `None` while it is open.
+    /// `None` while it is open; `unknown` while it may be tried again.
     pub(crate) outcome: Option<Outcome>,
 }
 
@@ -93,10 +93,40 @@ struct Pair {
     path: Option<Path>,
 }
 
+/// What a session knows of a signal by its id.
+#[derive(Debug)]
+enum Known {
+    /// It waits for its receipt, or that said `unknown` and it may be tried again.
+    Alive(Box<Sent>),
+    /// It has had its last word. A session remembers hundreds of these, so nothing else is kept of them.
+    Ended {
+        /// Whom it was for.
+        to: PeerId,
+        /// The last word.
+        outcome: Outcome,
+    },
+}
+
+impl Known {
+    fn alive(&self) -> Option<&Sent> {
+        match self {
+            Self::Alive(sent) => Some(sent),
+            Self::Ended { .. } => None,
+        }
+    }
+
+    fn alive_mut(&mut self) -> Option<&mut Sent> {
+        match self {
+            Self::Alive(sent) => Some(sent),
+            Self::Ended { .. } => None,
+        }
+    }
+}
+
 /// The signals that one session has sent.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    by_id: HashMap<RequestId, Sent>,
+    by_id: HashMap<RequestId, Known>,
     order: VecDeque<RequestId>,
     pairs: BTreeMap<PeerId, Pair>,
     open: usize,
@@ -118,19 +148,19 @@ impl Outgoing {
         data: Bytes,
     ) -> Result<Taken, Refusal> {
         let until = now + SIGNAL_TIMEOUT;
-        if let Some(sent) = self.by_id.get_mut(id) {
-            return match sent.outcome {
-                _ if sent.to != to => Err(Refusal::BadField),
-                None => Ok(Taken::Open),
-                Some(Outcome::Unknown) => {
-                    sent.outcome = None;
-                    (sent.data, sent.until, sent.doubtful) = (data, until, true);
-                    self.open += 1;
-                    self.pairs.entry(to).or_default().open += 1;
-                    Ok(Taken::Send)
-                }
-                Some(outcome) => Ok(Taken::Again(outcome)),
-            };
+        match self.by_id.get_mut(id) {
+            Some(Known::Ended { to: known, .. }) if *known != to => return Err(Refusal::BadField),
+            Some(Known::Ended { outcome, .. }) => return Ok(Taken::Again(*outcome)),
+            Some(Known::Alive(sent)) if sent.to != to => return Err(Refusal::BadField),
+            Some(Known::Alive(sent)) if sent.outcome.is_none() => return Ok(Taken::Open),
+            Some(Known::Alive(sent)) => {
+                sent.outcome = None;
+                (sent.data, sent.until, sent.doubtful) = (data, until, true);
+                self.open += 1;
+                self.pairs.entry(to).or_default().open += 1;
+                return Ok(Taken::Send);
+            }
+            None => {}
         }
         if self.open >= OPEN_SIGNALS_MAX {
             return Err(Refusal::TooManyOpen);
@@ -152,7 +182,7 @@ impl Outgoing {
             elsewhere: false,
             outcome: None,
         };
-        self.by_id.insert(id.clone(), sent);
+        self.by_id.insert(id.clone(), Known::Alive(Box::new(sent)));
         self.order.push_back(id.clone());
         Ok(Taken::Send)
     }
@@ -163,11 +193,10 @@ impl Outgoing {
                 return;
             }
             let Some(id) = self.order.pop_front() else { return };
-            match self.by_id.get(&id) {
-                Some(sent) if sent.outcome.is_none() => self.order.push_back(id),
-                _ => {
-                    self.by_id.remove(&id);
-                }
+            if self.find(&id).is_some_and(|sent| sent.outcome.is_none()) {
+                self.order.push_back(id);
+            } else {
+                self.by_id.remove(&id);
             }
         }
     }
@@ -184,10 +213,20 @@ impl Outgoing {
         self.by_id.len()
     }
 
-    /// A signal by its id.
+    /// A signal by its id, unless it has had its last word.
     #[must_use]
     pub(crate) fn find(&self, id: &RequestId) -> Option<&Sent> {
-        self.by_id.get(id)
+        self.by_id.get(id).and_then(Known::alive)
+    }
+
+    fn find_mut(&mut self, id: &RequestId) -> Option<&mut Sent> {
+        self.by_id.get_mut(id).and_then(Known::alive_mut)
+    }
+
+    /// Whether a signal of this id is remembered.
+    #[must_use]
+    pub(crate) fn remembers(&self, id: &RequestId) -> bool {
+        self.by_id.contains_key(id)
     }
 
     /// The path that open signals to a target take, as long as there are any.
@@ -198,27 +237,31 @@ impl Outgoing {
 
     /// Notes how a signal went.
     pub(crate) fn went(&mut self, id: &RequestId, home: HostId, epoch: u64, path: Path) {
-        if let Some(sent) = self.by_id.get_mut(id) {
-            let before = sent.life.replace((home, epoch));
-            sent.elsewhere |= before.is_some_and(|before| before != (home, epoch));
-            sent.home = Some(home);
-            sent.path = path;
-            if let Some(pair) = self.pairs.get_mut(&sent.to) {
-                pair.path = Some(path);
-            }
+        let Some(sent) = self.find_mut(id) else { return };
+        let before = sent.life.replace((home, epoch));
+        sent.elsewhere |= before.is_some_and(|before| before != (home, epoch));
+        (sent.home, sent.path) = (Some(home), path);
+        let to = sent.to;
+        if let Some(pair) = self.pairs.get_mut(&to) {
+            pair.path = Some(path);
         }
     }
 
     /// Notes what became of an open signal; false if it is not open.
     pub(crate) fn finish(&mut self, id: &RequestId, outcome: Outcome) -> bool {
-        let Some(sent) = self.by_id.get_mut(id).filter(|sent| sent.outcome.is_none()) else { return false };
-        sent.outcome = Some(outcome);
-        sent.data = Bytes::new();
+        let Some(known) = self.by_id.get_mut(id) else { return false };
+        let Some(sent) = known.alive_mut().filter(|sent| sent.outcome.is_none()) else { return false };
+        let to = sent.to;
+        if outcome == Outcome::Unknown {
+            (sent.outcome, sent.data) = (Some(outcome), Bytes::new());
+        } else {
+            *known = Known::Ended { to, outcome };
+        }
         self.open -= 1;
-        if let Some(pair) = self.pairs.get_mut(&sent.to) {
+        if let Some(pair) = self.pairs.get_mut(&to) {
             pair.open -= 1;
             if pair.open == 0 {
-                self.pairs.remove(&sent.to);
+                self.pairs.remove(&to);
             }
         }
         true
@@ -230,20 +273,20 @@ impl Outgoing {
         if self.open == 0 {
             return Vec::new();
         }
-        let fits = |id: &&RequestId| self.by_id.get(*id).is_some_and(|sent| sent.outcome.is_none() && path(sent.path));
+        let fits = |id: &&RequestId| self.find(id).is_some_and(|sent| sent.outcome.is_none() && path(sent.path));
         let mut ids: Vec<RequestId> = self.order.iter().filter(fits).cloned().collect();
-        ids.sort_by_key(|id| self.by_id.get(id).map(|sent| (sent.to, sent.n)));
+        ids.sort_by_key(|id| self.find(id).map(|sent| (sent.to, sent.n)));
         ids
     }
 
     /// The path of an open signal has died.
     pub(crate) fn broke(&mut self, id: &RequestId) {
-        if let Some(sent) = self.by_id.get_mut(id) {
-            sent.doubtful |= sent.path != Path::Broken;
-            sent.path = Path::Broken;
-            if let Some(pair) = self.pairs.get_mut(&sent.to) {
-                pair.path = None;
-            }
+        let Some(sent) = self.find_mut(id) else { return };
+        sent.doubtful |= sent.path != Path::Broken;
+        sent.path = Path::Broken;
+        let to = sent.to;
+        if let Some(pair) = self.pairs.get_mut(&to) {
+            pair.path = None;
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Losses, Report, Seat, hosts_count, open};
 use crate::edge::{Acks, Edge, Listener};
 use crate::hosts::{Hosts, Wanted};
-use crate::measure::{Quantiles, Snapshot, now};
+use crate::measure::{Quantiles, Snapshot, mebibytes, now, rss_bytes};
 use crate::payload::{Hop, Payload, Stamp};
 
 /// How to measure.
@@ -113,6 +113,7 @@ pub(crate) async fn measure(wanted: &Wanted, plan: Plan) -> Result<Report> {
     tokio::time::sleep(Duration::from_secs_f64(plan.secs)).await;
     flow.counting.set(false);
     let spent = start.until(&Snapshot::take(&hosts.pids)?);
+    let resident = hosts.pids.iter().map(|pid| rss_bytes(*pid)).collect::<Result<Vec<u64>>>()?;
     flow.running.set(false);
     flow.losses.check()?;
     ensure!(flow.failed.get() == 0, "{} signals were refused", flow.failed.get());
@@ -122,16 +123,17 @@ pub(crate) async fn measure(wanted: &Wanted, plan: Plan) -> Result<Report> {
     let (cpu, own, rate) = (spent.hosts * 1e6 / signals, spent.own * 1e6 / signals, signals / spent.seconds);
     let words = format!(
         "closed: {} host(s), {} pairs, {} bytes, acks {:?}: {cpu:.2} µs of CPU a signal (all hosts), {rate:.0} signals/s, \
-         one way {arrived}; this program {own:.2} µs",
+         one way {arrived}; resident {:.1?} MiB; this program {own:.2} µs",
         hosts.pids.len(),
         plan.pairs,
         plan.payload,
-        plan.acks
+        plan.acks,
+        mebibytes(&resident)
     );
     let json = json!({
         "scenario": "closed", "hosts": hosts.pids.len(), "pairs": plan.pairs, "payload": plan.payload,
         "acks": format!("{:?}", plan.acks).to_lowercase(), "cpu_us_per_signal": cpu, "signals_per_second": rate,
-        "one_way": arrived.json(), "own_us_per_signal": own, "spent": spent.json(),
+        "one_way": arrived.json(), "rss_bytes": resident, "own_us_per_signal": own, "spent": spent.json(),
     });
     Ok(Report { json, words })
 }

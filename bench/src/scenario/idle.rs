@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Losses, Report, Seat, hosts_count, open};
 use crate::edge::{Acks, Edge, Listener};
 use crate::hosts::{Hosts, Wanted};
-use crate::measure::{Snapshot, rss_bytes};
+use crate::measure::{Snapshot, mebibytes, rss_bytes};
 
 /// How to measure.
 #[derive(Debug, Args)]
@@ -66,14 +66,13 @@ pub(crate) async fn measure(wanted: &Wanted, plan: Plan) -> Result<Report> {
         after.iter().zip(&before).map(|(after, before)| (*after as f64 - *before as f64) / count / 1024.0).collect();
     let (rate, cpu) = (count / joining.seconds, joining.hosts * 1e6 / count);
     let idle_cpu = idling.hosts * 1e6 / count / idling.seconds;
-    let mib = |bytes: &[u64]| bytes.iter().map(|bytes| *bytes as f64 / 1_048_576.0).collect::<Vec<f64>>();
     let words = format!(
         "idle: {} host(s), {} edges: resident {:.1?} MiB before, {:.1?} after: {per_edge:.2?} KiB an edge; {rate:.0} joins/s, \
          {cpu:.0} µs of CPU a join (all hosts); idle {idle_cpu:.2} µs a second and edge",
         hosts.pids.len(),
         plan.edges,
-        mib(&before),
-        mib(&after)
+        mebibytes(&before),
+        mebibytes(&after)
     );
     let json = json!({
         "scenario": "idle", "hosts": hosts.pids.len(), "edges": plan.edges,

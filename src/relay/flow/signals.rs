@@ -45,8 +45,8 @@ impl State {
         let own = found.bucket.take(now, self.settings.edge_rate, 1);
         if own.and_then(|()| self.addresses.take_request(now, address, &self.settings)).is_err() {
             // What the edge asks again has its answer, or will have it: it must not get a second one.
-            let sent = self.sessions.find(key).and_then(|session| session.outgoing.find(&id));
-            if sent.is_none() {
+            let remembered = self.sessions.find(key).is_some_and(|session| session.outgoing.remembers(&id));
+            if !remembered {
                 self.tell_receipt(key, id, Outcome::Refused(Refusal::RateLimited), out);
             }
             return self.lose_patience(now, edge, out);

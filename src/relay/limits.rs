@@ -160,6 +160,9 @@ pub const LINKS_WANTED: usize = 12;
 pub const LINKS_MAX: usize = 64;
 /// Links that others may have dialled: strangers cannot take the places that our own dials need.
 pub const LINKS_TAKEN_MAX: usize = LINKS_MAX - LINKS_WANTED;
+/// Connections from one IP address that are not admitted yet: one stranger cannot take all places. A test network on one
+/// machine dials in with a few hosts at a time.
+pub const LINKS_PENDING_PER_ADDRESS_MAX: usize = 24;
 /// Connections that are not admitted yet.
 pub const LINKS_PENDING_MAX: usize = 64;
 /// Bytes of announcements on their way on a link; beyond it the link is told less and catches up.

@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use aldis_wire::host::{Channel, Role};
@@ -275,6 +275,15 @@ impl Links {
     #[must_use]
     pub(crate) fn pending(&self, role: Role) -> usize {
         let pending = |link: &Link| link.role == role && matches!(link.phase, Phase::Greeting { .. });
+        self.iter().filter(|(_, link)| pending(link)).count()
+    }
+
+    /// Connections from an address that it opened and that are not admitted yet.
+    #[must_use]
+    pub(crate) fn pending_from(&self, address: IpAddr) -> usize {
+        let pending = |link: &Link| {
+            link.role == Role::Acceptor && link.address.ip() == address && matches!(link.phase, Phase::Greeting { .. })
+        };
         self.iter().filter(|(_, link)| pending(link)).count()
     }
 

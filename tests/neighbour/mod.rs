@@ -256,8 +256,14 @@ impl House {
         }
     }
 
-    /// A connection from `player` that has come through TLS.
+    /// A connection from `player`, at an address of its own, that has come through TLS.
     pub fn connect(&mut self, player: &Player) -> LinkKey {
+        let [high, low] = u16::try_from(self.links + 1).unwrap().to_be_bytes();
+        self.connect_from(player, Ipv4Addr::new(45, 1, high, low))
+    }
+
+    /// A connection from `player` at this address that has come through TLS.
+    pub fn connect_from(&mut self, player: &Player, address: Ipv4Addr) -> LinkKey {
         self.links += 1;
         let link = LinkKey(self.links);
         let opened = Input::LinkOpened {
@@ -265,7 +271,7 @@ impl House {
             host: player.id,
             role: Role::Acceptor,
             dial: None,
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, 1, 1, 1)), 4_000),
+            address: SocketAddr::new(IpAddr::V4(address), 4_000),
             exporter: [9; 32],
             rtt: Duration::from_millis(10),
         };

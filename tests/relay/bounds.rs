@@ -5,7 +5,7 @@ use std::time::Duration;
 use aldis::relay::io::{Fault, Input, LinkKey, Note};
 use aldis::relay::limits::{
     ADDRESSES_MAX, ADMISSION_DEADLINE, CLOSING, EXPIRED_KEPT, EXPIRED_MAX, LINKS_MAX, LINKS_PENDING_MAX,
-    LINKS_TAKEN_MAX, SYNC_QUEUE_BYTES, SYNC_TIMEOUT,
+    LINKS_PENDING_PER_ADDRESS_MAX, LINKS_TAKEN_MAX, SYNC_QUEUE_BYTES, SYNC_TIMEOUT,
 };
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{Channel, Frame, GoodbyeReason, HaveEntry, Hello, Query, Range, Role, admission_proof};
@@ -140,6 +140,18 @@ fn so_many_connections_may_be_silent_and_only_for_so_long() {
     let effects = house.wait(ADMISSION_DEADLINE);
     assert_eq!(effects.faults(), vec![Fault::NoHello; LINKS_PENDING_MAX]);
     assert_eq!(house.relay.tables().links, 0);
+}
+
+#[test]
+fn one_address_takes_only_some_of_the_places_for_silent_connections() {
+    let mut house = House::new();
+    let address = std::net::Ipv4Addr::new(45, 9, 9, 9);
+    for player in players(u16::try_from(LINKS_PENDING_MAX).unwrap()) {
+        house.connect_from(&player, address);
+    }
+    assert_eq!(house.relay.tables().links, LINKS_PENDING_PER_ADDRESS_MAX);
+    house.connect(&Player::new(500));
+    assert_eq!(house.relay.tables().links, LINKS_PENDING_PER_ADDRESS_MAX + 1, "another address has its place");
 }
 
 #[test]

@@ -120,6 +120,7 @@ impl State {
             return;
         }
         match (request, session) {
+            (Request::Hello(_), None) if self.draining => Self::refuse(edge, None, Refusal::Closing, out),
             (Request::Hello(hello), None) => self.hello_asked(now, edge, hello, out),
             (Request::Hello(_), Some(_)) => Self::refuse(edge, None, Refusal::HelloRepeated, out),
             (Request::Ping, _) => out.tell(edge, Event::Pong),

@@ -4,7 +4,7 @@ use aldis_wire::host::{Channel, Frame, GoodbyeReason, Hello, Role, admission_pro
 use aldis_wire::id::HostId;
 
 use crate::relay::io::{DialFailure, DialKey, Fault, Input, LinkKey, Moment, Note, Outbox, Output};
-use crate::relay::limits::{ADMISSION_DEADLINE, CLOSING, LINKS_PENDING_MAX};
+use crate::relay::limits::{ADMISSION_DEADLINE, CLOSING, LINKS_PENDING_MAX, LINKS_PENDING_PER_ADDRESS_MAX};
 use crate::relay::links::{Link, Phase};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -51,7 +51,10 @@ impl State {
             Some(GoodbyeReason::NotAllowed)
         } else if self.draining {
             Some(GoodbyeReason::Closing)
-        } else if self.links.pending(role) >= LINKS_PENDING_MAX || self.links.is_full(role) {
+        } else if self.links.pending(role) >= LINKS_PENDING_MAX
+            || role == Role::Acceptor && self.links.pending_from(link.address.ip()) >= LINKS_PENDING_PER_ADDRESS_MAX
+            || self.links.is_full(role)
+        {
             Some(GoodbyeReason::Full)
         } else {
             None

@@ -196,6 +196,28 @@ fn of_two_homes_that_a_parted_network_gave_a_peer_the_higher_claim_stays() {
 }
 
 #[test]
+fn a_session_ends_although_the_newer_claim_comes_with_a_whole_roster() {
+    let mut world = World::with_hosts(2);
+    let low = world.keyed(0, &key(1), 3);
+    world.join(low, "room");
+    world.run(secs(1));
+    world.cut(0, 1);
+    world.run(secs(8));
+    let (high, busy) = (world.keyed(1, &key(1), 4), world.edge(1));
+    world.join(high, "room");
+    for n in 0..200 {
+        world.join_as(busy, "noise", &format!("{n}"));
+        world.run(ms(210));
+    }
+    assert!(world.edges[low].open);
+    world.mend(0, 1);
+    world.settle(&[0, 1], secs(12));
+    world.run(secs(1));
+    assert!(!world.edges[low].open && world.edges[high].open);
+    assert_eq!((world.total(0, "room"), world.total(1, "room")), (1, 1));
+}
+
+#[test]
 fn equal_claims_of_a_parted_network_end_with_one_session() {
     let mut world = World::with_hosts(2);
     world.cut(0, 1);

@@ -342,3 +342,23 @@ fn a_shutdown_drains_announces_says_goodbye_and_only_then_stops() {
     assert_eq!(words, expected);
     assert_eq!(chart(&house.handle(Input::ShutdownAsked)), [""; 0], "asked again, it has nothing more to say");
 }
+
+#[test]
+fn a_neighbour_that_prunes_is_pushed_nothing_more_of_that_origin_but_is_told_how_far_it_is() {
+    let mut house = House::new();
+    let other = house.link(&Player::new(2));
+    let (mut player, link, peer) = neighbour(&mut house, 1);
+    house.send(other, &Frame::Graft(player.id, player.epoch, player.seq));
+    house.wait(Duration::from_secs(2));
+    house.send(other, &Frame::Prune(player.id));
+    let leaves = player.announce(&[Op::Leave { topic: named("s0").id, peer: peer.0 }]);
+    assert_eq!(chart(&house.send(link, &Frame::Announcement(leaves))), [""; 0], "nothing is pushed");
+    let effects = house.wait(Duration::from_secs(1));
+    assert!(effects.frames(other).iter().any(|frame| tells_of(frame, &player)), "a summary tells of it");
+    let effects = house.send(other, &Frame::Graft(player.id, player.epoch, 1));
+    assert_eq!(
+        chart(&effects),
+        [format!("link {} <- head 2 with ops on Announce", other.0)],
+        "and who asks is sent it"
+    );
+}

@@ -23,7 +23,10 @@ RELAY_SHARED = {
     "view": "what an operator is shown; each table fills its rows",
 }
 # Inside the machine: tables that are part of another table, and which.
-RELAY_PARTS = {("sessions", "signals"): "a session keeps the signals that it has sent"}
+RELAY_PARTS = {
+    ("sessions", "signals"): "a session keeps the signals that it has sent",
+    ("directory", "counters"): "the directory shows no peer where an older claim of it stands",
+}
 # Inside the machine: what joins the tables. It sees them all, but not relay/mod.rs above it.
 RELAY_JOINERS = {"state", "flow"}
 # Crates that a table may name, and why. What leaves the process is encoded by aldis-wire alone.

@@ -12,7 +12,8 @@ use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::Proof;
 use bytes::Bytes;
 
-use super::io::{Fault, LeftReason, Member};
+use super::counters::Counters;
+use super::io::{Fault, LeftReason, Member, Moment};
 use super::roster::{Change, Recorded, Roster};
 
 /// A change of what members and watchers of a topic see.
@@ -51,6 +52,8 @@ pub(crate) struct Directory {
     topics: HashMap<TopicId, BTreeMap<HostId, BTreeSet<PeerId>>>,
     /// Shown rosters in which a peer is present, with the claim's counter; the first is its home.
     homes: HashMap<PeerId, Vec<(u64, HostId)>>,
+    /// Counters of keyed peers that have left.
+    counters: Counters,
     /// Keyed peers that have left a home since this was last taken: their counters are to be remembered.
     departed: Vec<(PeerId, u64, HostId)>,
 }
@@ -59,7 +62,14 @@ impl Directory {
     /// A directory that knows nobody.
     #[must_use]
     pub(crate) fn new(tag: NetworkTag) -> Self {
-        Self { tag, rosters: BTreeMap::new(), topics: HashMap::new(), homes: HashMap::new(), departed: Vec::new() }
+        Self {
+            tag,
+            rosters: BTreeMap::new(),
+            topics: HashMap::new(),
+            homes: HashMap::new(),
+            counters: Counters::default(),
+            departed: Vec::new(),
+        }
     }
 
     /// The roster of `origin`.
@@ -185,9 +195,24 @@ impl Directory {
         sample
     }
 
-    /// Keyed peers that have left a home since this was last asked, with the counters of their claims.
-    pub(crate) fn take_departed(&mut self) -> Vec<(PeerId, u64, HostId)> {
-        std::mem::take(&mut self.departed)
+    /// The highest counter known of a keyed peer, present or gone, and where.
+    #[must_use]
+    pub(crate) fn highest_counter(&self, peer: PeerId) -> Option<(u64, HostId)> {
+        self.counter(peer).max(self.counters.find(peer))
+    }
+
+    /// Remembers the counters of keyed peers that have left a home, and forgets those that are too old.
+    pub(crate) fn remember_departed(&mut self, now: Moment) {
+        for (peer, counter, home) in std::mem::take(&mut self.departed) {
+            self.counters.insert(now, peer, counter, home);
+        }
+        self.counters.tidy(now);
+    }
+
+    /// Counters that are remembered.
+    #[must_use]
+    pub(crate) fn counters_count(&self) -> usize {
+        self.counters.len()
     }
 
     /// Begins the roster of a host, empty and shown.
@@ -313,6 +338,11 @@ impl Directory {
 
     /// A peer is present at `origin`; if that makes it its home, its memberships there are shown in place of others.
     fn enter_home(&mut self, origin: HostId, peer: PeerId, counter: u64) -> Vec<Shown> {
+        let gone = self.counters.find(peer);
+        if gone.is_some_and(|(known, home)| counter < known || counter == known && home != origin) {
+            // The peer has been at home elsewhere since: a former home may not bring it back.
+            return Vec::new();
+        }
         let homes = self.homes.entry(peer).or_default();
         let before = homes.first().map(|(_, home)| *home);
         // Nearly every peer has one home; by itself a list makes room for four.
@@ -469,5 +499,26 @@ mod tests {
         assert_eq!(told(&[join(b"1")]), 0, "nothing has changed");
         assert_eq!(told(&[join(b"2")]), 1, "its meta has changed");
         assert_eq!(told(&[Op::Leave { topic, peer }, join(b"3")]), 2, "it left and came again");
+    }
+
+    #[test]
+    fn a_former_home_cannot_bring_a_peer_back_that_has_been_elsewhere_since() {
+        let (former, later) = (HostId::new([1; 32]), HostId::new([2; 32]));
+        let tag = NetworkTag::new([4; 8]);
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let peer = PeerId::new(key.verifying_key().to_bytes());
+        let mut directory = Directory::new(tag);
+        directory.insert(former);
+        directory.insert(later);
+        let claim = |home, counter| Op::Present { peer, proof: Proof::claim(&key, tag, home, counter, None) };
+        let gone = Op::Gone { peer, reason: GoneReason::Closed };
+        directory.apply(later, &[claim(later, 6)], None).unwrap();
+        directory.apply(later, std::slice::from_ref(&gone), None).unwrap();
+        directory.remember_departed(Moment::default());
+        directory.apply(former, &[claim(former, 5)], None).unwrap();
+        assert_eq!(directory.home(peer), None, "an old claim counts for nothing");
+        directory.apply(former, &[gone], None).unwrap();
+        directory.apply(former, &[claim(former, 7)], None).unwrap();
+        assert_eq!(directory.home(peer), Some(former), "a newer one does");
     }
 }

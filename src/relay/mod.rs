@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`io`], [`setup`], [`view`] | the contract: what goes in, what comes out, what may be seen |
 //! | [`limits`] | every number that is ours alone |
-//! | `timers`, `bucket`, `addresses` | deadlines, token buckets, counts by address |
+//! | `timers`, `bucket`, `addresses`, `counters` | deadlines, token buckets, counts by address |
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
 //! | `sessions`, `signals`, `replays` | edges, and what they send each other, once |
@@ -16,6 +16,7 @@
 
 mod addresses;
 mod bucket;
+mod counters;
 mod directory;
 mod discovery;
 mod flow;

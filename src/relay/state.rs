@@ -1,10 +1,10 @@
 //! All tables of a machine in one place, and the few verbs that every flow needs.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{Channel, Frame, Query};
-use aldis_wire::id::{HostId, PeerId};
+use aldis_wire::id::HostId;
 use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
 use aldis_wire::seal::{SealingKey, SharedKey};
@@ -17,7 +17,6 @@ use super::bucket::Bucket;
 use super::directory::Directory;
 use super::discovery::Discovery;
 use super::io::{EdgeKey, Event, LinkKey, Moment, Note, Outbox, Output, RequestId};
-use super::limits::{COUNTER_MEMORY, COUNTERS_MAX};
 use super::links::Links;
 use super::multicast::Origins;
 use super::replays::Replays;
@@ -71,8 +70,6 @@ pub(crate) struct State {
     pub(crate) discovery: Discovery,
     /// Our own announcements.
     pub(crate) announcer: Announcer,
-    /// Counters of keyed peers that have left.
-    pub(crate) counters: Counters,
     /// How often each origin's present gap was asked about.
     pub(crate) asking: BTreeMap<HostId, u32>,
     /// New origins that each link's host has brought.
@@ -163,7 +160,6 @@ impl State {
                 load_percent: 0,
                 last_status: now,
             },
-            counters: Counters::default(),
             asking: BTreeMap::new(),
             introductions: BTreeMap::new(),
             unsummed: std::collections::BTreeSet::new(),
@@ -243,72 +239,5 @@ impl State {
         }
         gateways.truncate(GATEWAYS_TOLD_MAX);
         gateways
-    }
-}
-
-/// Counters of keyed peers that are not present any more.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    known: HashMap<PeerId, (u64, HostId, Moment)>,
-    by_age: VecDeque<(Moment, PeerId)>,
-}
-
-impl Counters {
-    /// A keyed peer has left its home.
-    pub(crate) fn insert(&mut self, now: Moment, peer: PeerId, counter: u64, home: HostId) {
-        self.tidy(now);
-        if self.known.get(&peer).is_some_and(|(known, ..)| *known > counter) {
-            return;
-        }
-        self.known.insert(peer, (counter, home, now));
-        self.by_age.push_back((now, peer));
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub(crate) fn len(&self) -> usize {
-        self.known.len()
-    }
-
-    /// The highest counter remembered of a peer, and where.
-    #[must_use]
-    pub(crate) fn find(&self, peer: PeerId) -> Option<(u64, HostId)> {
-        self.known.get(&peer).map(|(counter, home, _)| (*counter, *home))
-    }
-
-    /// Forgets what is too old.
-    pub(crate) fn tidy(&mut self, now: Moment) {
-        while self.by_age.len() >= COUNTERS_MAX
-            || self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= COUNTER_MEMORY)
-        {
-            let Some((at, peer)) = self.by_age.pop_front() else { break };
-            if self.known.get(&peer).is_some_and(|(_, _, kept)| *kept == at) {
-                self.known.remove(&peer);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_are_remembered_for_an_hour_and_bounded_and_a_lower_one_replaces_no_higher() {
-        let (mut counters, home) = (Counters::default(), HostId::new([1; 32]));
-        let peer = |number: usize| {
-            let mut bytes = [0; 32];
-            bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
-            PeerId::new(bytes)
-        };
-        for number in 0..=COUNTERS_MAX {
-            counters.insert(Moment::default(), peer(number), 5, home);
-        }
-        assert_eq!(counters.len(), COUNTERS_MAX);
-        assert_eq!((counters.find(peer(0)), counters.find(peer(1))), (None, Some((5, home))));
-        counters.insert(Moment::default(), peer(9), 4, HostId::new([2; 32]));
-        assert_eq!(counters.find(peer(9)), Some((5, home)));
-        counters.tidy(Moment(COUNTER_MEMORY));
-        assert_eq!(counters.len(), 0);
     }
 }

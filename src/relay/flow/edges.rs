@@ -173,8 +173,8 @@ impl State {
         answer: Signature,
         out: &mut Outbox,
     ) -> Result<(), (Refusal, Option<u64>)> {
-        self.counters.tidy(now);
-        let known = self.directory.counter(peer).max(self.counters.find(peer));
+        self.directory.remember_departed(now);
+        let known = self.directory.highest_counter(peer);
         let counter = proof.counter();
         if let Some((known, home)) = known
             && (counter < known || counter == known && home != self.own)

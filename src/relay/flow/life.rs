@@ -110,9 +110,7 @@ impl State {
 
     /// Tells those who follow a topic who came and went. Whoever cannot take it any more is ended.
     pub(crate) fn tell_followers(&mut self, now: Moment, shown: Vec<Shown>, out: &mut Outbox) {
-        for (peer, counter, home) in self.directory.take_departed() {
-            self.counters.insert(now, peer, counter, home);
-        }
+        self.directory.remember_departed(now);
         for Shown { topic, peer, how } in shown {
             let Some((name, followers)) = self.sessions.followers(topic) else { continue };
             for key in followers {
@@ -175,7 +173,7 @@ impl State {
         self.routes.tidy(now);
         self.sealed.tidy(now);
         self.passed_on.tidy(now);
-        self.counters.tidy(now);
+        self.directory.remember_departed(now);
         self.origins.tidy(now);
         self.introductions.retain(|_, bucket| !bucket.is_full(now));
         for host in self.origins.stale(now) {

@@ -225,7 +225,7 @@ impl State {
         if self.directory.proof(peer, home) == Some(proof) && self.directory.home(peer) == Some(home) {
             return true;
         }
-        let known = self.directory.counter(peer).max(self.counters.find(peer));
+        let known = self.directory.highest_counter(peer);
         let newer =
             known.is_none_or(|(counter, at)| proof.counter() > counter || at == home && proof.counter() == counter);
         newer && proof.verify(peer, self.network.tag, home)

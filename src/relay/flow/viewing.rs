@@ -71,7 +71,7 @@ impl State {
             passed_on: self.passed_on.len(),
             return_routes: self.routes.len(),
             addresses: self.addresses.len(),
-            counters: self.counters.len(),
+            counters: self.directory.counters_count(),
             peers: self.directory.peers_count(),
             directory_topics: self.directory.topics_count(),
             rosters: self.directory.rosters_count(),

@@ -506,6 +506,20 @@ fn a_host_whose_key_runs_elsewhere_stops() {
 }
 
 #[test]
+fn two_protocol_versions_of_one_network_never_link() {
+    let mut world = World::with_hosts(2);
+    let newer = world.add_host("test");
+    world.kill(newer);
+    let genesis = aldis_wire::network::Genesis::open("test").unwrap();
+    world.hosts[newer].network = aldis_wire::network::Network::with_version(&genesis, 2);
+    world.start(newer);
+    world.run(secs(120));
+    assert_eq!((world.admitted(newer, 0), world.admitted(newer, 1)), (0, 0));
+    assert_eq!(world.admitted(0, 1), 1, "the others are not harmed");
+    assert!(world.seen(0, newer).is_none_or(|seen| !seen.live) && world.seen(newer, 0).is_none());
+}
+
+#[test]
 fn two_networks_on_the_same_addresses_never_link() {
     let mut world = World::new(7);
     for network in ["one", "two", "one", "two"] {

@@ -444,6 +444,27 @@ mod tests {
     }
 
     #[test]
+    fn ops_that_wait_are_bounded_in_bytes_too() {
+        let mut origin = Origin::new(Moment::default());
+        for seq in 2..60 {
+            let head = heard(1, seq, &[7; 30_000]);
+            origin.hear(at(1), &head.head, at(1));
+            origin.wait(head);
+        }
+        assert_eq!(origin.waiting.len(), WAITING_BYTES / 30_000);
+        assert_eq!(origin.waiting.first_key_value().map(|(seq, _)| *seq), Some(2), "those that are needed first stay");
+    }
+
+    #[test]
+    fn signatures_of_one_origin_are_checked_at_a_bounded_rate() {
+        let mut origin = Origin::new(Moment::default());
+        assert!((0..HEAD_CHECKS.burst).all(|_| origin.may_check(at(1))));
+        assert!(!origin.may_check(at(1)));
+        assert!((0..HEAD_CHECKS.per_second).all(|_| origin.may_check(at(2))));
+        assert!(!origin.may_check(at(2)));
+    }
+
+    #[test]
     fn the_last_seq_that_there_is_has_no_successor() {
         let mut origin = Origin::new(Moment::default());
         let last = heard(1, u64::MAX, b"");

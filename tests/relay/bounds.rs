@@ -4,15 +4,22 @@ use std::time::Duration;
 
 use aldis::relay::io::{Fault, Input, LinkKey, Note};
 use aldis::relay::limits::{
-    ADDRESSES_MAX, ADMISSION_DEADLINE, CLOSING, EXPIRED_KEPT, EXPIRED_MAX, LINKS_MAX, LINKS_PENDING_MAX,
-    LINKS_PENDING_PER_ADDRESS_MAX, LINKS_TAKEN_MAX, SYNC_QUEUE_BYTES, SYNC_TIMEOUT,
+    ADDRESSES_MAX, ADMISSION_DEADLINE, CLAIM_CHECKS, CLOSING, EXPIRED_KEPT, EXPIRED_MAX, HAVE_RATE, LINKS_MAX,
+    LINKS_PENDING_MAX, LINKS_PENDING_PER_ADDRESS_MAX, LINKS_TAKEN_MAX, SYNC_QUEUE_BYTES, SYNC_TIMEOUT,
 };
 use aldis_wire::announcement::Op;
-use aldis_wire::host::{Channel, Frame, GoodbyeReason, HaveEntry, Hello, Query, Range, Role, admission_proof};
+use aldis_wire::host::{
+    Channel, Frame, GoodbyeReason, HaveEntry, Hello, Outcome, Query, Range, Role, Signal, admission_proof,
+};
+use aldis_wire::id::PeerId;
 use aldis_wire::limits::FRAME_BYTES;
+use aldis_wire::proof::Proof;
+use aldis_wire::refusal::Refusal;
 use bytes::Bytes;
+use ed25519_dalek::SigningKey;
 
 use crate::neighbour::{Effects, House, Player, network};
+use crate::world::{World, ms, secs};
 
 fn players(count: u16) -> impl Iterator<Item = Player> {
     (1..=count).map(Player::new)
@@ -232,4 +239,75 @@ fn addresses_of_edges_that_are_gone_do_not_fill_the_table() {
     let tables = house.relay.tables();
     assert_eq!(tables.edges, 0);
     assert!(tables.addresses <= ADDRESSES_MAX);
+}
+
+#[test]
+fn a_link_that_brings_summaries_without_end_is_ended() {
+    let mut house = House::new();
+    let link = house.link(&Player::new(1));
+    let entries: Vec<HaveEntry> = (0..4_096)
+        .map(|number| {
+            let mut origin = [7; 32];
+            origin[..2].copy_from_slice(&u16::to_be_bytes(number));
+            HaveEntry::Named { number, origin: aldis_wire::id::HostId::new(origin), epoch: 0, seq: 0 }
+        })
+        .collect();
+    let frame = Frame::Have(entries);
+    for _ in 0..HAVE_RATE.burst / 4_096 {
+        assert_eq!(house.send(link, &frame).closed(link), None);
+    }
+    let effects = house.send(link, &frame);
+    assert_eq!((effects.closed(link), effects.faults()), (Some(GoodbyeReason::Misbehaved), vec![Fault::OverQuota]));
+}
+
+#[test]
+fn claims_of_senders_that_nobody_knows_are_checked_at_a_bounded_rate() {
+    let mut house = House::new();
+    let (_, target) = house.edge("room");
+    let home = Player::new(1);
+    let link = house.link(&home);
+    let signal = |n: u64| {
+        let mut secret = [3; 32];
+        secret[..8].copy_from_slice(&n.to_be_bytes());
+        let key = SigningKey::from_bytes(&secret);
+        Frame::Signal(Signal {
+            from: PeerId::new(key.verifying_key().to_bytes()),
+            to: target,
+            session: 1,
+            n,
+            id: format!("{n}"),
+            proof: Proof::claim(&key, network().tag, home.id, 1, None),
+            topic: None,
+            data: Bytes::new(),
+        })
+    };
+    for n in 0..u64::from(CLAIM_CHECKS.burst) {
+        house.send(link, &signal(n));
+    }
+    let frames = house.send(link, &signal(1_000_000)).frames(link);
+    let overloaded = Outcome::Refused(Refusal::Overloaded);
+    assert!(matches!(&frames[..], [Frame::Receipt(receipt)] if receipt.outcome == overloaded), "{frames:?}");
+    house.wait(Duration::from_secs(1));
+    let frames = house.send(link, &signal(1_000_001)).frames(link);
+    assert!(!matches!(&frames[..], [Frame::Receipt(receipt)] if receipt.outcome == overloaded), "{frames:?}");
+}
+
+#[test]
+fn the_rosters_of_others_take_so_much_memory_and_who_takes_most_goes() {
+    let mut world = World::new(7);
+    world.add_host_with("test", |settings| settings.rosters_bytes = 300_000);
+    (0..2).for_each(|_| _ = world.add_host("test"));
+    world.run(secs(3));
+    let small = world.edge(2);
+    world.join(small, "small");
+    for number in 0..400 {
+        let edge = world.edge(1);
+        world.join_as(edge, &format!("{number}"), &"m".repeat(1_000));
+        world.run(ms(25));
+    }
+    world.run(secs(5));
+    let over = |note: &Note| matches!(note, Note::HostQuarantined { fault: Fault::OverQuota, .. });
+    assert_eq!((world.hosts[0].count(over), world.hosts[2].count(over)), (1, 0));
+    assert_eq!((world.total(0, "small"), world.total(0, "7")), (1, 0), "the small one is not concerned");
+    assert_eq!(world.total(2, "7"), 1, "nor is a host with more room");
 }

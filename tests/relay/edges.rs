@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use aldis::relay::io::{Event, Hello, Identity, Input, Request, Token};
 use aldis::relay::limits::{
-    ADDRESS_OPEN_RATE, EDGE_CHANGE_RATE, EDGE_RATE, EDGES_PER_ADDRESS_MAX, HELLO_DEADLINE, OPEN_SIGNALS_MAX, PATIENCE,
-    REMEMBERED_SIGNALS_MAX, SIGNAL_TIMEOUT, SILENT_EDGES_PER_ADDRESS_MAX, UNACKED_BYTES, UNACKED_MAX, UNACKED_RESERVE,
+    ADDRESS_OPEN_RATE, ADDRESS_RATE, EDGE_CHANGE_RATE, EDGE_RATE, EDGES_PER_ADDRESS_MAX, HELLO_DEADLINE,
+    OPEN_SIGNALS_MAX, PATIENCE, REMEMBERED_SIGNALS_MAX, SIGNAL_TIMEOUT, SILENT_EDGES_PER_ADDRESS_MAX, UNACKED_BYTES,
+    UNACKED_MAX, UNACKED_RESERVE,
 };
 use aldis_wire::host::Outcome;
 use aldis_wire::id::PeerId;
@@ -146,6 +147,27 @@ fn an_edge_that_asks_too_fast_is_refused_and_one_that_never_stops_is_cut() {
     assert_eq!(world.says(other), ["Pong"]);
     world.resume(edge);
     assert_eq!(world.says(edge), ["Greeting", "Welcome"], "within its grace it may come back");
+}
+
+#[test]
+fn the_edges_of_one_address_share_an_allowance() {
+    let mut world = World::with_hosts(1);
+    let (home, elsewhere): (IpAddr, IpAddr) = ("198.51.100.5".parse().unwrap(), "198.51.100.6".parse().unwrap());
+    let each = EDGE_RATE.burst as usize - 10;
+    let mut answered = 0;
+    for _ in 0..=ADDRESS_RATE.burst as usize / each {
+        let edge = world.open_from(0, home);
+        world.hello(edge);
+        for _ in 0..each {
+            world.ask(edge, Request::Ping);
+        }
+        answered += world.says(edge).iter().filter(|word| *word == "Pong").count();
+    }
+    assert!(answered <= ADDRESS_RATE.burst as usize && answered > ADDRESS_RATE.burst as usize - 100, "{answered}");
+    let other = world.open_from(0, elsewhere);
+    world.hello(other);
+    world.ask(other, Request::Ping);
+    assert_eq!(world.says(other), ["Pong"], "other addresses are not concerned");
 }
 
 #[test]

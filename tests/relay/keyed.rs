@@ -1,7 +1,7 @@
 //! Keyed peers: claims, replays, moves between hosts.
 
 use aldis::relay::io::{Event, Hello, Identity, Input, Request};
-use aldis::relay::limits::COUNTER_MEMORY;
+use aldis::relay::limits::{CLAIM_TOKENS, COUNTER_MEMORY, EDGE_RATE};
 use aldis_wire::host::Outcome;
 use aldis_wire::id::PeerId;
 use aldis_wire::refusal::Refusal;
@@ -72,6 +72,23 @@ fn a_claim_that_is_wrong_in_any_part_is_refused_and_the_socket_stays_usable() {
     }
     say_hello(&mut world, edge, good);
     assert_eq!(world.peer(edge), peer);
+}
+
+#[test]
+fn claims_cost_more_than_other_requests_and_run_out_sooner() {
+    let mut world = World::with_hosts(1);
+    let edge = world.open(0);
+    let stranger = world.open(0);
+    let Identity::Keyed { peer, counter, sealing, claim, .. } = world.claim(edge, &key(1), 5) else { unreachable!() };
+    let wrong = Identity::Keyed { peer, counter, sealing, claim, answer: claim };
+    let mut told = Vec::new();
+    for _ in 0..EDGE_RATE.burst / (1 + CLAIM_TOKENS) + 1 {
+        say_hello(&mut world, edge, wrong.clone());
+        told.extend(refusal(&mut world, edge));
+    }
+    assert_eq!(told.pop(), Some((Refusal::RateLimited, None)));
+    assert!(told.iter().all(|told| *told == (Refusal::ClaimInvalid, None)) && told.len() >= 49, "{}", told.len());
+    world.hello(stranger);
 }
 
 #[test]

@@ -61,6 +61,14 @@ fn brackets_inside_strings_are_not_depth() {
 }
 
 #[test]
+fn many_brackets_beside_one_another_are_not_depth() {
+    let wide = format!("[{}[]]", "[],".repeat(1_000));
+    assert!(Json::read(wide.as_bytes()).is_ok());
+    let deep = format!("[{}{}]", "[],".repeat(1_000), nested(JSON_DEPTH_MAX));
+    assert_eq!(Json::read(deep.as_bytes()), Err(JsonError::TooDeep));
+}
+
+#[test]
 fn bytes_of_other_hosts_cannot_break_out_of_their_field() {
     for bytes in [&b"1,\"from\":\"x\""[..], b"", b"{} {}", b"{}}", b"\"\xff\"", b"undefined"] {
         assert_eq!(Json::read(bytes), Err(JsonError::NotJson), "{}", String::from_utf8_lossy(bytes));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use aldis::net::driver::Host;
@@ -17,7 +18,7 @@ use aldis_wire::network::Network;
 use aldis_wire::record::{HostRecord, SignedRecord};
 use bytes::{Bytes, BytesMut};
 use ed25519_dalek::SigningKey;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportErrorCode};
 use tokio::time::timeout;
 
 use crate::harness::{DEADLINE, config};
@@ -37,6 +38,8 @@ pub(crate) struct Insider {
     _endpoint: Endpoint,
 }
 
+static ADDRESSES: AtomicU8 = AtomicU8::new(0);
+
 /// Which host, and where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
@@ -50,6 +53,21 @@ impl From<&Host> for Target {
     }
 }
 
+/// Connects; again and again while the host turns everybody away, which it does for seconds after a flood.
+async fn welcomed(endpoint: &Endpoint, config: &ClientConfig, to: Target) -> Connection {
+    loop {
+        match endpoint.connect_with(config.clone(), to.address, tls::server_name()).unwrap().await {
+            Ok(connection) => return connection,
+            Err(ConnectionError::ConnectionClosed(close))
+                if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 impl Insider {
     /// Through TLS, and nothing said yet.
     pub(crate) async fn connect(to: impl Into<Target>, seed: u8) -> Self {
@@ -57,10 +75,11 @@ impl Insider {
         let network = Network::new(&config(0).genesis);
         let key = SigningKey::from_bytes(&[seed; 32]);
         let crypto = Tls::new(&key, network.alpn()).unwrap().dialler(Some(to.host)).unwrap();
-        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        // Each from an address of its own, as they would come; one address has only some of the places for newcomers.
+        let place = ADDRESSES.fetch_add(1, Ordering::Relaxed) % 200 + 10;
+        let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, place], 0))).unwrap();
         let config = ClientConfig::new(Arc::new(crypto));
-        let connecting = endpoint.connect_with(config, to.address, tls::server_name()).unwrap();
-        let connection = timeout(DEADLINE, connecting).await.unwrap().unwrap();
+        let connection = timeout(DEADLINE, welcomed(&endpoint, &config, to)).await.unwrap();
         let (control, heard) = timeout(DEADLINE, connection.open_bi()).await.unwrap().unwrap();
         let (roster, streams, buffer) = (Trie::default(), BTreeMap::new(), BytesMut::new());
         let (epoch, seq) = (1_000, 0);

@@ -97,7 +97,8 @@ impl State {
     /// Nothing was announced for an interval.
     pub(crate) fn heartbeat(&mut self, now: Moment, out: &mut Outbox) {
         self.announcer.heartbeats += 1;
-        if self.announcer.heartbeats.is_multiple_of(HEARTBEATS_PER_STATUS) {
+        // With the first one too: an operator who has just started a network wants to see it.
+        if self.announcer.heartbeats % HEARTBEATS_PER_STATUS == 1 {
             let status = self.status(now);
             self.change(now, Op::Status(status), out);
             self.announcer.signals = 0;

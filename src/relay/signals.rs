@@ -107,22 +107,6 @@ enum Known {
     },
 }
 
-impl Known {
-    fn alive(&self) -> Option<&Sent> {
-        match self {
-            Self::Alive(sent) => Some(sent),
-            Self::Ended { .. } => None,
-        }
-    }
-
-    fn alive_mut(&mut self) -> Option<&mut Sent> {
-        match self {
-            Self::Alive(sent) => Some(sent),
-            Self::Ended { .. } => None,
-        }
-    }
-}
-
 /// The signals that one session has sent.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
@@ -216,11 +200,11 @@ impl Outgoing {
     /// A signal by its id, unless it has had its last word.
     #[must_use]
     pub(crate) fn find(&self, id: &RequestId) -> Option<&Sent> {
-        self.by_id.get(id).and_then(Known::alive)
+        if let Some(Known::Alive(sent)) = self.by_id.get(id) { Some(sent) } else { None }
     }
 
     fn find_mut(&mut self, id: &RequestId) -> Option<&mut Sent> {
-        self.by_id.get_mut(id).and_then(Known::alive_mut)
+        if let Some(Known::Alive(sent)) = self.by_id.get_mut(id) { Some(sent) } else { None }
     }
 
     /// Whether a signal of this id is remembered.
@@ -249,13 +233,12 @@ impl Outgoing {
 
     /// Notes what became of an open signal; false if it is not open.
     pub(crate) fn finish(&mut self, id: &RequestId, outcome: Outcome) -> bool {
-        let Some(known) = self.by_id.get_mut(id) else { return false };
-        let Some(sent) = known.alive_mut().filter(|sent| sent.outcome.is_none()) else { return false };
+        let Some(sent) = self.find_mut(id).filter(|sent| sent.outcome.is_none()) else { return false };
         let to = sent.to;
         if outcome == Outcome::Unknown {
             (sent.outcome, sent.data) = (Some(outcome), Bytes::new());
         } else {
-            *known = Known::Ended { to, outcome };
+            self.by_id.insert(id.clone(), Known::Ended { to, outcome });
         }
         self.open -= 1;
         if let Some(pair) = self.pairs.get_mut(&to) {

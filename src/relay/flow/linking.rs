@@ -169,7 +169,7 @@ impl State {
         out.note(Note::LinkAdmitted { host, address, role });
         self.discovery.link_admitted(now, host, address);
         self.timers.set_earlier(Timer::Discovery, now);
-        self.show_its_epoch(now, key, epoch, out);
+        self.show_its_newest(now, key, (epoch, 0), out);
         // The other side's own roster is asked for without waiting for its summary.
         let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
         self.send(key, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);

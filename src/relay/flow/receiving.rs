@@ -95,15 +95,16 @@ impl State {
             self.send(link, Channel::Control, &Frame::Prune(head.origin), out);
         }
         if by_itself {
-            self.show_its_epoch(now, link, mark.0, out);
+            self.show_its_newest(now, link, (mark.0, u64::MAX), out);
         }
     }
 
-    /// The link's host speaks in an epoch that is over: it has forgotten a later one, and is shown the newest head that
-    /// it signed. Without it, all that it says would be taken for old.
-    pub(crate) fn show_its_epoch(&mut self, now: Moment, link: LinkKey, epoch: u64, out: &mut Outbox) {
+    /// The link's host is shown the newest head that it signed, if that is above `mark`. One that has forgotten an epoch,
+    /// or has begun the same one twice within a second, takes a higher one then; without it, all that it says would be
+    /// taken for old. To any other it is an echo.
+    pub(crate) fn show_its_newest(&mut self, now: Moment, link: LinkKey, mark: Mark, out: &mut Outbox) {
         let applied = self.links.find(link).and_then(|link| self.origins.find(link.host)?.applied.as_ref());
-        let newer = applied.filter(|applied| applied.head.epoch > epoch);
+        let newer = applied.filter(|applied| applied.head.mark() > mark);
         if let Some(frame) = newer.and_then(|newer| newer.frame(now, false).ok()) {
             self.send_encoded(link, Channel::Control, frame, out);
         }

@@ -185,7 +185,7 @@ scene("both pages connect at once and get the two ends of one connection", 2, as
     await alice.evaluate(() => window.connection.close());
     await until(() => bob.evaluate(() => window.connection.state === "closed"), "the other end closes too");
   }
-}, 60_000, "a known defect of the client: about one time in twenty, two offers that cross never lead to a connection");
+}, 60_000, "a defect of the client, seen once and not yet understood: two offers that crossed did not lead to a connection");
 
 scene("a page that is closed is gone at once", 2, async (page, one, two) => {
   const [alice, bob] = [await page(one), await page(two)];

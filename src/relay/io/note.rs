@@ -176,3 +176,24 @@ pub enum Fault {
     /// A sealed frame that does not open.
     Unsealable,
 }
+
+impl Fault {
+    /// For logs, metrics and the status page.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadFrame => "bad_frame",
+            Self::OutOfOrder => "out_of_order",
+            Self::WrongProof => "wrong_proof",
+            Self::NoHello => "no_hello",
+            Self::BadSignature => "bad_signature",
+            Self::WrongDigest => "wrong_digest",
+            Self::BadOp => "bad_op",
+            Self::BadProof => "bad_proof",
+            Self::OverQuota => "over_quota",
+            Self::Replayed => "replayed",
+            Self::ForeignSender => "foreign_sender",
+            Self::Unsealable => "unsealable",
+        }
+    }
+}

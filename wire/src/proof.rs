@@ -32,15 +32,32 @@ impl Signature {
     /// Signs `context ‖ tag ‖ body`.
     #[must_use]
     pub fn make(key: &SigningKey, context: &str, tag: NetworkTag, body: &[u8]) -> Self {
-        Self::from_bytes(&key.sign(&signed_bytes(context, tag, body)).to_bytes())
+        Self::over(key, &signed_bytes(context, tag, body))
+    }
+
+    /// Signs `context ‖ body`: what holds in every network.
+    pub(crate) fn make_everywhere(key: &SigningKey, context: &str, body: &[u8]) -> Self {
+        Self::over(key, &[context.as_bytes(), body].concat())
+    }
+
+    fn over(key: &SigningKey, message: &[u8]) -> Self {
+        Self::from_bytes(&key.sign(message).to_bytes())
     }
 
     /// Whether this is `key`'s signature over `context ‖ tag ‖ body`. Strict: no second spelling, no weak key.
     #[must_use]
     pub fn verify(self, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool {
+        self.is_over(key, &signed_bytes(context, tag, body))
+    }
+
+    /// Whether this is `key`'s signature over `context ‖ body`.
+    pub(crate) fn verify_everywhere(self, key: &[u8; 32], context: &str, body: &[u8]) -> bool {
+        self.is_over(key, &[context.as_bytes(), body].concat())
+    }
+
+    fn is_over(self, key: &[u8; 32], message: &[u8]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(&self.to_bytes());
-        VerifyingKey::from_bytes(key)
-            .is_ok_and(|key| key.verify_strict(&signed_bytes(context, tag, body), &signature).is_ok())
+        VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
     }
 }
 

@@ -25,6 +25,9 @@ impl State {
         if head.origin == self.own {
             return self.own_head_came(now, link, &came, &head, out);
         }
+        if self.barred.why(head.origin).is_some() {
+            return self.barred_came(link, head.origin, true, out);
+        }
         let whole = came.ops.is_some() || head.is_heartbeat();
         if self.is_old(&head, whole) {
             return self.duplicate_came(now, link, &head, out);
@@ -250,9 +253,11 @@ impl State {
     /// An origin that lies is hidden and refused until its next epoch.
     pub(crate) fn quarantine(&mut self, now: Moment, host: HostId, fault: Fault, out: &mut Outbox) {
         if let Some(origin) = self.origins.find_mut(host) {
-            origin.quarantined = Some((origin.newest.0, fault));
+            let epoch = origin.newest.0;
+            origin.quarantined = Some((epoch, fault));
             origin.waiting.clear();
             origin.comparison = None;
+            self.barred.quarantine(now, host, epoch, fault);
         }
         self.asking.remove(&host);
         self.timers.cancel(Timer::Behind(host));
@@ -283,6 +288,10 @@ impl State {
                 }
             };
             link.has(origin, mark);
+            if self.barred.why(origin).is_some() {
+                self.barred_came(key, origin, false, out);
+                continue;
+            }
             let known = self.origins.find(origin);
             let ours = known.map_or_else(|| self.origins.mark_of_forgotten(origin), |known| known.mark());
             let orphan = known.is_some_and(|known| known.next_hop.is_none() && known.expired.is_none());

@@ -322,12 +322,13 @@ impl State {
 
     /// A sealed frame came: for us, or to be passed on.
     pub(crate) fn routed_came(&mut self, now: Moment, key: LinkKey, mut routed: Routed, out: &mut Outbox) {
-        if routed.to_home == self.own {
+        let barred = [routed.from_home, routed.to_home].iter().any(|home| self.barred.why(*home).is_some());
+        if routed.to_home == self.own && !barred {
             return self.open_routed(now, key, &routed, out);
         }
         routed.hops = routed.hops.saturating_add(1);
         let direct = self.links.to_host(routed.to_home).filter(|link| *link != key);
-        let next = direct.or_else(|| self.next_hop(routed.to_home, Some(key)));
+        let next = direct.or_else(|| self.next_hop(routed.to_home, Some(key))).filter(|_| !barred);
         let bounce = |refusal| Bounce { from_home: routed.from_home, nonce: routed.nonce, refusal };
         let refused = match next {
             _ if routed.hops > HOPS_MAX => Some(bounce(Refusal::HomeUnreachable)),

@@ -137,7 +137,7 @@ impl State {
             out.note(Note::Misbehaved { host: link.host, fault: Fault::WrongProof });
             return self.drop_link(now, key, GoodbyeReason::NotAdmitted, out);
         }
-        if hello.record.host() != link.host || hello.record.open(self.network.tag).is_err() {
+        if hello.record.host() != link.host || hello.record.open(self.network.trust).is_err() {
             return self.misbehaved(now, key, Fault::BadSignature, out);
         }
         let role = link.role;

@@ -36,7 +36,7 @@ impl State {
             // Its next head shows that something is missing.
             return;
         }
-        if !came.head.is_signed(&head, self.network.tag) {
+        if !came.head.is_signed(&head, self.network.trust) {
             return self.misbehaved(now, link, Fault::BadSignature, out);
         }
         if came.ops.as_ref().is_some_and(|ops| ops_hash(ops) != head.ops_hash) {
@@ -137,7 +137,7 @@ impl State {
     /// forgot its epoch, or another host with our key.
     fn own_head_came(&mut self, now: Moment, link: LinkKey, came: &Announcement, head: &Head, out: &mut Outbox) {
         let ours = (self.announcer.epoch, self.announcer.seq);
-        if head.mark() <= ours || !came.head.is_signed(head, self.network.tag) {
+        if head.mark() <= ours || !came.head.is_signed(head, self.network.trust) {
             if let Some(link) = self.links.find_mut(link) {
                 link.has(head.origin, head.mark());
             }
@@ -180,7 +180,7 @@ impl State {
         };
         let known_epoch = self.origins.find(host).map_or(0, |origin| origin.mark().0);
         let shown = if heard.head.epoch > known_epoch {
-            let mut roster = Roster::new(host, self.network.tag);
+            let mut roster = Roster::new(host, self.network.trust);
             roster.apply(&ops, Some(heard.head.digest))?;
             out.note(Note::HostAppeared { host, epoch: heard.head.epoch });
             let alive = self.origins.find(host).is_some_and(|origin| origin.expires() > now);

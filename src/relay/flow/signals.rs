@@ -208,7 +208,7 @@ impl State {
             return self.answer(now, host, *from, *to, id, Outcome::Refused(Refusal::Overloaded), out);
         }
         if !self.is_at_home(host, signal.from, &signal.proof) {
-            if !signal.proof.verify(signal.from, self.network.tag, host) {
+            if !signal.proof.verify(signal.from, self.network.trust, host) {
                 return self.misbehaved(now, key, Fault::ForeignSender, out);
             }
             // The peer was at home there and has a better claim elsewhere, of which that host has not heard yet.
@@ -228,7 +228,7 @@ impl State {
         let known = self.directory.highest_counter(peer);
         let newer =
             known.is_none_or(|(counter, at)| proof.counter() > counter || at == home && proof.counter() == counter);
-        newer && proof.verify(peer, self.network.tag, home)
+        newer && proof.verify(peer, self.network.trust, home)
     }
 
     /// A signal is at its target's home: into the target's queue, unless it has been here before.

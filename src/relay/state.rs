@@ -126,6 +126,7 @@ impl State {
     #[must_use]
     pub(crate) fn new(setup: Setup, now: Moment) -> Self {
         let own = HostId::new(setup.identity.verifying_key().to_bytes());
+        let planted = setup.planted();
         let discovery = Discovery::new(&setup, own, now);
         let mut origins = Origins::default();
         origins.remember(now, &setup.marks);
@@ -174,7 +175,7 @@ impl State {
             doubled: None,
             too_slow: std::collections::BTreeSet::new(),
             stuck: std::collections::BTreeSet::new(),
-            planted: setup.planted(),
+            planted,
             draining: false,
             network: setup.network,
         }

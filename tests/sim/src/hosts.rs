@@ -132,6 +132,8 @@ impl World {
                 software: host.software.clone(),
                 ..Settings::default()
             },
+            #[cfg(feature = "planted")]
+            planted: self.scenario.planted,
         };
         let clock = host.clock(now);
         let mut out = Outbox::default();

@@ -66,6 +66,9 @@ pub struct Scenario {
     pub everybody_leaves_at: Option<At>,
     /// What is done to the world, in order.
     pub lines: Vec<Line>,
+    /// What every machine does wrong.
+    #[cfg(feature = "planted")]
+    pub planted: aldis::relay::planted::Planted,
 }
 
 impl Default for Scenario {
@@ -93,6 +96,8 @@ impl Default for Scenario {
             probe: 0,
             everybody_leaves_at: None,
             lines: Vec::new(),
+            #[cfg(feature = "planted")]
+            planted: Default::default(),
         }
     }
 }

@@ -56,18 +56,16 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report> {
     let mut machine = Machine::new(1)?;
     let topics = topics(plan.origins * plan.edges, plan.members_min..=plan.members_max);
     let mut origins: Vec<Origin> = (0..plan.origins).map(Origin::new).collect();
-    let links = origins
-        .chunks(ORIGINS_PER_LINK)
-        .enumerate()
-        .map(|(number, _)| machine.link(&Origin::new(plan.origins + number)))
-        .collect::<Result<Vec<_>>>()?;
+    let mut links = Vec::new();
+    for number in 0..plan.origins.div_ceil(ORIGINS_PER_LINK) {
+        links.extend([machine.link(&Origin::new(plan.origins + number))?; ORIGINS_PER_LINK]);
+    }
 
     let before = rss_bytes(std::process::id())?;
     let (mut took, mut announcements) = (Duration::ZERO, 0);
-    for (at, (origin, topics)) in origins.iter_mut().zip(topics.chunks(plan.edges)).enumerate() {
-        let link = links[at / ORIGINS_PER_LINK];
+    for ((origin, topics), link) in origins.iter_mut().zip(topics.chunks(plan.edges)).zip(&links) {
         for announcement in origin.fill(&mut Trie::default(), topics)? {
-            let (_, time) = machine.receive(link, Channel::Announce, &Frame::Announcement(announcement))?;
+            let (_, time) = machine.receive(*link, Channel::Announce, &Frame::Announcement(announcement))?;
             took += time;
             announcements += 1;
         }
@@ -75,9 +73,9 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report> {
     }
     let filled = rss_bytes(std::process::id())?;
     for _ in 0..plan.heartbeats {
-        for (at, origin) in origins.iter_mut().enumerate() {
+        for (origin, link) in origins.iter_mut().zip(&links) {
             let heartbeat = Frame::Announcement(origin.heartbeat()?);
-            machine.receive(links[at / ORIGINS_PER_LINK], Channel::Control, &heartbeat)?;
+            machine.receive(*link, Channel::Control, &heartbeat)?;
         }
         machine.wait(Duration::from_secs(1));
     }

@@ -13,8 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aldis_wire::announcement::{GoneReason, Op};
 use aldis_wire::digest::Hash;
 use aldis_wire::id::{HostId, PeerId, TopicId};
-use aldis_wire::network::NetworkTag;
-use aldis_wire::proof::Proof;
+use aldis_wire::proof::{Proof, Trust};
 use bytes::Bytes;
 
 use super::counters::Counters;
@@ -52,7 +51,7 @@ pub(crate) enum How {
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    tag: NetworkTag,
+    trust: Trust,
     hosts: Hosts,
     /// Members that are shown.
     topics: Topics,
@@ -67,9 +66,9 @@ pub(crate) struct Directory {
 impl Directory {
     /// A directory that knows nobody; `random` numbers keep strangers from choosing places in its tables.
     #[must_use]
-    pub(crate) fn new(tag: NetworkTag, mut random: impl FnMut() -> u64) -> Self {
+    pub(crate) fn new(trust: impl Into<Trust>, mut random: impl FnMut() -> u64) -> Self {
         Self {
-            tag,
+            trust: trust.into(),
             hosts: Hosts::default(),
             topics: Topics::new(Seed::new(&mut random)),
             homes: Homes::new(Seed::new(random)),
@@ -270,7 +269,7 @@ impl Directory {
     /// Begins the roster of a host, empty and shown.
     pub(crate) fn insert(&mut self, origin: HostId) {
         if self.hosts.slot(origin).is_none() {
-            let roster = Roster::new(origin, self.tag);
+            let roster = Roster::new(origin, self.trust);
             self.hosts.insert(Held { host: origin, roster, shown: true });
         }
     }
@@ -492,6 +491,8 @@ fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {
 
 #[cfg(test)]
 mod tests {
+    use aldis_wire::network::NetworkTag;
+
     use super::*;
 
     #[test]

@@ -16,8 +16,7 @@ use aldis_wire::id::{HostId, PeerId, TopicId};
 use aldis_wire::limits::{
     OPS_BYTES, PEER_TOPICS_MAX, REPLY_ENTRIES_MAX, ROSTER_MEMBERSHIPS_MAX, ROSTER_META_BYTES, ROSTER_PEERS_MAX,
 };
-use aldis_wire::network::NetworkTag;
-use aldis_wire::proof::Proof;
+use aldis_wire::proof::{Proof, Trust};
 use aldis_wire::record::SignedRecord;
 
 use super::io::Fault;
@@ -33,7 +32,7 @@ const STAGED_TOPICS_MAX: usize = 8 * PEER_TOPICS_MAX;
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
     origin: HostId,
-    tag: NetworkTag,
+    trust: Trust,
     slots: Slots,
     tree: Tree,
     record: Option<Slot>,
@@ -47,10 +46,10 @@ pub(crate) struct Roster {
 impl Roster {
     /// The empty roster of `origin`.
     #[must_use]
-    pub(crate) fn new(origin: HostId, tag: NetworkTag) -> Self {
+    pub(crate) fn new(origin: HostId, trust: impl Into<Trust>) -> Self {
         Self {
             origin,
-            tag,
+            trust: trust.into(),
             slots: Slots::default(),
             tree: Tree::default(),
             record: None,
@@ -190,7 +189,7 @@ impl Roster {
         if signed.host() != self.origin {
             return Err(Fault::BadOp);
         }
-        let record = signed.open(self.tag).map_err(|_| Fault::BadSignature)?;
+        let record = signed.open(self.trust).map_err(|_| Fault::BadSignature)?;
         let new = Box::new(Recorded { signed: signed.clone(), record });
         Ok(Change::Record { old: self.put_record(Some(new)) })
     }
@@ -221,7 +220,7 @@ impl Roster {
     fn set_present(&mut self, peer: PeerId, proof: &Proof) -> Result<Change, Fault> {
         let found = self.find(peer);
         let known = found.and_then(|slot| self.slots.proof(slot));
-        if known.is_none_or(|known| !known.is(proof)) && !proof.verify(peer, self.tag, self.origin) {
+        if known.is_none_or(|known| !known.is(proof)) && !proof.verify(peer, self.trust, self.origin) {
             return Err(Fault::BadProof);
         }
         if let Some(slot) = found {
@@ -411,7 +410,7 @@ impl Roster {
             Op::Record(signed) => _ = self.set_record(signed)?,
             Op::Present { peer, proof } => {
                 if let Some(slot) = self.absent.get(peer).copied() {
-                    if !proof.verify(*peer, self.tag, self.origin) {
+                    if !proof.verify(*peer, self.trust, self.origin) {
                         return Err(Fault::BadProof);
                     }
                     self.absent.remove(peer);
@@ -490,6 +489,8 @@ const _: () = assert!(aldis_wire::limits::RECORD_BYTES + 256 < OPS_BYTES);
 
 #[cfg(test)]
 mod tests {
+    use aldis_wire::network::NetworkTag;
+
     use super::*;
 
     const TAG: NetworkTag = NetworkTag::new([3; 8]);

@@ -66,6 +66,9 @@ fn hosts(world: &mut World, words: &[&str]) -> Result<Vec<Place>, String> {
     if *word == "all" {
         return Ok((0..count).collect());
     }
+    if *word == "liars" {
+        return Ok((0..count).filter(|place| world.is_liar(*place)).collect());
+    }
     if let Some(place) = word.strip_prefix('#') {
         let place: Place = place.parse().map_err(|_| format!("'{word}' is no host"))?;
         return if place < count { Ok(vec![place]) } else { Err(format!("there is no host {word}")) };
@@ -177,6 +180,7 @@ impl World {
     pub(crate) fn thaw(&mut self, place: Place) {
         if self.hosts[place].frozen.take().is_some() {
             self.trace.push(self.now, Arrow::Fault(place, "thaws"));
+            self.hosts[place].thawed = self.now;
             let waiting = std::mem::take(&mut self.hosts[place].waiting);
             self.input(place, Input::Woken);
             waiting.into_iter().for_each(|input| self.input(place, input));

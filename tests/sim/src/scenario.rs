@@ -115,6 +115,17 @@ impl Default for Scenario {
 }
 
 impl Scenario {
+    /// Reads one of the scenarios that are here, by its name, or any other one, by a path with a slash in it.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn load(name: &str) -> Result<Self, String> {
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        let file = if name.contains('/') { name.to_owned() } else { format!("{here}/{name}.txt") };
+        let text = std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
+        Self::parse(name, &text)
+    }
+
     /// Reads a scenario.
     ///
     /// # Errors
@@ -122,8 +133,8 @@ impl Scenario {
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
         let mut scenario = Self { name: name.to_owned(), ..Self::default() };
         for (number, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default();
-            let words: Vec<&str> = line.split_whitespace().collect();
+            // A comment stands alone or behind a space; `#3` is a host.
+            let words: Vec<&str> = line.split_whitespace().take_while(|word| *word != "#").collect();
             scenario.take(&words).map_err(|what| format!("{name}:{}: {what}", number + 1))?;
         }
         scenario.lines.sort_by_key(|line| line.at);

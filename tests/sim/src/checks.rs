@@ -91,9 +91,7 @@ impl World {
             let edge = &self.edges[sent.from as usize];
             // Who was away hears it when it is back; whose session is over hears nothing.
             let hears = edge.standing == Standing::Open && edge.since + RECEIPT_MAX < now && !sent.orphan;
-            // What came to a machine that stood still has come when it goes on.
-            let host = &self.hosts[edge.place];
-            let calm = host.running().is_some() && host.thawed + RECEIPT_MAX < now;
+            let calm = self.hosts[edge.place].running().is_some();
             if sent.outcome.is_none() && hears && calm && edge.session == sent.session {
                 late.push((*number, sent.from, edge.place, now - sent.at));
             }

@@ -180,7 +180,6 @@ impl World {
     pub(crate) fn thaw(&mut self, place: Place) {
         if self.hosts[place].frozen.take().is_some() {
             self.trace.push(self.now, Arrow::Fault(place, "thaws"));
-            self.hosts[place].thawed = self.now;
             let waiting = std::mem::take(&mut self.hosts[place].waiting);
             self.input(place, Input::Woken);
             waiting.into_iter().for_each(|input| self.input(place, input));

@@ -42,8 +42,6 @@ pub struct Host {
     pub(crate) newer: bool,
     /// Since when its process stands still.
     pub frozen: Option<At>,
-    /// When it last went on after it had stood still.
-    pub(crate) thawed: At,
     /// Ends of connections that it reads, closed ones that still bring something included.
     pub(crate) ends: Vec<crate::wires::EndId>,
     /// What happened to it while it stood still.
@@ -71,7 +69,6 @@ impl Host {
             since: 0,
             software: format!("aldis {}", env!("CARGO_PKG_VERSION")),
             newer: false,
-            thawed: 0,
             frozen: None,
             ends: Vec::new(),
             waiting: Vec::new(),

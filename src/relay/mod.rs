@@ -115,6 +115,12 @@ impl Relay {
         self.state.tables()
     }
 
+    /// What the rosters of all hosts take of the memory. Costs a walk over all hosts.
+    #[must_use]
+    pub fn memory(&self) -> view::Memory {
+        self.state.directory.memory()
+    }
+
     /// The digest that the newest applied announcement of a host states for its roster; our own included. Two hosts that
     /// give the same one for a third hold the same roster of it.
     #[must_use]

@@ -128,7 +128,7 @@ impl State {
         origins.remember(now, &setup.marks);
         let mut rng = ChaCha12Rng::from_seed(setup.seed);
         let sessions = Sessions::new(rng.next_u64());
-        let mut directory = Directory::new(setup.network.trust);
+        let mut directory = Directory::new(setup.network.trust, || rng.next_u64());
         directory.insert(own);
         Self {
             own,

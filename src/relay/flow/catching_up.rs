@@ -229,7 +229,7 @@ impl State {
     fn comparison_done(&mut self, now: Moment, link: LinkKey, heard: Heard, out: &mut Outbox) {
         let (host, mark) = (heard.head.origin, heard.head.mark());
         let Some(known) = self.origins.find_mut(host) else { return };
-        let Some(mut roster) = known.comparison.take().map(|comparison| comparison.staging) else { return };
+        let Some(roster) = known.comparison.take().map(|comparison| comparison.staging) else { return };
         if let Err(fault) = roster.settle() {
             return self.quarantine(now, host, fault, out);
         }

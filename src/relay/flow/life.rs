@@ -6,7 +6,7 @@ use aldis_wire::id::HostId;
 use aldis_wire::refusal::Refusal;
 use std::time::Duration;
 
-use crate::relay::directory::{How, Shown};
+use crate::relay::directory::{Directory, How, Shown};
 use crate::relay::discovery::LinksNow;
 use crate::relay::io::{Event, Fault, Member, Moment, Note, Outbox, Output, StopReason, Stored};
 use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, ORIGINS_MAX, STORE_INTERVAL};
@@ -104,7 +104,7 @@ impl State {
     }
 
     fn weight(&self, host: HostId, origin: &Origin) -> usize {
-        let staged = origin.comparison.as_ref().map_or(0, |comparison| comparison.staging.weight());
+        let staged = origin.comparison.as_ref().map_or(0, |comparison| Directory::weight_of(&comparison.staging));
         self.directory.weight(host) + staged
     }
 

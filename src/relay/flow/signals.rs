@@ -202,7 +202,7 @@ impl State {
     pub(crate) fn signal_came(&mut self, now: Moment, key: LinkKey, signal: Signal, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         let host = link.host;
-        let known = self.directory.proof(signal.from, host) == Some(&signal.proof);
+        let known = self.directory.is_present(signal.from, host, &signal.proof);
         if !known && matches!(signal.proof, Proof::Keyed { .. }) && link.claims.take(now, CLAIM_CHECKS, 1).is_err() {
             let (Signal { from, to, .. }, id) = (&signal, Arc::from(signal.id.as_str()));
             return self.answer(now, host, *from, *to, id, Outcome::Refused(Refusal::Overloaded), out);
@@ -222,7 +222,7 @@ impl State {
 
     /// Whether `home` may speak for the peer: its roster says so, or the proof does and nobody has a newer one.
     fn is_at_home(&self, home: HostId, peer: PeerId, proof: &Proof) -> bool {
-        if self.directory.proof(peer, home) == Some(proof) && self.directory.home(peer) == Some(home) {
+        if self.directory.is_present(peer, home, proof) && self.directory.home(peer) == Some(home) {
             return true;
         }
         let known = self.directory.highest_counter(peer);

@@ -111,14 +111,14 @@ impl World {
             let calm =
                 self.hosts[edge.place].running().is_some() && !self.checks.trouble.is_recovering(now, edge.place);
             if sent.outcome.is_none() && hears && calm && edge.session == sent.session {
-                late.push((*number, edge.place, now - sent.at));
+                late.push((*number, sent.from, edge.place, now - sent.at));
             }
         }
-        for (number, place, waited) in late {
+        for (number, from, place, waited) in late {
             if let Some(sent) = self.crowd.signals.get_mut(&number) {
                 sent.orphan = true;
             }
-            self.violated(&[place], format!("signal {number} has no receipt after {} ms", waited / MS));
+            self.violated(&[place], format!("signal {number} of edge {from} has no receipt after {} ms", waited / MS));
         }
         while let Some(first) = self.crowd.signals.first_entry().filter(|first| first.get().at + REMEMBERED < now) {
             first.remove();

@@ -84,10 +84,13 @@ impl World {
         }
         if let Note::Misbehaved { fault, host } = note
             && !blames_nobody(*fault)
+            && !self.is_about_liars(place, *host)
         {
             self.violated(&[place], format!("an honest host, {host:?}, is held to misbehave: {fault:?}"));
         }
-        if let Note::HostQuarantined { fault, host } = note {
+        if let Note::HostQuarantined { fault, host } = note
+            && !self.is_about_liars(place, *host)
+        {
             self.violated(&[place], format!("an honest host, {host:?}, is quarantined: {fault:?}"));
         }
     }
@@ -99,6 +102,7 @@ impl World {
         self.look_at_members();
         self.look_at_replicas(VIEWS_EACH_LOOK);
         self.look_at_tables(TABLES_EACH_LOOK);
+        self.look_at_beliefs();
     }
 
     fn look_at_signals(&mut self) {
@@ -121,7 +125,8 @@ impl World {
             self.violated(&[place], format!("signal {number} of edge {from} has no receipt after {} ms", waited / MS));
         }
         while let Some(first) = self.crowd.signals.first_entry().filter(|first| first.get().at + REMEMBERED < now) {
-            first.remove();
+            let (_, sent) = first.remove_entry();
+            self.count_delivered(&sent);
             self.checks.signals += 1;
         }
     }
@@ -138,5 +143,6 @@ impl World {
         if self.scenario.everybody_leaves_at.is_some() {
             self.look_at_empty_tables();
         }
+        self.look_at_delivered();
     }
 }

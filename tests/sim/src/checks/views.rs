@@ -123,7 +123,8 @@ impl World {
         let own = self.edges[edge].peer;
         for (peer, member) in members.iter().filter(|(peer, _)| Some(**peer) != own) {
             let since = joined.max(self.checks.trouble.ends(self.now, place, member.home));
-            if self.hosts[member.home].frozen.is_some() {
+            // Nobody need believe a liar, nor be believed by it.
+            if self.hosts[member.home].frozen.is_some() || self.is_liar(member.home) || self.is_liar(place) {
                 continue;
             }
             match member.until.or(member.away.map(|since| since + GRACE).filter(|until| *until < self.now)) {
@@ -160,11 +161,12 @@ impl World {
     }
 
     fn look_at_replicas_of(&mut self, place: Place, quiet: bool) {
-        let Some(relay) = self.hosts[place].running() else { return };
+        let Some(relay) = self.hosts[place].running().filter(|_| !self.is_liar(place)) else { return };
         let view = relay.view(self.hosts[place].clock(self.now));
         let live: BTreeMap<HostId, bool> = view.hosts.iter().map(|host| (host.host, host.live)).collect();
         let mut wrong = Vec::new();
-        for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != place) {
+        for (other, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != place && !self.is_liar(*other))
+        {
             let excused = self.checks.trouble.ends(self.now, place, other);
             let since = self.now - excused.max(host.since).min(self.now);
             let shown = live.get(&host.id).copied().unwrap_or(false);

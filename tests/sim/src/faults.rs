@@ -27,11 +27,18 @@ pub(crate) fn play(world: &mut World, words: &[&str]) {
 fn try_play(world: &mut World, words: &[&str]) -> Result<(), String> {
     let (&verb, rest) = words.split_first().ok_or("nothing")?;
     match verb {
-        "loss" => world.wires.loss = percent(rest.first().ok_or("how much?")?)?,
-        "heal" => world.mend_world(),
+        "loss" => {
+            world.wires.loss = percent(rest.first().ok_or("how much?")?)?;
+            world.disturbed(world.wires.loss > 0);
+        }
+        "heal" => {
+            world.mend_world();
+            world.disturbed(false);
+        }
         "dht" => world.dht.mood = mood(rest)?,
         "partition" | "partition_one_way" => {
             let some = hosts(world, rest)?;
+            world.disturbed(true);
             world.part_world(|place| some.contains(&place), verb == "partition_one_way");
         }
         _ => {
@@ -128,8 +135,12 @@ fn host(world: &mut World, verb: &str, place: Place, how: Option<&str>) -> Resul
             let bytes = how.ok_or("how slow?")?.parse().map_err(|_| "how many bytes a second?")?;
             world.wires.slow.retain(|(slow, _)| *slow != place);
             world.wires.slow.push((place, bytes));
+            world.disturbed(true);
         }
-        "fast" => world.wires.slow.retain(|(slow, _)| *slow != place),
+        "fast" => {
+            world.wires.slow.retain(|(slow, _)| *slow != place);
+            world.disturbed(false);
+        }
         _ => return Err(format!("'{verb}' is nothing that can be done")),
     }
     Ok(())
@@ -180,6 +191,7 @@ impl World {
     pub(crate) fn thaw(&mut self, place: Place) {
         if self.hosts[place].frozen.take().is_some() {
             self.trace.push(self.now, Arrow::Fault(place, "thaws"));
+            self.recovers(place);
             let waiting = std::mem::take(&mut self.hosts[place].waiting);
             self.input(place, Input::Woken);
             waiting.into_iter().for_each(|input| self.input(place, input));
@@ -190,6 +202,7 @@ impl World {
     /// machine had slept. A monotonic clock does not go back.
     fn set_clock(&mut self, place: Place, seconds: i64) {
         self.trace.push(self.now, Arrow::Fault(place, "has its clock set"));
+        self.recovers(place);
         self.hosts[place].off_by += seconds;
         self.hosts[place].ahead += seconds.max(0).unsigned_abs() * SEC;
         self.input(place, Input::Woken);

@@ -34,7 +34,7 @@ pub struct Host {
     pub id: HostId,
     /// Counts its starts.
     pub life: u32,
-    /// When this life began.
+    /// When it began, or ended.
     pub since: At,
     /// What it is called and its version, as its record says.
     pub software: String,
@@ -144,6 +144,7 @@ impl World {
         self.hosts[place].relay = Some(relay);
         self.trace.mix(now ^ place as u64);
         self.trace.push(now, Arrow::Fault(place, "starts"));
+        self.recovers(place);
         self.finish(place, clock, out);
         self.host_began(place);
     }
@@ -162,6 +163,7 @@ impl World {
     fn end_life(&mut self, place: Place) {
         let host = &mut self.hosts[place];
         host.relay = None;
+        host.since = self.now;
         host.frozen = None;
         host.life += 1;
         host.wake = At::MAX;

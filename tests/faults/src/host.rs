@@ -64,6 +64,11 @@ impl Place {
         ensure!(made.status.success(), "no genesis: {}", String::from_utf8_lossy(&made.stderr));
         Ok(Self { aldis, directory, dht })
     }
+
+    /// Where a host keeps its files.
+    pub(crate) fn data(&self, host: usize) -> PathBuf {
+        self.directory.join(format!("h{host}"))
+    }
 }
 
 impl Host {
@@ -99,7 +104,9 @@ impl Host {
         if !self.how.wrapper.is_empty() {
             command.arg(&self.place.aldis);
         }
-        command.args(["run", "--genesis", "genesis.toml", "--allow-private", "--data-dir"]).arg(self.data());
+        command
+            .args(["run", "--genesis", "genesis.toml", "--allow-private", "--data-dir"])
+            .arg(self.place.data(self.number));
         command.args(["--listen-quic", &quic(self.number).to_string()]);
         command.args(["--listen-http", &http(self.number).to_string()]);
         command.args(self.place.dht.iter().flat_map(|node| ["--dht-bootstrap", node.as_str()]));
@@ -110,11 +117,6 @@ impl Host {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?);
         Ok(())
-    }
-
-    /// Its files.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.place.directory.join(format!("h{}", self.number))
     }
 
     fn log_path(&self) -> PathBuf {
@@ -155,13 +157,6 @@ impl Host {
 
     pub(crate) async fn status(&self) -> Result<Status> {
         Ok(serde_json::from_str(&self.get("/api/status").await?)?)
-    }
-
-    /// The value of a line of `/metrics`; 0 when it is not there.
-    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
-        let body = self.get("/metrics").await?;
-        let line = body.lines().find(|line| line.split(' ').next() == Some(name));
-        Ok(line.and_then(|line| line.rsplit(' ').next()).map_or(Ok(0.0), str::parse)?)
     }
 
     /// The body of the answer to `GET path`.
@@ -205,4 +200,14 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? << 10)
+}
+
+/// What a process has used of the processor.
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"))? {
+        let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        nanoseconds += text.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }

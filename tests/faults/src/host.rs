@@ -95,15 +95,15 @@ impl Host {
 
     /// Starts it and does not wait.
     pub(crate) fn spawn(&mut self) -> Result<()> {
-        let (first, rest) = match self.how.wrapper.split_first() {
-            Some((first, rest)) => (PathBuf::from(first), rest),
-            None => (self.place.aldis.clone(), &[][..]),
+        let at = command_at(self.number, &self.place.aldis);
+        let mut command = match self.how.wrapper.split_first() {
+            Some((program, arguments)) => {
+                let mut wrapper = Command::new(program);
+                wrapper.args(arguments).arg(at.as_std().get_program()).args(at.as_std().get_args());
+                wrapper
+            }
+            None => at,
         };
-        let mut command = command_at(self.number, first);
-        command.args(rest);
-        if !self.how.wrapper.is_empty() {
-            command.arg(&self.place.aldis);
-        }
         command
             .args(["run", "--genesis", "genesis.toml", "--allow-private", "--data-dir"])
             .arg(self.place.data(self.number));

@@ -35,6 +35,7 @@ RELAY_CRATES = {
     "aldis_wire": "every message",
     "bytes": "payloads without copies",
     "ed25519_dalek": "the host signs its announcements",
+    "hashbrown": "tables whose keys stand elsewhere; looked up, never walked",
     "rand_chacha": "the generator that is seeded from outside",
 }
 # Inside the driver: modules that join the worlds, and may see them all.

@@ -187,7 +187,7 @@ impl State {
             self.lose_patience(now, edge, out);
             return Err((Refusal::RateLimited, None));
         }
-        if proof.verify(peer, self.network.tag, self.own)
+        if proof.verify(peer, self.network.trust, self.own)
             && challenge_answered(answer, peer, self.network.tag, self.own, &challenge)
         {
             Ok(())
@@ -332,7 +332,7 @@ impl State {
         let Some(session) = self.sessions.find_mut(key) else { return };
         let (peer, meta) = (session.peer, meta.unwrap_or_else(|| session.meta.clone()));
         let old = self.directory.roster(self.own).and_then(|own| own.meta(topic.id, peer));
-        if old != Some(&meta) {
+        if old != Some(&meta[..]) {
             if let Err(wait) = session.changes.take(now, self.settings.edge_change_rate, 1) {
                 let refusal = Refusal::RateLimited;
                 return Self::refuse_with(edge, Some(id), refusal, Some(wait), String::new(), out);

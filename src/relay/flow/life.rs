@@ -6,7 +6,7 @@ use aldis_wire::id::HostId;
 use aldis_wire::refusal::Refusal;
 use std::time::Duration;
 
-use crate::relay::directory::{How, Shown};
+use crate::relay::directory::{Directory, How, Shown};
 use crate::relay::discovery::LinksNow;
 use crate::relay::io::{Event, Fault, Member, Moment, Note, Outbox, Output, StopReason, Stored};
 use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, ORIGINS_MAX, STORE_INTERVAL};
@@ -104,7 +104,7 @@ impl State {
     }
 
     fn weight(&self, host: HostId, origin: &Origin) -> usize {
-        let staged = origin.comparison.as_ref().map_or(0, |comparison| comparison.staging.weight());
+        let staged = origin.comparison.as_ref().map_or(0, |comparison| Directory::weight_of(&comparison.staging));
         self.directory.weight(host) + staged
     }
 
@@ -152,9 +152,9 @@ impl State {
 
     /// Lets discovery act.
     pub(crate) fn discover(&mut self, now: Moment, out: &mut Outbox) {
-        let links = &self.links;
+        let (links, barred) = (&self.links, &self.barred);
         let state = LinksNow {
-            linked: |host| links.to_host(host).is_some(),
+            linked: |host| links.to_host(host).is_some() || barred.why(host).is_some(),
             count: links.admitted().count(),
             known_hosts: self.directory.hosts_count().saturating_sub(1),
         };
@@ -175,6 +175,7 @@ impl State {
         self.passed_on.tidy(now);
         self.directory.remember_departed(now);
         self.origins.tidy(now);
+        self.barred.tidy(now);
         self.introductions.retain(|_, bucket| !bucket.is_full(now));
         for host in self.origins.stale(now) {
             self.forget_host(now, host);

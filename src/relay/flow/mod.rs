@@ -9,10 +9,12 @@
 //! | `receiving` | an announcement, a summary, a prune or a graft arrives |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
+//! | `barring` | lists or revocations come, or something of a host that is kept out |
 //! | `life` | a host is not heard any more; the host shuts down; things are forgotten |
 //! | `viewing` | an operator looks |
 
 mod announcing;
+mod barring;
 mod catching_up;
 mod edges;
 mod life;

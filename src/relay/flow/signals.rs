@@ -202,13 +202,13 @@ impl State {
     pub(crate) fn signal_came(&mut self, now: Moment, key: LinkKey, signal: Signal, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         let host = link.host;
-        let known = self.directory.proof(signal.from, host) == Some(&signal.proof);
+        let known = self.directory.is_present(signal.from, host, &signal.proof);
         if !known && matches!(signal.proof, Proof::Keyed { .. }) && link.claims.take(now, CLAIM_CHECKS, 1).is_err() {
             let (Signal { from, to, .. }, id) = (&signal, Arc::from(signal.id.as_str()));
             return self.answer(now, host, *from, *to, id, Outcome::Refused(Refusal::Overloaded), out);
         }
         if !self.is_at_home(host, signal.from, &signal.proof) {
-            if !signal.proof.verify(signal.from, self.network.tag, host) {
+            if !signal.proof.verify(signal.from, self.network.trust, host) {
                 return self.misbehaved(now, key, Fault::ForeignSender, out);
             }
             // The peer was at home there and has a better claim elsewhere, of which that host has not heard yet.
@@ -222,13 +222,13 @@ impl State {
 
     /// Whether `home` may speak for the peer: its roster says so, or the proof does and nobody has a newer one.
     fn is_at_home(&self, home: HostId, peer: PeerId, proof: &Proof) -> bool {
-        if self.directory.proof(peer, home) == Some(proof) && self.directory.home(peer) == Some(home) {
+        if self.directory.is_present(peer, home, proof) && self.directory.home(peer) == Some(home) {
             return true;
         }
         let known = self.directory.highest_counter(peer);
         let newer =
             known.is_none_or(|(counter, at)| proof.counter() > counter || at == home && proof.counter() == counter);
-        newer && proof.verify(peer, self.network.tag, home)
+        newer && proof.verify(peer, self.network.trust, home)
     }
 
     /// A signal is at its target's home: into the target's queue, unless it has been here before.
@@ -322,12 +322,13 @@ impl State {
 
     /// A sealed frame came: for us, or to be passed on.
     pub(crate) fn routed_came(&mut self, now: Moment, key: LinkKey, mut routed: Routed, out: &mut Outbox) {
-        if routed.to_home == self.own {
+        let barred = [routed.from_home, routed.to_home].iter().any(|home| self.barred.why(*home).is_some());
+        if routed.to_home == self.own && !barred {
             return self.open_routed(now, key, &routed, out);
         }
         routed.hops = routed.hops.saturating_add(1);
         let direct = self.links.to_host(routed.to_home).filter(|link| *link != key);
-        let next = direct.or_else(|| self.next_hop(routed.to_home, Some(key)));
+        let next = direct.or_else(|| self.next_hop(routed.to_home, Some(key))).filter(|_| !barred);
         let bounce = |refusal| Bounce { from_home: routed.from_home, nonce: routed.nonce, refusal };
         let refused = match next {
             _ if routed.hops > HOPS_MAX => Some(bounce(Refusal::HomeUnreachable)),

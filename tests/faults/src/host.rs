@@ -26,6 +26,8 @@ const STATUS_BYTES_MAX: u64 = 4 << 20;
 pub(crate) struct Place {
     /// The program.
     pub(crate) aldis: PathBuf,
+    /// The program as of a later minor version.
+    pub(crate) newer: PathBuf,
     /// Genesis, data and logs.
     pub(crate) directory: PathBuf,
     /// DHT nodes.
@@ -39,6 +41,8 @@ pub(crate) struct How {
     pub(crate) wrapper: Vec<String>,
     /// More options.
     pub(crate) options: Vec<String>,
+    /// Whether it is of the later version.
+    pub(crate) newer: bool,
 }
 
 /// A host. Killed when dropped.
@@ -62,7 +66,8 @@ impl Place {
         make.args(["genesis", "new", "faults", "--out", "genesis.toml"]).current_dir(&directory);
         let made = make.env_clear().output().await.with_context(|| format!("cannot run {}", aldis.display()))?;
         ensure!(made.status.success(), "no genesis: {}", String::from_utf8_lossy(&made.stderr));
-        Ok(Self { aldis, directory, dht })
+        let newer = aldis.with_file_name("aldis-newer");
+        Ok(Self { aldis, newer, directory, dht })
     }
 
     /// Where a host keeps its files.
@@ -95,7 +100,9 @@ impl Host {
 
     /// Starts it and does not wait.
     pub(crate) fn spawn(&mut self) -> Result<()> {
-        let at = command_at(self.number, &self.place.aldis);
+        let program = if self.how.newer { &self.place.newer } else { &self.place.aldis };
+        ensure!(program.exists(), "there is no {}; scripts/faults builds it", program.display());
+        let at = command_at(self.number, program);
         let mut command = match self.how.wrapper.split_first() {
             Some((program, arguments)) => {
                 let mut wrapper = Command::new(program);

@@ -79,11 +79,17 @@ pub(crate) const ROWS: &[Row] = &[
     row("slow-edge", "an edge that reads nothing", false, |run| Box::pin(crowds::slow_edge(run))),
     row("storm", "500 edges lose their host at once", false, |run| Box::pin(crowds::storm(run))),
     row("dht-down", "the DHT cannot be reached", false, |run| Box::pin(meetings::dht_down(run))),
-    row("rolling", "all hosts are replaced, one after another", false, |run| Box::pin(meetings::rolling(run))),
+    Row {
+        how: meetings::mixed_versions,
+        ..row("mixed", "two of five hosts are of a later minor version", false, |run| Box::pin(meetings::mixed(run)))
+    },
+    row("rolling", "all hosts are replaced by a later version, one after another", false, |run| {
+        Box::pin(meetings::rolling(run))
+    }),
 ];
 
 const fn row(name: &'static str, what: &'static str, quick: bool, fault: fn(&mut Run) -> Making<'_>) -> Row {
-    Row { name, what, quick, how: |_, _| Ok(How { wrapper: Vec::new(), options: Vec::new() }), fault }
+    Row { name, what, quick, how: |_, _| Ok(How::default()), fault }
 }
 
 /// A running mesh under load.

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{Run, VICTIM};
 use crate::history::Time;
-use crate::host::{Host, How, linked};
+use crate::host::{Host, How, Place, linked};
 use crate::load::HOSTS;
 use crate::network::{self, DHT, NEWCOMER};
 
@@ -38,11 +38,33 @@ pub(super) async fn dht_down(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
+/// Hosts 3 and 4 send what this version does not know.
+pub(super) fn mixed_versions(_: &Place, number: usize) -> Result<How> {
+    Ok(How { newer: number >= 3, ..How::default() })
+}
+
+pub(super) async fn mixed(run: &mut Run) -> Result<()> {
+    let begun = run.fault(&[], Duration::ZERO);
+    sleep(Duration::from_secs(10)).await;
+    run.sockets_kept(begun);
+    run.links_kept();
+    run.delivered("delivered", Time::ZERO, 100.0);
+    // A host of this version catches up with those of the later one.
+    run.also(VICTIM - 2, Duration::from_secs(10));
+    run.hosts[VICTIM - 2].kill().await?;
+    run.hosts[VICTIM - 2].begin().await?;
+    let took = linked(&run.hosts, HOSTS - 1, Duration::from_secs(20)).await.ok();
+    run.time("a host of this version restarts, until linked", took, Duration::from_secs(10));
+    sleep(Duration::from_secs(10)).await;
+    Ok(())
+}
+
 pub(super) async fn rolling(run: &mut Run) -> Result<()> {
     let begun = run.fault(&[0, 1, 2, 3, 4], Duration::from_secs(60));
     for number in 0..HOSTS {
         run.hosts[number].tell(Signal::TERM)?;
         run.hosts[number].ended().await?;
+        run.hosts[number].how.newer = true;
         run.hosts[number].begin().await?;
         linked(&run.hosts, HOSTS - 1, Duration::from_secs(20)).await?;
     }
@@ -63,6 +85,5 @@ pub(super) async fn rolling(run: &mut Run) -> Result<()> {
     #[allow(clippy::cast_precision_loss, reason = "some hundred edges")]
     let mean = reconnects.0 as f64 / 250.0;
     run.figure("reconnects of an edge", format!("{mean:.2}, at most {}", reconnects.1), "at most 1", reconnects.1 <= 1);
-    run.delivered("delivered meanwhile", begun, 95.0);
     Ok(())
 }

@@ -66,10 +66,13 @@ impl World {
         // does not come may have been cut off: nobody is blamed for these.
         if let Note::Misbehaved { fault, host } = note
             && !matches!(fault, Fault::Unsealable | Fault::NoHello)
+            && !self.is_about_liars(place, *host)
         {
             self.violated(&[place], format!("an honest host, {host:?}, is held to misbehave: {fault:?}"));
         }
-        if let Note::HostQuarantined { fault, host } = note {
+        if let Note::HostQuarantined { fault, host } = note
+            && !self.is_about_liars(place, *host)
+        {
             self.violated(&[place], format!("an honest host, {host:?}, is quarantined: {fault:?}"));
         }
     }
@@ -78,6 +81,7 @@ impl World {
     pub(crate) fn look(&mut self) {
         self.later(LOOK_EVERY, Happening::Look);
         self.look_at_signals();
+        self.look_at_beliefs();
     }
 
     fn look_at_signals(&mut self) {
@@ -99,7 +103,8 @@ impl World {
             self.violated(&[place], format!("signal {number} of edge {from} has no receipt after {} ms", waited / MS));
         }
         while let Some(first) = self.crowd.signals.first_entry().filter(|first| first.get().at + REMEMBERED < now) {
-            first.remove();
+            let (_, sent) = first.remove_entry();
+            self.count_delivered(&sent);
             self.checks.signals += 1;
         }
     }
@@ -109,5 +114,6 @@ impl World {
     /// What must hold at the end.
     pub(crate) fn last_look(&mut self) {
         self.look_at_signals();
+        self.look_at_delivered();
     }
 }

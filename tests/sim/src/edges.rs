@@ -207,7 +207,7 @@ impl World {
         self.edges.len() - 1
     }
 
-    fn plan(&mut self, edge: usize, after: At, wish: Wish) {
+    pub(crate) fn plan(&mut self, edge: usize, after: At, wish: Wish) {
         let session = self.edges[edge].session;
         self.later(after, Happening::Wish(edge as u32, session, wish));
     }
@@ -220,7 +220,7 @@ impl World {
 
     /// A host has begun: those who live near it come.
     pub(crate) fn host_began(&mut self, place: Place) {
-        if self.hosts[place].life == 1 {
+        if self.hosts[place].life == 1 && !self.is_liar(place) {
             if self.scenario.probe > 0 {
                 let edge = self.add_edge(place, true);
                 self.plan(edge, SEC, Wish::Come);
@@ -374,7 +374,8 @@ impl World {
     fn another_host(&mut self, but: Place) -> Place {
         let count = self.hosts.len();
         let tries: Vec<Place> = (0..16).map(|_| self.crowd.chance.index(count)).collect();
-        tries.into_iter().find(|place| *place != but && self.hosts[*place].running().is_some()).unwrap_or(but)
+        let fits = |place: &Place| *place != but && self.hosts[*place].running().is_some() && !self.is_liar(*place);
+        tries.into_iter().find(fits).unwrap_or(but)
     }
 
     /// The host is told at once or, when the whole device is gone, never; here always at once.

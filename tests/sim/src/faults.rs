@@ -1,12 +1,21 @@
 //! What may be done to the world, by the words of a scenario (scenarios/README.md).
 
 use crate::dht::DhtMood;
+use crate::edges::Wish;
 use crate::map::Place;
 use crate::queue::SEC;
 use crate::scenario::{percent, time};
 use crate::trace::Arrow;
+use crate::wires::EndId;
 use crate::world::{Happening, World};
 use aldis::relay::io::Input;
+use aldis_wire::codec::HEADER_BYTES;
+use aldis_wire::host::Channel;
+use bytes::Bytes;
+
+/// Kinds of frames (PROTOCOL.md §5.3).
+const HELLO: u8 = 1;
+const HAVE: u8 = 4;
 
 /// Does what these words say. A word that is not known is a defect of the scenario, and a violation.
 pub(crate) fn play(world: &mut World, words: &[&str]) {
@@ -32,6 +41,11 @@ fn try_play(world: &mut World, words: &[&str]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn framed(kind: u8, body: &[u8]) -> Bytes {
+    let [_, length @ ..] = (body.len() as u32).to_be_bytes();
+    [&[kind], &length[..], body].concat().into()
 }
 
 fn mood(words: &[&str]) -> Result<DhtMood, String> {
@@ -87,6 +101,17 @@ fn host(world: &mut World, verb: &str, place: Place, how: Option<&str>) -> Resul
             world.later(after, Happening::Start(place));
         }
         "stop" => world.input(place, Input::ShutdownAsked),
+        "upgrade" => {
+            let after = duration()?;
+            world.input(place, Input::ShutdownAsked);
+            world.hosts[place].newer = true;
+            world.hosts[place].software = "aldis 99.0.0".to_owned();
+            world.later(SEC + after, Happening::Start(place));
+        }
+        "storm" => {
+            let times: usize = how.ok_or("how many times as many?")?.parse().map_err(|_| "how many times as many?")?;
+            world.storm(place, times);
+        }
         "freeze" => {
             let after = duration()?;
             world.freeze(place);
@@ -119,6 +144,32 @@ impl World {
             self.trace.push(self.now, Arrow::Fault(place, "freezes"));
             self.hosts[place].frozen = Some(self.now);
             self.stands_still(place);
+        }
+    }
+
+    /// What a newer minor version sends: its Hello is longer, and after each summary it says something of which this
+    /// version knows nothing (PROTOCOL.md §5.2).
+    pub(crate) fn as_newer(&mut self, end: EndId, frame: Bytes) -> Bytes {
+        const UNKNOWN: u8 = 200;
+        let Some(([kind, ..], body)) = frame.split_first_chunk::<HEADER_BYTES>() else { return frame };
+        match *kind {
+            HELLO => framed(HELLO, &[body, b"more"].concat()),
+            HAVE => {
+                self.transmit(end, Channel::Control, framed(UNKNOWN, b"news"));
+                frame
+            }
+            _ => frame,
+        }
+    }
+
+    /// So many times as many edges as live here come within a second.
+    fn storm(&mut self, place: Place, times: usize) {
+        if self.hosts[place].running().is_some() {
+            for _ in 0..self.scenario.edges * times.saturating_sub(1) {
+                let edge = self.add_edge(place, false);
+                let after = self.chance.below(SEC);
+                self.plan(edge, after, Wish::Come);
+            }
         }
     }
 

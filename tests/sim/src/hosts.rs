@@ -38,6 +38,8 @@ pub struct Host {
     pub since: At,
     /// What it is called and its version, as its record says.
     pub software: String,
+    /// Whether it runs a newer minor version.
+    pub(crate) newer: bool,
     /// Since when its process stands still.
     pub frozen: Option<At>,
     /// Ends of connections that it reads, closed ones that still bring something included.
@@ -66,6 +68,7 @@ impl Host {
             life: 0,
             since: 0,
             software: format!("aldis {}", env!("CARGO_PKG_VERSION")),
+            newer: false,
             frozen: None,
             ends: Vec::new(),
             waiting: Vec::new(),
@@ -132,6 +135,8 @@ impl World {
                 software: host.software.clone(),
                 ..Settings::default()
             },
+            #[cfg(feature = "planted")]
+            planted: self.scenario.planted,
         };
         let clock = host.clock(now);
         let mut out = Outbox::default();

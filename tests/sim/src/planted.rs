@@ -11,29 +11,26 @@ use crate::scenario::Scenario;
 #[must_use]
 pub fn scenario(defect: Defect) -> (&'static str, u64) {
     match defect {
-        Defect::SkipDigest
-        | Defect::SkipSignature
-        | Defect::TrustAge
-        | Defect::AcceptForeignSender
-        | Defect::BelieveAnyReceipt => ("liars", 2),
-        Defect::AcceptReplay => ("replays", 2),
+        Defect::SkipDigest | Defect::SkipSignature | Defect::AcceptForeignSender | Defect::BelieveAnyReceipt => {
+            ("liars", 2)
+        }
+        Defect::TrustAge => ("withheld", 2),
+        Defect::AcceptReplay | Defect::NoBackOff => ("replays", 2),
         Defect::TrustInterval => ("silence", 2),
         Defect::ForgetGraft | Defect::ExceedQueue => ("slow", 2),
-        Defect::RouteBack => ("large", 4),
+        Defect::RouteBack | Defect::IgnoreOrder => ("large", 4),
         Defect::LeakRoutes | Defect::LeakSessions | Defect::ForgetGone | Defect::NoTimeout => ("farewell", 2),
         Defect::BlameOthersForSleep => ("sleep", 2),
         Defect::SkipDedup
-        | Defect::IgnoreOrder
         | Defect::DropOnLostLink
         | Defect::ForgetLeave
         | Defect::KeepExpired
         | Defect::NeverRestore
         | Defect::DeafToHeartbeats
-        | Defect::NoBackOff
         | Defect::ForgetMissed
         | Defect::DeliveredEarly
         | Defect::KeepBothLinks
-        | Defect::AnswerTwice => ("trouble", 4),
+        | Defect::AnswerTwice => ("trouble", 2),
     }
 }
 

@@ -55,6 +55,10 @@ pub struct Scenario {
     pub pause: At,
     /// How long until an edge signals somebody, on average; 0 for never.
     pub speak: At,
+    /// Bytes of a signal; 0 for a mixture of sizes.
+    pub payload: usize,
+    /// How long until an edge leaves a topic for another one, on average; 0 for never.
+    pub hops: At,
     /// How long until an edge loses its socket, on average; 0 for never.
     pub drops: At,
     /// How long it is away then, on average.
@@ -98,6 +102,8 @@ impl Default for Scenario {
             stay: 0,
             pause: SEC,
             speak: 0,
+            payload: 0,
+            hops: 0,
             drops: 0,
             away: 5 * SEC,
             keyed: 0,
@@ -175,6 +181,8 @@ impl Scenario {
             "stay" => self.stay = time(value)?,
             "pause" => self.pause = time(value)?,
             "speak" => self.speak = time(value)?,
+            "payload" => self.payload = number(value)? as usize,
+            "hops" => self.hops = time(value)?,
             "drops" => self.drops = time(value)?,
             "away" => self.away = time(value)?,
             "keyed" => self.keyed = percent(value)?,

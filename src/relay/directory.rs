@@ -524,6 +524,51 @@ mod tests {
         (homes, members)
     }
 
+    /// Numbers below an argument, the same in every run.
+    fn chance() -> impl FnMut(usize) -> usize {
+        let mut state = 1_u64;
+        move |below| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        }
+    }
+
+    /// Some changes to what a host says, and what it then says.
+    fn some_ops(
+        host: HostId,
+        tag: NetworkTag,
+        keys: &[ed25519_dalek::SigningKey],
+        said: &Said,
+        draw: &mut impl FnMut(usize) -> usize,
+    ) -> (Said, Vec<Op>) {
+        let (mut after, mut ops) = (said.clone(), Vec::new());
+        for _ in 0..=draw(5) {
+            let key = &keys[draw(keys.len())];
+            let peer = PeerId::new(key.verifying_key().to_bytes());
+            let (topic, meta) = (TopicId::new([u8::try_from(draw(4)).unwrap(); 32]), u8::try_from(draw(3)).unwrap());
+            match (draw(6), after.get_mut(&peer)) {
+                (0, Some(_)) => {
+                    after.remove(&peer);
+                    ops.push(Op::Gone { peer, reason: GoneReason::Closed });
+                }
+                (1, Some((_, topics))) if topics.contains_key(&topic) => {
+                    topics.remove(&topic);
+                    ops.push(Op::Leave { topic, peer })
+                }
+                (2.., Some((_, topics))) => {
+                    topics.insert(topic, meta);
+                    ops.push(Op::Join { topic, peer, meta: Bytes::from(vec![meta; 1]) });
+                }
+                _ => {
+                    let counter = u64::try_from(draw(4)).unwrap() + 1;
+                    after.entry(peer).or_default().0 = counter;
+                    ops.push(Op::Present { peer, proof: Proof::claim(key, tag, host, counter, None) });
+                }
+            }
+        }
+        (after, ops)
+    }
+
     #[test]
     fn whatever_hosts_say_of_peers_that_move_the_index_and_what_is_told_agree_with_the_rules() {
         let tag = NetworkTag::new([4; 8]);
@@ -532,11 +577,7 @@ mod tests {
             (1..4).map(|number| (HostId::new([number; 32]), true, Said::new())).collect();
         let (mut directory, mut told) = (Directory::new(tag, || 7), BTreeMap::new());
         said.iter().for_each(|(host, ..)| directory.insert(*host));
-        let mut state = 1_u64;
-        let mut draw = move |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            usize::try_from(state >> 33).unwrap() % below
-        };
+        let mut draw = chance();
         for step in 0..4_000 {
             let (host, shown, roster) = &mut said[draw(3)];
             let shows = match draw(12) {
@@ -564,32 +605,7 @@ mod tests {
                     directory.replace(*host, copy, true)
                 }
                 _ => {
-                    let (mut after, mut ops) = (roster.clone(), Vec::new());
-                    for _ in 0..=draw(5) {
-                        let key = &keys[draw(keys.len())];
-                        let peer = PeerId::new(key.verifying_key().to_bytes());
-                        let (topic, meta) =
-                            (TopicId::new([u8::try_from(draw(4)).unwrap(); 32]), u8::try_from(draw(3)).unwrap());
-                        match (draw(6), after.get_mut(&peer)) {
-                            (0, Some(_)) => {
-                                after.remove(&peer);
-                                ops.push(Op::Gone { peer, reason: GoneReason::Closed });
-                            }
-                            (1, Some((_, topics))) if topics.contains_key(&topic) => {
-                                topics.remove(&topic);
-                                ops.push(Op::Leave { topic, peer })
-                            }
-                            (2.., Some((_, topics))) => {
-                                topics.insert(topic, meta);
-                                ops.push(Op::Join { topic, peer, meta: Bytes::from(vec![meta; 1]) });
-                            }
-                            _ => {
-                                let counter = u64::try_from(draw(4)).unwrap() + 1;
-                                after.entry(peer).or_default().0 = counter;
-                                ops.push(Op::Present { peer, proof: Proof::claim(key, tag, *host, counter, None) });
-                            }
-                        }
-                    }
+                    let (after, ops) = some_ops(*host, tag, &keys, roster, &mut draw);
                     if draw(4) == 0 {
                         assert_eq!(directory.apply(*host, &ops, Some([1; 32])), Err(Fault::WrongDigest));
                         Vec::new()

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`io`], [`setup`], [`view`] | the contract: what goes in, what comes out, what may be seen |
 //! | [`limits`] | every number that is ours alone |
+//! | [`planted`] | what the simulator may make a machine do wrong; not in the program |
 //! | `timers`, `bucket`, `addresses`, `counters` | deadlines, token buckets, counts by address |
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
@@ -26,6 +27,7 @@ pub mod io;
 pub mod limits;
 mod links;
 mod multicast;
+pub mod planted;
 mod replays;
 mod roster;
 mod sessions;

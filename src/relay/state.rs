@@ -20,6 +20,7 @@ use super::discovery::Discovery;
 use super::io::{EdgeKey, Event, LinkKey, Moment, Note, Outbox, Output, RequestId};
 use super::links::Links;
 use super::multicast::Origins;
+use super::planted::{Defect, Planted};
 use super::replays::Replays;
 use super::sessions::Sessions;
 use super::setup::{Settings, Setup};
@@ -89,6 +90,8 @@ pub(crate) struct State {
     pub(crate) too_slow: BTreeSet<u64>,
     /// Links whose other side does not even take control frames. Closed at the end of the step.
     pub(crate) stuck: BTreeSet<LinkKey>,
+    /// What the machine is to do wrong: nothing, but in tests.
+    pub(crate) planted: Planted,
     /// Whether the host is shutting down.
     pub(crate) draining: bool,
 }
@@ -125,6 +128,7 @@ impl State {
     #[must_use]
     pub(crate) fn new(setup: Setup, now: Moment) -> Self {
         let own = HostId::new(setup.identity.verifying_key().to_bytes());
+        let planted = setup.planted();
         let discovery = Discovery::new(&setup, own, now);
         let mut origins = Origins::default();
         origins.remember(now, &setup.marks);
@@ -174,6 +178,7 @@ impl State {
             doubled: None,
             too_slow: BTreeSet::new(),
             stuck: BTreeSet::new(),
+            planted,
             draining: false,
             network: setup.network,
         }
@@ -201,7 +206,7 @@ impl State {
         out: &mut Outbox,
     ) -> bool {
         let Some(found) = self.links.find_mut(link) else { return false };
-        if !found.has_room(channel, frame.len()) {
+        if !found.has_room(channel, frame.len()) && !self.planted.has(Defect::ExceedQueue) {
             if channel == Channel::Control {
                 self.stuck.insert(link);
             }

@@ -15,6 +15,7 @@ use crate::relay::limits::{
     SYNC_ROUNDS_MAX, SYNC_TIMEOUT,
 };
 use crate::relay::multicast::{Comparison, Heard, Mark, Origin};
+use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -43,6 +44,9 @@ impl State {
         }
         if self.origins.find(origin).is_some_and(Origin::is_refused) {
             self.asking.remove(&origin);
+            return;
+        }
+        if self.planted.has(Defect::ForgetGraft) {
             return;
         }
         let asked = self.asking.get(&origin).copied().unwrap_or(0);

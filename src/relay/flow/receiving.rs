@@ -14,6 +14,7 @@ use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
 use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK};
 use crate::relay::multicast::{Heard, Mark};
+use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -36,7 +37,7 @@ impl State {
             // Its next head shows that something is missing.
             return;
         }
-        if !came.head.is_signed(&head, self.network.trust) {
+        if !came.head.is_signed(&head, self.network.trust) && !self.planted.has(Defect::SkipSignature) {
             return self.misbehaved(now, link, Fault::BadSignature, out);
         }
         if came.ops.as_ref().is_some_and(|ops| ops_hash(ops) != head.ops_hash) {
@@ -74,6 +75,7 @@ impl State {
     fn is_old(&self, head: &Head, whole: bool) -> bool {
         match self.origins.find(head.origin) {
             Some(origin) => origin.has_heard(head.mark(), whole),
+            None if self.planted.has(Defect::AcceptReplay) => false,
             None => head.mark() <= self.origins.mark_of_forgotten(head.origin),
         }
     }
@@ -123,7 +125,17 @@ impl State {
             }
         }
         let origin = self.origins.find_or_insert(now, head.origin)?;
+        let before = origin.made;
         let newer = origin.hear(now, head, made);
+        if self.planted.has(Defect::TrustInterval) {
+            origin.interval = Duration::from_millis(u64::from(head.interval_ms));
+        }
+        if self.planted.has(Defect::TrustAge) {
+            origin.made = made;
+        }
+        if self.planted.has(Defect::DeafToHeartbeats) && head.is_heartbeat() {
+            origin.made = before;
+        }
         if newer {
             // A link to which somebody said goodbye still brings news, but nothing goes back over it.
             origin.next_hop = admitted.then_some(link).or(origin.next_hop);
@@ -179,14 +191,15 @@ impl State {
             None => Vec::new(),
         };
         let known_epoch = self.origins.find(host).map_or(0, |origin| origin.mark().0);
+        let expected = (!self.planted.has(Defect::SkipDigest)).then_some(heard.head.digest);
         let shown = if heard.head.epoch > known_epoch {
             let mut roster = Roster::new(host, self.network.trust);
-            roster.apply(&ops, Some(heard.head.digest))?;
+            roster.apply(&ops, expected)?;
             out.note(Note::HostAppeared { host, epoch: heard.head.epoch });
             let alive = self.origins.find(host).is_some_and(|origin| origin.expires() > now);
             self.directory.replace(host, roster, alive)
         } else {
-            self.directory.apply(host, &ops, Some(heard.head.digest))?
+            self.directory.apply(host, &ops, expected)?
         };
         if let Some(origin) = self.origins.find_mut(host) {
             let status = ops.iter().rev().find_map(|op| if let Op::Status(status) = op { Some(*status) } else { None });

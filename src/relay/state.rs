@@ -134,6 +134,8 @@ impl State {
         origins.remember(now, &setup.marks);
         let mut rng = ChaCha12Rng::from_seed(setup.seed);
         let sessions = Sessions::new(rng.next_u64());
+        // Two hosts that run with one key, one configuration and in one epoch still say different things.
+        let revision = setup.epoch.saturating_mul(1 << 20) | u64::from(rng.next_u32() >> 12);
         let mut directory = Directory::new(setup.network.trust, || rng.next_u64());
         directory.insert(own);
         Self {
@@ -165,7 +167,7 @@ impl State {
                 pace: Bucket::default(),
                 queries: Vec::new(),
                 heartbeats: 0,
-                revision: setup.epoch,
+                revision,
                 signals: 0,
                 load_percent: 0,
                 last_status: now,

@@ -13,7 +13,7 @@ use aldis_wire::refusal::Refusal;
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
 use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK};
-use crate::relay::multicast::{Heard, Mark};
+use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -108,8 +108,8 @@ impl State {
     /// or has begun the same one twice within a second, takes a higher one then; without it, all that it says would be
     /// taken for old. To any other it is an echo.
     pub(crate) fn show_its_newest(&mut self, now: Moment, link: LinkKey, mark: Mark, out: &mut Outbox) {
-        let applied = self.links.find(link).and_then(|link| self.origins.find(link.host)?.applied.as_ref());
-        let newer = applied.filter(|applied| applied.head.mark() > mark);
+        let origin = self.links.find(link).and_then(|link| self.origins.find(link.host));
+        let newer = origin.and_then(Origin::newest_heard).filter(|heard| heard.head.mark() > mark);
         if let Some(frame) = newer.and_then(|newer| newer.frame(now, false).ok()) {
             self.send_encoded(link, Channel::Control, frame, out);
         }
@@ -148,8 +148,7 @@ impl State {
     /// Our own id comes back. Under our epoch that is an echo; under a higher one it is a former life of ours that
     /// forgot its epoch, or another host with our key.
     fn own_head_came(&mut self, now: Moment, link: LinkKey, came: &Announcement, head: &Head, out: &mut Outbox) {
-        let ours = (self.announcer.epoch, self.announcer.seq);
-        if head.mark() <= ours || !came.head.is_signed(head, self.network.trust) {
+        if self.is_ours(came, head) || !came.head.is_signed(head, self.network.trust) {
             if let Some(link) = self.links.find_mut(link) {
                 link.has(head.origin, head.mark());
             }
@@ -160,7 +159,17 @@ impl State {
             return;
         }
         self.doubled = Some(now);
+        out.note(Note::KeySeen { epoch: head.epoch });
         self.raise_epoch(now, head.epoch, out);
+    }
+
+    /// Whether a head that bears our id may be one that we have issued, in this life or a former one. Of another with the
+    /// same mark it is known for certain, as long as we have our own.
+    fn is_ours(&self, came: &Announcement, head: &Head) -> bool {
+        let ours = (self.announcer.epoch, self.announcer.seq);
+        let log = self.origins.find(self.own).map(|origin| &origin.log);
+        let another = |issued: &Heard| issued.head.mark() == head.mark() && issued.signed != came.head;
+        head.mark() <= ours && !log.is_some_and(|log| log.iter().any(another))
     }
 
     /// Applies what can be applied, and asks for what is missing if something still waits.

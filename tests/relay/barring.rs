@@ -241,7 +241,7 @@ fn revocations_of_hosts_that_nobody_has_seen_are_bounded_and_not_passed_on_witho
         house.take(&effects);
     }
     assert_eq!(house.relay.tables().revocations, REVOCATIONS_KEPT_MAX);
-    assert_eq!(passed_on, 64);
+    assert_eq!(passed_on, 1_024, "as many as new origins");
     // The revocation of somebody who is here finds its place, and everybody is told.
     let effects = house.send(link, &Frame::Revoked(vec![Revocation::make(&other.key)]));
     assert_eq!(effects.closed(bystander), Some(GoodbyeReason::Revoked));

@@ -20,6 +20,8 @@ use crate::world::{Happening, World};
 const EVERY: At = 200 * MS;
 /// Announcements of each host that a liar keeps to play again: five minutes of heartbeats.
 const KEPT_MAX: usize = 100;
+/// So many are played again before it is another host's turn: ten seconds.
+const PLAYED_OF_EACH: usize = 50;
 /// The age that a liar gives to what others made.
 const AGE_MS: u32 = 3_600_000;
 
@@ -222,11 +224,11 @@ impl World {
         Some((Channel::Control, Frame::Announcement(Announcement { age_ms: 0, head, ops: None })))
     }
 
-    /// The next old announcement in turn, as if it were fresh.
+    /// What a host said long ago, as if it were fresh: one host after the other, each in its order for a while.
     fn old_announcement(&mut self) -> Option<(Channel, Frame)> {
-        let all = || self.liars.heard.values().flatten();
-        let count = all().count();
-        let old = all().nth(self.liars.played % count.max(1))?.clone();
+        let Liars { heard, played, .. } = &self.liars;
+        let of = heard.values().nth(played / PLAYED_OF_EACH % heard.len().max(1))?;
+        let old = of.get(played % PLAYED_OF_EACH)?.clone();
         let channel = if old.ops.is_some() { Channel::Announce } else { Channel::Control };
         Some((channel, Frame::Announcement(Announcement { age_ms: 0, ..old })))
     }

@@ -12,15 +12,15 @@ use crate::scenario::Scenario;
 pub fn scenario(defect: Defect) -> (&'static str, u64) {
     match defect {
         Defect::SkipDigest | Defect::SkipSignature | Defect::AcceptForeignSender | Defect::BelieveAnyReceipt => {
-            ("liars", 2)
+            ("liars", 3)
         }
         Defect::TrustAge => ("withheld", 2),
-        Defect::AcceptReplay | Defect::NoBackOff => ("replays", 2),
-        Defect::TrustInterval => ("silence", 2),
+        Defect::AcceptReplay | Defect::NoBackOff => ("replays", 3),
+        Defect::TrustInterval => ("silence", 3),
         Defect::ForgetGraft | Defect::ExceedQueue => ("slow", 2),
-        Defect::RouteBack | Defect::IgnoreOrder => ("large", 4),
-        Defect::LeakRoutes | Defect::LeakSessions | Defect::ForgetGone | Defect::NoTimeout => ("farewell", 2),
-        Defect::BlameOthersForSleep => ("sleep", 2),
+        Defect::RouteBack | Defect::IgnoreOrder => ("large", 2),
+        Defect::LeakRoutes | Defect::LeakSessions | Defect::ForgetGone | Defect::NoTimeout => ("farewell", 3),
+        Defect::BlameOthersForSleep => ("sleep", 3),
         Defect::SkipDedup
         | Defect::DropOnLostLink
         | Defect::ForgetLeave
@@ -30,7 +30,7 @@ pub fn scenario(defect: Defect) -> (&'static str, u64) {
         | Defect::ForgetMissed
         | Defect::DeliveredEarly
         | Defect::KeepBothLinks
-        | Defect::AnswerTwice => ("trouble", 2),
+        | Defect::AnswerTwice => ("trouble", 3),
     }
 }
 

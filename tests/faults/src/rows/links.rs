@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
-use super::Run;
+use super::{Run, VICTIM};
 use crate::history::{CALM_MAX, Signal, Time, quantile};
 use crate::host::{Host, linked};
 use crate::load::HOSTS;
@@ -15,6 +15,8 @@ use crate::report::{p99, seconds};
 const ALL: [usize; HOSTS] = [0, 1, 2, 3, 4];
 /// From the end of a fault until all agree again.
 const CONVERGENCE: Duration = Duration::from_secs(5);
+/// An edge asks after 25 s of silence and waits for 10 s (PROTOCOL.md §4.3).
+const EDGES_NOTICE: Duration = Duration::from_secs(37);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(super) async fn partition(run: &mut Run) -> Result<()> {
@@ -63,6 +65,19 @@ async fn links_gone(host: &Host, begun: Time, run: &Run, patience: Duration) -> 
         sleep(LOOK_EVERY).await;
     }
     Ok(None)
+}
+
+/// As when its machine is switched off: nobody is told.
+pub(super) async fn unplug(run: &mut Run) -> Result<()> {
+    let begun = run.fault(&[VICTIM], EDGES_NOTICE + CONVERGENCE * 3);
+    network::unplug(VICTIM).await?;
+    let gone = linked(&run.hosts[..VICTIM], HOSTS - 2, Duration::from_secs(30)).await.ok();
+    run.time("its links and roster are gone everywhere", gone, Duration::from_secs(10));
+    sleep((begun + EDGES_NOTICE + CONVERGENCE * 2).saturating_sub(run.now())).await;
+    let noticed = run.load.shared.history().outages.iter().map(|(_, broke, _)| *broke - begun).max();
+    run.time("all its edges notice", noticed, EDGES_NOTICE);
+    run.rehomed(begun);
+    Ok(())
 }
 
 pub(super) async fn pair(run: &mut Run) -> Result<()> {

@@ -44,9 +44,13 @@ Examples:
   aldis run --public-urls wss://relay.example.org/v1 behind a TLS proxy for relay.example.org
   aldis run --listen-http 0.0.0.0:443 --tls-cert fullchain.pem --tls-key privkey.pem
   aldis run --dht false --peers relay.example.org:47474
-  aldis run --hosts-deny denied-hosts.txt            without links to these hosts, and without their edges
-Exit codes: 0 asked to end; 1 cannot run, and says why; 2 wrong arguments; 3 another host runs with this host's key;
-4 this host's identity is revoked. There is no use in starting a host again after 3 or 4.")]
+  aldis run --hosts-deny denied-hosts.txt            no links with these hosts, and none of their edges
+Exit codes:
+  0  it was asked to end
+  1  it cannot run, and says why
+  2  the arguments are wrong
+  3  another host runs with this host's key: starting it again only ends the other one
+  4  this host's identity is revoked: it will never run again")]
 pub(super) struct Arguments {
     #[command(flatten)]
     flags: Flags,

@@ -1,7 +1,7 @@
 //! Hosts that are kept out: by an operator's lists, by their own revocation, and for lying.
 
-use aldis::relay::io::{Bar, Fault, HostLists, Input, Note, StopReason};
-use aldis::relay::limits::{REVOCATIONS_KEPT_MAX, TURNED_AWAY_PAUSE};
+use aldis::relay::io::{Bar, Fault, HostLists, Input, Note, Output, StopReason, Stored};
+use aldis::relay::limits::{REVOCATIONS_KEPT_MAX, STORE_INTERVAL, TURNED_AWAY_PAUSE};
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{Channel, Frame, GoodbyeReason, HaveEntry};
 use aldis_wire::proof::Signature;
@@ -91,11 +91,11 @@ fn a_host_that_joins_later_learns_of_revocations_when_it_links_and_keeps_them() 
     (1..4).for_each(|place| world.cut(4, place));
     let newcomer = world.add_host("test");
     world.until(secs(5), "it is linked", |world| world.admitted(newcomer, 0) == 1);
-    world.run(secs(1));
+    world.run(STORE_INTERVAL);
     world.kill(newcomer);
-    world.cut(newcomer, 0);
-    world.start(newcomer);
+    world.part(&[0, 1, 2], &[3, newcomer]);
     world.mend(newcomer, 3);
+    world.start(newcomer);
     world.start(3);
     world.run(secs(60));
     assert!(!shows(&world, newcomer, 3) && !shows(&world, 3, newcomer), "also after a restart, and alone");
@@ -237,11 +237,19 @@ fn revocations_of_hosts_that_nobody_has_seen_are_bounded_and_not_passed_on_witho
     let mut passed_on = 0;
     for number in 0..REVOCATIONS_KEPT_MAX as u64 + 100 {
         let effects = house.send(link, &Frame::Revoked(vec![invented(number)]));
+        assert_eq!(effects.notes.iter().filter(|note| matches!(note, Note::HostBarred { .. })).count(), 0);
+        let stores = |output: &Output| matches!(output, Output::Store(_));
+        assert!(!effects.outputs.iter().any(stores), "strangers do not have us write to the disk");
         passed_on += effects.frames(bystander).iter().filter(|frame| matches!(frame, Frame::Revoked(_))).count();
         house.take(&effects);
     }
     assert_eq!(house.relay.tables().revocations, REVOCATIONS_KEPT_MAX);
     assert_eq!(passed_on, 64);
+    let stored =
+        house.wait(STORE_INTERVAL).outputs.into_iter().any(
+            |output| matches!(output, Output::Store(Stored::Revocations(kept)) if kept.len() == REVOCATIONS_KEPT_MAX),
+        );
+    assert!(stored, "now and then they are stored together");
     // The revocation of somebody who is here finds its place, and everybody is told.
     let effects = house.send(link, &Frame::Revoked(vec![Revocation::make(&other.key)]));
     assert_eq!(effects.closed(bystander), Some(GoodbyeReason::Revoked));
@@ -269,7 +277,7 @@ fn an_origin_that_lied_is_shown_with_the_reason_and_its_epoch_is_refused_long_af
         assert_eq!(view.refused.quarantined.len(), 1, "and the operator still sees why");
     }
     let marks = house.wait(secs(120)).outputs.into_iter().rev().find_map(|output| match output {
-        aldis::relay::io::Output::Store(aldis::relay::io::Stored::Marks(marks)) => Some(marks),
+        Output::Store(Stored::Marks(marks)) => Some(marks),
         _ => None,
     });
     assert!(marks.unwrap().contains(&(liar.id, liar.epoch, u64::MAX)), "nor is it believed after a restart");

@@ -186,6 +186,7 @@ impl State {
             self.forget_host(now, host);
         }
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        self.store_revocations(out);
         self.timers.set(Timer::Housekeeping, now + STORE_INTERVAL);
     }
 
@@ -216,6 +217,7 @@ impl State {
             self.close_softly(now, link, GoodbyeReason::Closing, out);
         }
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        self.store_revocations(out);
         out.push(Output::Stop { reason: StopReason::Asked });
     }
 }

@@ -157,6 +157,15 @@ fn introduce(config: &Config, host: &Host) {
     if config.public_urls.is_empty() {
         tracing::info!("no public_urls: other hosts cannot tell their edges of this one");
     }
+    if config.hosts.allow.is_some() || config.hosts.deny.is_some() {
+        let refused = host.hub().view().refused;
+        let allowed = refused.allowed.map_or("all".to_owned(), |allowed| allowed.to_string());
+        tracing::info!(
+            allowed,
+            denied = refused.denied,
+            "hosts that may be here; the lists are read again when they change"
+        );
+    }
     let nodes = match config.dht_bootstrap.as_slice() {
         [] => "its well-known nodes".to_owned(),
         nodes => nodes.join(", "),

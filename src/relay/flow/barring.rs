@@ -143,8 +143,7 @@ impl State {
         }
     }
 
-    /// Sends a barred host away that would be linked; whether it was one. Acceptors do so when the other side has proved
-    /// that it belongs to the network, and dialled ones are told at once.
+    /// Sends a barred host away that has proved that it belongs to the network; whether it was one.
     pub(crate) fn turn_away(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) -> bool {
         let Some(host) = self.links.find(key).map(|link| link.host) else { return false };
         let Some(bar) = self.barred.why(host) else { return false };

@@ -196,7 +196,7 @@ impl State {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
-        let gateways = self.other_gateways();
+        let mut gateways = self.other_gateways();
         let sessions: Vec<SessionKey> = self.sessions.iter().map(|(key, _)| key).collect();
         for key in sessions {
             let edge = self.sessions.find(key).and_then(|session| session.edge);
@@ -204,6 +204,9 @@ impl State {
                 let [spread] = self.random();
                 let retry_after = DRAIN_SPREAD * u32::from(spread) / 256;
                 out.tell(edge, Event::Drain { retry_after, gateways: gateways.clone() });
+                // The next one begins elsewhere, so that not all go to one host.
+                let step = usize::from(!gateways.is_empty());
+                gateways.rotate_left(step);
             }
             self.end_session(now, key, GoneReason::HostClosed, None, out);
         }

@@ -6,7 +6,7 @@ use aldis_wire::limits::REVOCATIONS_MAX;
 use aldis_wire::revocation::Revocation;
 
 use crate::relay::io::{Bar, Fault, HostLists, LinkKey, Moment, Note, Outbox, Output, StopReason, Stored};
-use crate::relay::limits::{CLAIM_CHECKS, NEW_ORIGINS_PER_LINK};
+use crate::relay::limits::{CLAIM_CHECKS, REVOCATIONS_PASSED_ON};
 use crate::relay::links::Phase;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -83,13 +83,8 @@ impl State {
         if heard {
             self.store_revocations(out);
         }
-        let by = from.and_then(|key| self.links.find(key)).map(|link| link.host);
-        let told = match by {
-            // Of hosts that nobody has seen, a link may bring as many as new origins.
-            Some(by) if !heard => self.introductions.entry(by).or_default().take(now, NEW_ORIGINS_PER_LINK, 1).is_ok(),
-            _ => true,
-        };
-        if told {
+        let by = from.and_then(|key| self.links.find_mut(key));
+        if heard || by.is_none_or(|by| by.revocations.take(now, REVOCATIONS_PASSED_ON, 1).is_ok()) {
             // The revoked host itself hears it together with the goodbye.
             let others = self.links.admitted().filter(|(key, link)| Some(*key) != from && link.host != host);
             let links: Vec<LinkKey> = others.map(|(key, _)| key).collect();

@@ -81,6 +81,7 @@ impl State {
         self.shared.remove(&host);
         self.introductions.remove(&host);
         self.asking.remove(&host);
+        self.postponed.remove(&host);
         self.links.iter_mut().for_each(|link| link.forget(host));
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));

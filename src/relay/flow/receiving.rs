@@ -355,6 +355,13 @@ impl State {
             let Ok(frame) = heard.frame(now, whole) else { return };
             let channel = if whole { Channel::Announce } else { Channel::Control };
             if !link.has_room(channel, frame.len()) {
+                // How much is missing is told all the same, so that it is asked for again.
+                let newest = known.applied.as_ref().filter(|_| whole);
+                let bare = newest.and_then(|newest| newest.frame(now, false).ok());
+                if let Some(frame) = bare.filter(|frame| link.has_room(Channel::Control, frame.len())) {
+                    link.sending(Channel::Control, frame.len());
+                    out.push(Output::Send { link: key, channel: Channel::Control, frame });
+                }
                 return;
             }
             link.sending(channel, frame.len());

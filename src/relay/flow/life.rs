@@ -81,6 +81,7 @@ impl State {
         self.shared.remove(&host);
         self.introductions.remove(&host);
         self.asking.remove(&host);
+        self.postponed.remove(&host);
         self.links.iter_mut().for_each(|link| link.forget(host));
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));
@@ -186,6 +187,7 @@ impl State {
             self.forget_host(now, host);
         }
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        self.store_revocations(out);
         self.timers.set(Timer::Housekeeping, now + STORE_INTERVAL);
     }
 
@@ -223,6 +225,7 @@ impl State {
             self.close_softly(now, link, GoodbyeReason::Closing, out);
         }
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        self.store_revocations(out);
         out.push(Output::Stop { reason: StopReason::Asked });
     }
 }

@@ -27,7 +27,7 @@ impl State {
             return self.own_head_came(now, link, &came, &head, out);
         }
         if self.barred.why(head.origin).is_some() {
-            return self.barred_came(link, head.origin, true, out);
+            return self.barred_came(now, link, head.origin, true, out);
         }
         let whole = came.ops.is_some() || head.is_heartbeat();
         if self.is_old(&head, whole) {
@@ -311,7 +311,7 @@ impl State {
             };
             link.has(origin, mark);
             if self.barred.why(origin).is_some() {
-                self.barred_came(key, origin, false, out);
+                self.barred_came(now, key, origin, false, out);
                 continue;
             }
             let known = self.origins.find(origin);

@@ -75,6 +75,8 @@ pub(crate) struct Link {
     pub(crate) heard: Bucket,
     /// Of claims checked for its signals.
     pub(crate) claims: Bucket,
+    /// Of revocations of hosts never heard of that it has brought and that were passed on.
+    pub(crate) revocations: Bucket,
     origins: HashMap<HostId, Towards>,
     /// What each number towards the other side stands for.
     named_out: Vec<HostId>,
@@ -118,6 +120,7 @@ impl Link {
             stated: 0,
             heard: Bucket::default(),
             claims: Bucket::default(),
+            revocations: Bucket::default(),
             origins: HashMap::new(),
             named_out: Vec::new(),
             names: 0,

@@ -15,6 +15,12 @@ use crate::relay::io::Input;
 
 /// How often the machine is told round trip and address.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is looked whether anything has come.
+const LISTEN_INTERVAL: Duration = Duration::from_millis(500);
+/// Looks in vain after which a connection is closed: 6 s. QUIC's own time-out, a second later, ends it without a word,
+/// and the other side, when it still hears us, would hold it for as long again. Looks are counted and not seconds, so
+/// that a process that was asleep does not blame others.
+const LOOKS_IN_VAIN_MAX: u32 = 12;
 /// How long what was sent may take to arrive before a connection is closed.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may stay after the other side has ended its control stream.
@@ -46,6 +52,8 @@ enum End {
     Over(ConnectionError),
     /// The other side has said all it had to say and does not close.
     Lingered,
+    /// Nothing is heard of the other side.
+    Silent,
 }
 
 impl Link {
@@ -57,7 +65,13 @@ impl Link {
     /// Runs until the connection ends. The machine hears of it unless it said so itself.
     pub(super) async fn run(mut self, role: Role) {
         let end = match self.open_control(role).await {
-            Ok(()) => self.live().await,
+            Ok(()) => {
+                let connection = self.connection.clone();
+                tokio::select! {
+                    end = self.live() => end,
+                    () = silence(&connection) => End::Silent,
+                }
+            }
             Err(error) => End::Over(error),
         };
         match end {
@@ -71,6 +85,10 @@ impl Link {
             End::Lingered => {
                 self.connection.close(code(GoodbyeReason::Closing), b"");
                 self.hub.link_lost(self.mailbox.key, "it ended its control stream".to_owned());
+            }
+            End::Silent => {
+                self.connection.close(code(GoodbyeReason::Closing), b"nothing is heard of you");
+                self.hub.link_lost(self.mailbox.key, in_words(&ConnectionError::TimedOut));
             }
             End::Over(error) => self.hub.link_lost(self.mailbox.key, in_words(&error)),
         }
@@ -184,6 +202,19 @@ impl Link {
                 },
             }
         }
+    }
+}
+
+/// Waits until nothing has come over a connection for a while.
+async fn silence(connection: &Connection) {
+    let mut listen = interval_at(Instant::now() + LISTEN_INTERVAL, LISTEN_INTERVAL);
+    listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut came, mut looks) = (0, 0);
+    while looks < LOOKS_IN_VAIN_MAX {
+        listen.tick().await;
+        let now = connection.stats().udp_rx.datagrams;
+        looks = if now == came { looks + 1 } else { 0 };
+        came = now;
     }
 }
 

@@ -120,8 +120,9 @@ async fn a_line_that_carries_one_way_only_ends_the_link_at_both_ends() {
     alice.post(bob.who().peer, None, "0").await.unwrap();
     until(&apart.b, "the link is gone", |view| !is_linked(view, apart.a.id())).await;
     let after = until(&apart.a, "the link is gone", |view| !is_linked(view, apart.b.id())).await;
-    // A hears B as long as B tries, some 4 s, and would hold the link for 6 s more if it did not miss an acknowledgement.
-    assert!(after < Duration::from_secs(2), "{after:?}");
+    // A says something within 3 s and misses the acknowledgement. It hears B as long as B tries, and would hold the link
+    // for some 6 s more.
+    assert!(after < Duration::from_secs(4), "{after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

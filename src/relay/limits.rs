@@ -134,6 +134,8 @@ pub const MARKS_MAX: usize = 65_536;
 /// Revocations kept, about 150 bytes each; over one link all of them take 100 KB. Beyond it those of hosts never heard of
 /// here give way: `Note::RevocationDropped`.
 pub const REVOCATIONS_KEPT_MAX: usize = 1_024;
+/// Revocations of hosts never heard of that one link may bring and that are passed on to all others.
+pub const REVOCATIONS_PASSED_ON: Rate = Rate { per_second: 1, burst: 64 };
 /// Origins of which is remembered why they were quarantined, about 100 bytes each; the oldest is forgotten first.
 pub const QUARANTINES_MAX: usize = 1_024;
 /// So long is that remembered.

@@ -6,7 +6,7 @@
 //!     \--deadline, wrong proof--> gone        (Admitted may overtake: both flags must stand)
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -34,6 +34,22 @@ pub(crate) enum Phase {
     Closing,
 }
 
+/// Epoch and seq.
+type Mark = (u64, u64);
+
+/// What is kept of one origin for one link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Towards {
+    /// The newest mark that the other side is known to have.
+    theirs: Mark,
+    /// The newest mark that a summary has told.
+    told: Mark,
+    /// The number that our summaries use.
+    number: Option<u16>,
+    /// Whether the other side wants its announcements pushed.
+    eager: bool,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -55,22 +71,19 @@ pub(crate) struct Link {
     pub(crate) epoch: u64,
     /// Our epoch, as our Hello on this link stated it.
     pub(crate) stated: u64,
-    /// Origins that the other side wants pushed.
-    pub(crate) eager: BTreeSet<HostId>,
-    /// The newest mark of each origin that the other side is known to have.
-    pub(crate) theirs: BTreeMap<HostId, (u64, u64)>,
-    /// The newest mark of each origin that a summary on this link has told.
-    pub(crate) told: BTreeMap<HostId, (u64, u64)>,
     /// Of entries of its summaries.
     pub(crate) heard: Bucket,
     /// Of claims checked for its signals.
     pub(crate) claims: Bucket,
-    numbers_out: BTreeMap<HostId, u16>,
+    /// Of revocations of hosts never heard of that it has brought and that were passed on.
+    pub(crate) revocations: Bucket,
+    origins: HashMap<HostId, Towards>,
     /// What each number towards the other side stands for.
     named_out: Vec<HostId>,
     /// Names given so far; the next one takes the number of the oldest.
     names: usize,
-    numbers_in: BTreeMap<u16, HostId>,
+    /// What each number of the other side stands for.
+    named_in: Vec<Option<HostId>>,
     on_way: [usize; 4],
 }
 
@@ -105,15 +118,13 @@ impl Link {
             phase: Phase::Greeting { verified: false, welcomed: false },
             epoch: 0,
             stated: 0,
-            eager: BTreeSet::new(),
-            theirs: BTreeMap::new(),
-            told: BTreeMap::new(),
             heard: Bucket::default(),
             claims: Bucket::default(),
-            numbers_out: BTreeMap::new(),
+            revocations: Bucket::default(),
+            origins: HashMap::new(),
             named_out: Vec::new(),
             names: 0,
-            numbers_in: BTreeMap::new(),
+            named_in: Vec::new(),
             on_way: [0; 4],
         }
     }
@@ -140,9 +151,7 @@ impl Link {
     /// Origins about which something is kept for this link: the largest of its tables.
     #[must_use]
     pub(crate) fn origins_count(&self) -> usize {
-        let tables = [self.eager.len(), self.theirs.len(), self.told.len()];
-        let numbers = [self.numbers_out.len(), self.numbers_in.len()];
-        tables.into_iter().chain(numbers).max().unwrap_or(0)
+        self.origins.len().max(self.named_in.len())
     }
 
     /// Counts bytes handed to the transport.
@@ -162,57 +171,103 @@ impl Link {
     /// The number of an origin on this link, towards the other side, and whether it is new. When all are taken, the one
     /// that was given longest ago is given anew.
     pub(crate) fn number_out(&mut self, origin: HostId) -> Option<(u16, bool)> {
-        if let Some(number) = self.numbers_out.get(&origin) {
-            return Some((*number, false));
+        if let Some(number) = self.origins.get(&origin).and_then(|towards| towards.number) {
+            return Some((number, false));
         }
         let number = u16::try_from(self.names % usize::from(HAVE_NUMBERS_MAX)).ok()?;
         match self.named_out.get_mut(usize::from(number)) {
             Some(named) => {
                 let before = std::mem::replace(named, origin);
-                self.numbers_out.remove(&before);
-                self.told.remove(&before);
+                self.change(before, |towards| (towards.number, towards.told) = (None, (0, 0)));
             }
             None => self.named_out.push(origin),
         }
         self.names += 1;
-        self.numbers_out.insert(origin, number);
+        self.change(origin, |towards| towards.number = Some(number));
         Some((number, true))
     }
 
     /// Learns a number that the other side gives. What it stood for before is forgotten, so that no more is kept of a
     /// neighbour's summaries than there are numbers.
     pub(crate) fn name_in(&mut self, number: u16, origin: HostId) {
-        let before = self.numbers_in.insert(number, origin);
+        let number = usize::from(number);
+        if self.named_in.len() <= number {
+            self.named_in.resize(number + 1, None);
+        }
+        let before = self.named_in.get_mut(number).and_then(|named| named.replace(origin));
         if let Some(before) = before.filter(|before| *before != origin) {
-            self.theirs.remove(&before);
+            self.change(before, |towards| towards.theirs = (0, 0));
         }
     }
 
     /// The origin that a number of the other side stands for.
     #[must_use]
     pub(crate) fn origin_in(&self, number: u16) -> Option<HostId> {
-        self.numbers_in.get(&number).copied()
+        self.named_in.get(usize::from(number)).copied().flatten()
+    }
+
+    /// The origins that the other side has named.
+    pub(crate) fn named_in(&self) -> impl Iterator<Item = HostId> {
+        self.named_in.iter().copied().flatten()
     }
 
     /// What the other side says to have of an origin beyond `ours` is not so.
-    pub(crate) fn disbelieve(&mut self, origin: HostId, ours: (u64, u64)) {
-        if ours == (0, 0) {
-            self.theirs.remove(&origin);
-        } else if let Some(theirs) = self.theirs.get_mut(&origin) {
-            *theirs = ours.min(*theirs);
-        }
+    pub(crate) fn disbelieve(&mut self, origin: HostId, ours: Mark) {
+        self.change(origin, |towards| towards.theirs = ours.min(towards.theirs));
     }
 
     /// An origin is forgotten; its number stays given.
     pub(crate) fn forget(&mut self, origin: HostId) {
-        self.theirs.remove(&origin);
-        self.eager.remove(&origin);
+        self.change(origin, |towards| (towards.theirs, towards.eager) = ((0, 0), false));
     }
 
-    /// Notes that the other side has an origin's announcements up to `mark`.
-    pub(crate) fn has(&mut self, origin: HostId, mark: (u64, u64)) {
-        let theirs = self.theirs.entry(origin).or_default();
-        *theirs = mark.max(*theirs);
+    /// Notes that the other side has an origin's announcements up to `mark`; gives the newest that it is known to have.
+    pub(crate) fn has(&mut self, origin: HostId, mark: Mark) -> Mark {
+        let towards = self.origins.entry(origin).or_default();
+        towards.theirs = mark.max(towards.theirs);
+        towards.theirs
+    }
+
+    /// Notes that the other side has an origin's announcements up to `mark`, and none after it.
+    pub(crate) fn has_only(&mut self, origin: HostId, mark: Mark) {
+        self.change(origin, |towards| towards.theirs = mark);
+    }
+
+    /// The newest mark of an origin that the other side is known to have; (0, 0) for none.
+    #[must_use]
+    pub(crate) fn theirs(&self, origin: HostId) -> Mark {
+        self.origins.get(&origin).map_or((0, 0), |towards| towards.theirs)
+    }
+
+    /// Notes whether the other side wants an origin's announcements pushed.
+    pub(crate) fn push(&mut self, origin: HostId, eager: bool) {
+        self.change(origin, |towards| towards.eager = eager);
+    }
+
+    /// Whether an announcement is to be pushed: the other side wants the origin's, and is not known to have it.
+    #[must_use]
+    pub(crate) fn wants(&self, origin: HostId, mark: Mark) -> bool {
+        self.origins.get(&origin).is_some_and(|towards| towards.eager && towards.theirs < mark)
+    }
+
+    /// What a summary has told of an origin, if it is less than `mark` and the other side is not known to have that.
+    #[must_use]
+    pub(crate) fn untold(&self, origin: HostId, mark: Mark) -> Option<Mark> {
+        let Towards { theirs, told, .. } = self.origins.get(&origin).copied().unwrap_or_default();
+        (mark > told && mark > theirs).then_some(told)
+    }
+
+    /// Notes what a summary tells of an origin.
+    pub(crate) fn tell(&mut self, origin: HostId, mark: Mark) {
+        self.change(origin, |towards| towards.told = mark);
+    }
+
+    fn change(&mut self, origin: HostId, change: impl FnOnce(&mut Towards)) {
+        let towards = self.origins.entry(origin).or_default();
+        change(towards);
+        if *towards == Towards::default() {
+            self.origins.remove(&origin);
+        }
     }
 }
 
@@ -372,13 +427,13 @@ mod tests {
         for number in 0..3 * u32::from(HAVE_NUMBERS_MAX) {
             let (given, new) = sender.number_out(origin(number)).unwrap();
             assert!(new && given < HAVE_NUMBERS_MAX);
-            sender.told.insert(origin(number), (1, 1));
+            sender.tell(origin(number), (1, 1));
             receiver.name_in(given, origin(number));
             receiver.has(origin(number), (1, 1));
             assert_eq!(sender.number_out(origin(number)), Some((given, false)));
             assert_eq!(receiver.origin_in(given), Some(origin(number)));
         }
-        for held in [sender.numbers_out.len(), sender.told.len(), receiver.theirs.len(), receiver.numbers_in.len()] {
+        for held in [sender.origins.len(), receiver.origins.len(), receiver.named_in.len()] {
             assert_eq!(held, usize::from(HAVE_NUMBERS_MAX));
         }
         assert!(sender.number_out(origin(0)).is_some_and(|(_, new)| new), "the oldest name is forgotten");

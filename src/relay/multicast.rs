@@ -2,14 +2,16 @@
 //! what is kept for neighbours that are a little behind. The trees themselves are the links' `eager` sets.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aldis_wire::announcement::{Head, SignedHead, Status};
+use aldis_wire::announcement::{Announced, Head, SignedHead, Status};
 use aldis_wire::codec::CodecError;
 use aldis_wire::digest::Hash;
 use aldis_wire::host::{Announcement, Frame, Range};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND, HEARTBEATS_MISSED_MAX};
+use aldis_wire::proof::Trust;
 use bytes::Bytes;
 
 use super::bucket::Bucket;
@@ -22,20 +24,29 @@ use super::roster::Roster;
 /// Epoch and seq.
 pub(crate) type Mark = (u64, u64);
 
-/// A head whose signature was checked, with its ops if they have come.
+/// An announcement whose signature was checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
-    /// What was signed.
-    pub(crate) head: Head,
-    /// For passing on.
-    pub(crate) signed: SignedHead,
-    /// The encoded ops; `None` for a heartbeat, or while they are missing.
-    pub(crate) ops: Option<Bytes>,
+    what: Arc<Announced>,
     /// When the head was made, on our clock, as far as the hosts on the way tell.
     pub(crate) made: Moment,
 }
 
+impl std::ops::Deref for Heard {
+    type Target = Announced;
+
+    fn deref(&self) -> &Announced {
+        &self.what
+    }
+}
+
 impl Heard {
+    /// An announcement for keeping.
+    #[must_use]
+    pub(crate) fn new(trust: Trust, head: Head, signed: SignedHead, ops: Option<Bytes>, made: Moment) -> Self {
+        Self { what: trust.keep(Announced { head, signed, ops }), made }
+    }
+
     /// Whether everything that the head covers is here.
     #[must_use]
     pub(crate) fn is_whole(&self) -> bool {
@@ -442,7 +453,7 @@ mod tests {
         let head = Head { origin, epoch, seq, ops_hash: ops_hash(ops), digest: [0; 32], interval_ms: 3_000 };
         let signed = SignedHead::make(&key, NetworkTag::new([0; 8]), &head).unwrap();
         let ops = (!ops.is_empty()).then_some(Bytes::from_static(ops));
-        Heard { head, signed, ops, made: Moment::default() }
+        Heard::new(NetworkTag::new([0; 8]).into(), head, signed, ops, Moment::default())
     }
 
     fn host(number: usize) -> HostId {

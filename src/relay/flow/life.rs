@@ -187,6 +187,7 @@ impl State {
             self.forget_host(now, host);
         }
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        self.store_revocations(out);
         self.timers.set(Timer::Housekeeping, now + STORE_INTERVAL);
     }
 
@@ -203,10 +204,14 @@ impl State {
             if let Some(edge) = edge {
                 let [spread] = self.random();
                 let retry_after = DRAIN_SPREAD * u32::from(spread) / 256;
-                out.tell(edge, Event::Drain { retry_after, gateways: gateways.clone() });
-                // The next one begins elsewhere, so that not all go to one host.
-                let step = usize::from(!gateways.is_empty());
-                gateways.rotate_left(step);
+                // Each begins where the fewest are by then: not all at one host, and where hosts are replaced one after
+                // another, at those that have been.
+                gateways.sort_by_key(|(peers, _)| *peers);
+                let urls = gateways.iter().map(|(_, url)| url.clone()).collect();
+                out.tell(edge, Event::Drain { retry_after, gateways: urls });
+                if let Some((peers, _)) = gateways.first_mut() {
+                    *peers += 1;
+                }
             }
             self.end_session(now, key, GoneReason::HostClosed, None, out);
         }
@@ -220,6 +225,7 @@ impl State {
             self.close_softly(now, link, GoodbyeReason::Closing, out);
         }
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        self.store_revocations(out);
         out.push(Output::Stop { reason: StopReason::Asked });
     }
 }

@@ -64,9 +64,6 @@ impl State {
         if let Some(reason) = refused {
             return self.drop_link(now, key, reason, out);
         }
-        if role == Role::Dialler && self.turn_away(now, key, out) {
-            return;
-        }
         self.timers.set(Timer::Admission(key), now + ADMISSION_DEADLINE);
         if role == Role::Dialler {
             self.say_hello(key, out);
@@ -185,8 +182,8 @@ impl State {
         // The other side's own roster is asked for without waiting for its summary.
         let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
         self.send(key, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
-        let origins: Vec<HostId> = self.origins.iter().map(|(origin, _)| origin).collect();
-        self.summarise_to(key, origins.into_iter(), out);
+        let shown = self.shown(self.origins.iter().map(|(origin, _)| origin));
+        self.summarise_to(key, &shown, out);
         self.tell_revocations(key, out);
         if let Some(loser) = self.links.loser(self.own, key)
             && !self.planted.has(Defect::KeepBothLinks)
@@ -328,7 +325,7 @@ impl State {
             let near = self
                 .links
                 .admitted()
-                .filter(|(_, link)| link.host == origin || link.theirs.contains_key(&origin))
+                .filter(|(_, link)| link.host == origin || link.theirs(origin) > (0, 0))
                 .min_by_key(|(key, link)| (link.host != origin, link.rtt, *key))
                 .map(|(key, _)| key);
             if let Some(link) = near {

@@ -27,7 +27,7 @@ impl State {
             return self.own_head_came(now, link, &came, &head, out);
         }
         if self.barred.why(head.origin).is_some() {
-            return self.barred_came(link, head.origin, true, out);
+            return self.barred_came(now, link, head.origin, true, out);
         }
         let whole = came.ops.is_some() || head.is_heartbeat();
         if self.is_old(&head, whole) {
@@ -45,7 +45,7 @@ impl State {
         }
         let age = Duration::from_millis(u64::from(came.age_ms));
         let made = Moment(now.0.saturating_sub(age));
-        let heard = Heard { head, signed: came.head, ops: came.ops, made };
+        let heard = Heard::new(self.network.trust, head, came.head, came.ops, made);
         let Some(newer) = self.head_heard(now, link, &heard.head, made) else { return };
         out.note(Note::AnnouncementReceived { new: true });
         let (origin, mark) = (heard.head.origin, heard.head.mark());
@@ -315,12 +315,12 @@ impl State {
                     let Some(origin) = link.origin_in(number) else {
                         return self.misbehaved(now, key, Fault::OutOfOrder, out);
                     };
-                    (origin, (link.theirs.get(&origin).map_or(0, |theirs| theirs.0), seq))
+                    (origin, (link.theirs(origin).0, seq))
                 }
             };
             link.has(origin, mark);
             if self.barred.why(origin).is_some() {
-                self.barred_came(key, origin, false, out);
+                self.barred_came(now, key, origin, false, out);
                 continue;
             }
             let known = self.origins.find(origin);
@@ -345,7 +345,7 @@ impl State {
     /// A neighbour does not want an origin's announcements on this link.
     pub(crate) fn prune_came(&mut self, key: LinkKey, origin: HostId) {
         if let Some(link) = self.links.find_mut(key) {
-            link.eager.remove(&origin);
+            link.push(origin, false);
         }
     }
 
@@ -353,8 +353,8 @@ impl State {
     pub(crate) fn graft_came(&mut self, now: Moment, key: LinkKey, origin: HostId, mark: Mark, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         let Some(known) = self.origins.find(origin).filter(|_| self.directory.is_shown(origin)) else { return };
-        link.eager.insert(origin);
-        link.theirs.insert(origin, mark);
+        link.push(origin, true);
+        link.has_only(origin, mark);
         let (missing, whole) = match known.after(mark) {
             Some(missing) => (missing, true),
             // Too far behind for the log: the newest head alone tells how far, and digests do the rest.
@@ -385,27 +385,29 @@ impl State {
     pub(crate) fn summarise(&mut self, now: Moment, out: &mut Outbox) {
         let origins = std::mem::take(&mut self.unsummed);
         let links: Vec<LinkKey> = self.links.admitted().map(|(key, _)| key).collect();
+        let shown = self.shown(origins.into_iter());
         for key in links {
-            self.summarise_to(key, origins.iter().copied(), out);
+            self.summarise_to(key, &shown, out);
         }
         if !self.unsummed.is_empty() {
             self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
         }
     }
 
+    /// Those of these origins that are shown, and how far each is applied.
+    pub(crate) fn shown(&self, origins: impl Iterator<Item = HostId>) -> Vec<(HostId, Mark)> {
+        let shown = origins.filter(|origin| self.directory.is_shown(*origin));
+        shown.filter_map(|origin| Some((origin, self.origins.find(origin)?.mark()))).collect()
+    }
+
     /// Sends a summary of these origins over one link.
-    pub(crate) fn summarise_to(&mut self, key: LinkKey, origins: impl Iterator<Item = HostId>, out: &mut Outbox) {
+    pub(crate) fn summarise_to(&mut self, key: LinkKey, origins: &[(HostId, Mark)], out: &mut Outbox) {
         let mut entries = Vec::new();
         let Some(link) = self.links.find_mut(key) else { return };
-        for origin in origins {
-            let mark = self.origins.find(origin).map_or((0, 0), |known| known.mark());
-            let told = link.told.get(&origin).copied().unwrap_or_default();
-            let theirs = link.theirs.get(&origin).copied().unwrap_or_default();
-            if mark <= told || mark <= theirs || !self.directory.is_shown(origin) {
-                continue;
-            }
+        for (origin, mark) in origins.iter().copied() {
+            let Some(told) = link.untold(origin, mark) else { continue };
             let Some((number, new)) = link.number_out(origin) else { continue };
-            link.told.insert(origin, mark);
+            link.tell(origin, mark);
             entries.push(if new || told.0 != mark.0 {
                 HaveEntry::Named { number, origin, epoch: mark.0, seq: mark.1 }
             } else {

@@ -1,16 +1,21 @@
-//! Signatures that were checked before. A thousand hosts check one and the same signature; here it is checked once, and
-//! the others are told what came out. Their checks are counted, so that a report can say what they would have cost.
+//! What is the same for all hosts, once. A thousand hosts check one and the same signature; here it is checked once, and
+//! the others are told what came out. Their checks are counted, so that a report can say what they would have cost. And
+//! all keep one copy of an announcement.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
+use aldis_wire::announcement::Announced;
 use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::{Signature, Verifier};
 
 /// Answers kept; beyond it all are forgotten. About 150 bytes each.
 const KEPT_MAX: usize = 1 << 18;
+
+/// The first look for announcements that nobody keeps any more.
+const SWEEP_MIN: usize = 1 << 16;
 
 /// A signature is as good as random: any eight of its bytes are a hash.
 #[derive(Default)]
@@ -28,6 +33,10 @@ impl Hasher for First {
     }
 
     fn write_usize(&mut self, _: usize) {}
+
+    fn write_u8(&mut self, byte: u8) {
+        self.0 ^= u64::from(byte);
+    }
 }
 
 /// What was asked, and what came out.
@@ -36,6 +45,10 @@ type Answer = ([u8; 32], blake3::Hash, bool);
 #[derive(Debug, Default)]
 struct Kept {
     answers: HashMap<[u8; 64], Answer, BuildHasherDefault<First>>,
+    /// By a name that any two announcements are unlikely to share, and whether the ops are there.
+    announced: HashMap<([u8; 32], bool), Arc<Announced>, BuildHasherDefault<First>>,
+    /// So many announcements are kept before those are looked for that nobody keeps any more.
+    sweep_at: usize,
     counts: Counts,
 }
 
@@ -66,6 +79,26 @@ impl Memo {
 }
 
 impl Verifier for Memo {
+    fn keep(&self, announced: Announced) -> Arc<Announced> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.announced.len() >= kept.sweep_at {
+            kept.announced.retain(|_, announced| Arc::strong_count(announced) > 1);
+            kept.sweep_at = SWEEP_MIN.max(2 * kept.announced.len());
+        }
+        let mut name = announced.head.digest;
+        let number = announced.head.seq ^ (announced.head.epoch << 32);
+        name.iter_mut().zip(number.to_le_bytes()).for_each(|(byte, other)| *byte ^= other);
+        let key = (name, announced.ops.is_some());
+        match kept.announced.get(&key) {
+            Some(copy) if **copy == announced => copy.clone(),
+            _ => {
+                let copy = Arc::new(announced);
+                kept.announced.insert(key, copy.clone());
+                copy
+            }
+        }
+    }
+
     fn verify(&self, signature: Signature, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.counts.asked += 1;

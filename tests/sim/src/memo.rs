@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Instant;
 
 use aldis_wire::announcement::Announced;
 use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::{Signature, Verifier};
+
+use crate::meter::processor_nanos;
 
 /// Answers kept; beyond it all are forgotten. About 150 bytes each.
 const KEPT_MAX: usize = 1 << 18;
@@ -59,8 +60,16 @@ pub struct Counts {
     pub asked: u64,
     /// Carried out.
     pub done: u64,
-    /// Nanoseconds of the clock for these.
+    /// Nanoseconds of the processor for these.
     pub nanos: u64,
+}
+
+impl Counts {
+    /// What came since an earlier moment.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self { asked: self.asked - before.asked, done: self.done - before.done, nanos: self.nanos - before.nanos }
+    }
 }
 
 /// A verifier that remembers.
@@ -109,10 +118,10 @@ impl Verifier for Memo {
         {
             return *holds;
         }
-        let began = Instant::now();
+        let began = processor_nanos();
         let holds = signature.verify(key, context, tag, body);
         kept.counts.done += 1;
-        kept.counts.nanos += began.elapsed().as_nanos() as u64;
+        kept.counts.nanos += processor_nanos() - began;
         if kept.answers.len() >= KEPT_MAX {
             kept.answers.clear();
         }

@@ -109,6 +109,15 @@ pub const CLAIM_CHECKS: Rate = Rate { per_second: 1_000, burst: 4_000 };
 pub const QUERIES_WAITING_MAX: usize = LINKS_MAX;
 /// A gap must last this long, or two round trips, before it is grafted: the announcement may be on another link.
 pub const GRAFT_AFTER: Duration = Duration::from_millis(200);
+/// A summary that shows a lazy link to have led by more than this so many times in a row moves the tree to it.
+pub const LEAD: Duration = Duration::from_millis(20);
+/// See `LEAD`.
+pub const LEADS_MAX: u8 = 2;
+/// The first of an epoch's announcements that is passed on here goes over all links, if it is one of these: so the tree
+/// of a new origin is cut at once, and by a race.
+pub const FLOODED_SEQ_MAX: u64 = 4;
+/// Epochs of one origin that are flooded: each costs every link a copy.
+pub const FLOODS: Rate = Rate { per_second: 1, burst: 4 };
 /// Summaries go out at most this often on a link.
 pub const HAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// An expired roster is kept this long; a head with an equal digest restores it.
@@ -145,6 +154,28 @@ pub const SYNC_PASSES_MAX: u32 = 16;
 pub const SYNC_MAX: Duration = Duration::from_secs(600);
 /// A reply to a query is waited for this long before another link is asked.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After somebody said that a host is gone, it expires unless a newer head of it comes within this: a multicast of the
+/// news, the pause between two answers, and a multicast of the answer.
+pub const LOST_UNREFUTED: Duration = Duration::from_secs(3);
+/// A host that is said to be gone answers at most this often.
+pub const LOST_ANSWER_INTERVAL: Duration = Duration::from_secs(1);
+/// Neighbours that a record lists tell one after the other, so that the first one's word reaches most others in time.
+pub const LOST_STAGGER: Duration = Duration::from_millis(50);
+/// Of what one host says of others that are gone, `LOST_TOKENS` for each: all its links at once, then one in ten seconds.
+/// A liar makes those of whom it says so answer with a head to everybody.
+pub const LOST_RATE: Rate = Rate { per_second: 1, burst: 640 };
+/// See `LOST_RATE`.
+pub const LOST_TOKENS: u32 = 10;
+/// After a sleep a host does not say for so long that others are gone: longer than a connection lasts in silence.
+pub const WOKEN_LATELY: Duration = Duration::from_secs(8);
+/// Nothing at all came over a link for this long: two keep-alives of 2.5 s would have been due, or several summaries. The
+/// connection itself is given up after 7 s.
+pub const LINK_SILENT: Duration = Duration::from_secs(4);
+/// A record whose list of neighbours is out of date is renewed after this; it goes to everybody.
+pub const RECORD_RENEWAL: Duration = Duration::from_secs(60);
+/// The same when too few of the neighbours that it lists are left to tell that the host is gone.
+pub const RECORD_RENEWAL_URGENT: Duration = Duration::from_secs(2);
 
 // ---- Links ------------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) since: Moment,
     /// How far it has come.
     pub(crate) phase: Phase,
+    /// Whether nothing at all has come for a while.
+    pub(crate) silent: bool,
     /// The other side's epoch, out of its Hello.
     pub(crate) epoch: u64,
     /// Our epoch, as our Hello on this link stated it.
@@ -61,6 +63,8 @@ pub(crate) struct Link {
     pub(crate) theirs: BTreeMap<HostId, (u64, u64)>,
     /// The newest mark of each origin that a summary on this link has told.
     pub(crate) told: BTreeMap<HostId, (u64, u64)>,
+    /// Origins whose newest announcements this link would have brought earlier: how often in a row.
+    pub(crate) leads: BTreeMap<HostId, u8>,
     /// Of entries of its summaries.
     pub(crate) heard: Bucket,
     /// Of claims checked for its signals.
@@ -103,11 +107,13 @@ impl Link {
             rtt,
             since: now,
             phase: Phase::Greeting { verified: false, welcomed: false },
+            silent: false,
             epoch: 0,
             stated: 0,
             eager: BTreeSet::new(),
             theirs: BTreeMap::new(),
             told: BTreeMap::new(),
+            leads: BTreeMap::new(),
             heard: Bucket::default(),
             claims: Bucket::default(),
             numbers_out: BTreeMap::new(),
@@ -140,7 +146,7 @@ impl Link {
     /// Origins about which something is kept for this link: the largest of its tables.
     #[must_use]
     pub(crate) fn origins_count(&self) -> usize {
-        let tables = [self.eager.len(), self.theirs.len(), self.told.len()];
+        let tables = [self.eager.len(), self.theirs.len(), self.told.len(), self.leads.len()];
         let numbers = [self.numbers_out.len(), self.numbers_in.len()];
         tables.into_iter().chain(numbers).max().unwrap_or(0)
     }
@@ -207,6 +213,23 @@ impl Link {
     pub(crate) fn forget(&mut self, origin: HostId) {
         self.theirs.remove(&origin);
         self.eager.remove(&origin);
+        self.leads.remove(&origin);
+    }
+
+    /// Notes whether this link would have brought an origin's newest announcement earlier than the one that did. True
+    /// when it has led often enough to take its place.
+    pub(crate) fn led(&mut self, origin: HostId, led: bool) -> bool {
+        if !led {
+            self.leads.remove(&origin);
+            return false;
+        }
+        let leads = self.leads.entry(origin).or_default();
+        *leads += 1;
+        let enough = *leads >= limits::LEADS_MAX;
+        if enough {
+            self.leads.remove(&origin);
+        }
+        enough
     }
 
     /// Notes that the other side has an origin's announcements up to `mark`.

@@ -71,6 +71,7 @@ impl Relay {
             | Input::LinkReceived { .. }
             | Input::LinkSent { .. }
             | Input::LinkMeasured { .. }
+            | Input::LinkSilent { .. }
             | Input::LinkClosed { .. }
             | Input::DialFailed { .. } => state.link_input(now, input, out),
             Input::HintsFound { source, hints } => {
@@ -130,6 +131,9 @@ impl Relay {
                 Timer::Admission(link) => state.admission_missed(now, link, out),
                 Timer::Closing(link) => state.link_closed_softly(link, out),
                 Timer::Expiry(host) => state.expire(now, host, out),
+                Timer::Lost(host) => state.tell_lost(now, host, out),
+                Timer::Answer => state.answer_lost(now, out),
+                Timer::Record => state.renew_record(now, out),
                 Timer::Behind(origin) => state.catch_up(now, origin, out),
                 Timer::Summaries => state.summarise(now, out),
                 Timer::Discovery => state.discover(now, out),

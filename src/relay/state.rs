@@ -80,6 +80,8 @@ pub(crate) struct State {
     pub(crate) shared: BTreeMap<HostId, ([u8; 32], SharedKey)>,
     /// When our id was last seen under an epoch that we never issued.
     pub(crate) doubled: Option<Moment>,
+    /// When we last noticed that we had been asleep.
+    pub(crate) woken: Option<Moment>,
     /// Sessions whose queues are full. Ended at the end of the step.
     pub(crate) too_slow: std::collections::BTreeSet<u64>,
     /// Links whose other side does not even take control frames. Closed at the end of the step.
@@ -107,6 +109,12 @@ pub(crate) struct Announcer {
     pub(crate) heartbeats: u64,
     /// Revision of our record.
     pub(crate) revision: u64,
+    /// The neighbours that our record lists, by their ids.
+    pub(crate) neighbours: Vec<HostId>,
+    /// When the record was last announced.
+    pub(crate) recorded: Moment,
+    /// When we last answered that we are not gone.
+    pub(crate) answered: Option<Moment>,
     /// Signals taken since the last status.
     pub(crate) signals: u32,
     /// What the process used of the processors, as last told.
@@ -156,6 +164,9 @@ impl State {
                 queries: Vec::new(),
                 heartbeats: 0,
                 revision: setup.epoch,
+                neighbours: Vec::new(),
+                recorded: now,
+                answered: None,
                 signals: 0,
                 load_percent: 0,
                 last_status: now,
@@ -165,6 +176,7 @@ impl State {
             unsummed: std::collections::BTreeSet::new(),
             shared: BTreeMap::new(),
             doubled: None,
+            woken: None,
             too_slow: std::collections::BTreeSet::new(),
             stuck: std::collections::BTreeSet::new(),
             draining: false,

@@ -268,7 +268,7 @@ impl Crowd {
         let number = u16::from(self.chance.byte()) * 200;
         let (origin, epoch, seq) = (self.some_host(), 1_000, self.chance.0 % 300);
         let named = HaveEntry::Named { number, origin, epoch, seq };
-        if self.chance.below(10) == 0 { vec![HaveEntry::Numbered { number, seq }] } else { vec![named] }
+        if self.chance.below(10) == 0 { vec![HaveEntry::Numbered { number, seq, held: 0 }] } else { vec![named] }
     }
 
     fn range(&mut self) -> Range {

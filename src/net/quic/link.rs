@@ -12,9 +12,14 @@ use super::streams::{self, Fault, Reading};
 use super::{canonical, code, transport};
 use crate::net::hub::{Hub, LinkEnd, LinkMailbox, LinkOrder};
 use crate::relay::io::Input;
+use crate::relay::limits::LINK_SILENT;
 
 /// How often the machine is told round trip and address.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is looked whether anything came.
+const LISTEN_INTERVAL: Duration = Duration::from_millis(500);
+/// As many looks in vain are silence. They are counted, so that a process that was asleep does not blame others.
+const LISTENS_IN_VAIN: u128 = LINK_SILENT.as_millis() / LISTEN_INTERVAL.as_millis();
 /// How long what was sent may take to arrive before a connection is closed.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may stay after the other side has ended its control stream.
@@ -110,6 +115,9 @@ impl Link {
     async fn live(&mut self) -> End {
         let mut measure = interval_at(Instant::now() + MEASURE_INTERVAL, MEASURE_INTERVAL);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listen = interval_at(Instant::now() + LISTEN_INTERVAL, LISTEN_INTERVAL);
+        listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silence = Silence::default();
         let linger = tokio::time::sleep(LINGER_MAX);
         tokio::pin!(linger);
         let (mut control, mut ending) = (!self.writers.is_empty(), false);
@@ -148,6 +156,9 @@ impl Link {
                 },
                 () = &mut linger, if ending => return End::Lingered,
                 _ = measure.tick() => self.measured(),
+                _ = listen.tick() => if silence.lasts(self.connection.stats().udp_rx.datagrams) {
+                    self.hub.happened(Input::LinkSilent { link: self.mailbox.key });
+                },
             }
         }
     }
@@ -184,6 +195,24 @@ impl Link {
                 },
             }
         }
+    }
+}
+
+/// How long nothing has come.
+#[derive(Debug, Default)]
+struct Silence {
+    /// Datagrams that had come when it was last looked.
+    came: u64,
+    /// Looks since then.
+    looks: u128,
+}
+
+impl Silence {
+    /// Looks at how many datagrams have come. True once each time that nothing came for [`LINK_SILENT`].
+    fn lasts(&mut self, came: u64) -> bool {
+        self.looks = if came == self.came { self.looks + 1 } else { 0 };
+        self.came = came;
+        self.looks == LISTENS_IN_VAIN
     }
 }
 

@@ -25,11 +25,13 @@ impl State {
         if late < LATENESS_FORGIVEN {
             return;
         }
+        self.woken = Some(now);
         // Edges whose sockets broke could not come back either.
         self.timers.delay(|timer| matches!(timer, Timer::Grace(_)), late);
         for (host, origin) in self.origins.iter_mut() {
             if origin.expired.is_none() && host != self.own {
                 origin.made = origin.made + late;
+                origin.suspected = origin.suspected.map(|until| until + late);
                 self.timers.set(Timer::Expiry(host), origin.expires());
             }
         }
@@ -43,6 +45,7 @@ impl State {
             return self.timers.set(Timer::Expiry(host), at);
         }
         origin.expired = Some(now);
+        origin.suspected = None;
         origin.next_hop = None;
         if self.directory.is_shown(host) {
             out.note(Note::HostExpired { host });
@@ -81,6 +84,7 @@ impl State {
         self.links.iter_mut().for_each(|link| link.forget(host));
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));
+        self.timers.cancel(Timer::Lost(host));
     }
 
     /// After `grown` has grown: when the rosters of others take too much together, gives up the newcomers among those that

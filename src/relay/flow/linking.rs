@@ -28,7 +28,14 @@ impl State {
                     (found.rtt, found.address) = (rtt, address);
                 }
             }
-            Input::LinkClosed { link, reason } => self.link_gone(now, link, reason, out),
+            Input::LinkSilent { link } => self.link_silent(now, link),
+            Input::LinkClosed { link, reason } => {
+                let neighbour = self.links.find(link).filter(|link| link.is_admitted()).map(|link| link.host);
+                self.link_gone(now, link, reason, out);
+                if let Some(host) = neighbour {
+                    self.miss_host(now, host);
+                }
+            }
             Input::DialFailed { dial, failure } => self.dial_failed(now, dial, failure, out),
             _ => {}
         }
@@ -90,7 +97,8 @@ impl State {
     }
 
     fn frame_came(&mut self, now: Moment, key: LinkKey, channel: Channel, kind: u8, body: &[u8], out: &mut Outbox) {
-        let Some(link) = self.links.find(key) else { return };
+        let Some(link) = self.links.find_mut(key) else { return };
+        link.silent = false;
         let frame = match Frame::decode(kind, body) {
             Ok(Some(frame)) => frame,
             Ok(None) if !matches!(link.phase, Phase::Greeting { verified: false, .. }) => return,
@@ -174,24 +182,27 @@ impl State {
         let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
         self.send(key, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
         let origins: Vec<HostId> = self.origins.iter().map(|(origin, _)| origin).collect();
-        self.summarise_to(key, origins.into_iter(), out);
+        self.summarise_to(now, key, origins.into_iter(), out);
         if let Some(loser) = self.links.loser(self.own, key) {
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
         self.send_broken(now, out);
+        self.neighbours_changed(now);
     }
 
     fn goodbye_came(&mut self, now: Moment, key: LinkKey, reason: GoodbyeReason, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         let crossed = reason == GoodbyeReason::Crossed && link.phase != Phase::Closing;
-        let leaves = link.is_admitted();
-        if link.is_admitted() {
-            let host = link.host;
+        let (host, leaves) = (link.host, link.is_admitted());
+        if leaves {
             link.phase = Phase::Closing;
-            let reason = format!("the other side says goodbye: {}", reason.words());
-            out.note(Note::LinkEnded { host, admitted: true, reason });
+            let words = format!("the other side says goodbye: {}", reason.words());
+            out.note(Note::LinkEnded { host, admitted: true, reason: words });
             self.miss_link(now, key);
             self.leave_link(now, key, out);
+            if reason == GoodbyeReason::Closing {
+                self.miss_host(now, host);
+            }
         }
         if crossed {
             // Both ends stop sending, so that both know soon that everything has come.
@@ -295,6 +306,7 @@ impl State {
         }
         self.regraft(now, out);
         self.reroute(now, key, out);
+        self.neighbours_changed(now);
     }
 
     /// Origins that nobody pushes to us any more are asked for on another link.

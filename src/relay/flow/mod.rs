@@ -9,6 +9,7 @@
 //! | `receiving` | an announcement, a summary, a prune or a graft arrives |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
+//! | `losing` | a neighbour is silent; somebody says that a host is gone |
 //! | `life` | a host is not heard any more; the host shuts down; things are forgotten |
 //! | `viewing` | an operator looks |
 
@@ -17,6 +18,7 @@ mod catching_up;
 mod edges;
 mod life;
 mod linking;
+mod losing;
 mod receiving;
 mod signals;
 mod viewing;

@@ -12,11 +12,14 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, NEW_ORIGINS_PER_LINK};
 use crate::relay::multicast::{Heard, Mark};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
+
+/// In which summaries say how long something has been held.
+const HELD_UNIT: Duration = Duration::from_millis(10);
 
 impl State {
     /// An announcement arrived.
@@ -215,6 +218,7 @@ impl State {
                     }
                 }
                 Op::Record(record) => self.record_changed(now, record.host()),
+                Op::Lost { host: lost, epoch, seq } => self.lost_told(now, host, *lost, (*epoch, *seq)),
                 _ => {}
             }
         }
@@ -270,16 +274,17 @@ impl State {
         for entry in entries {
             let Some(link) = self.links.find_mut(key) else { return };
             let (host, rtt) = (link.host, link.rtt);
-            let (origin, mark) = match entry {
+            let (origin, mark, held) = match entry {
                 HaveEntry::Named { number, origin, epoch, seq } => {
                     link.name_in(number, origin);
-                    (origin, (epoch, seq))
+                    (origin, (epoch, seq), None)
                 }
-                HaveEntry::Numbered { number, seq } => {
+                HaveEntry::Numbered { number, seq, held } => {
                     let Some(origin) = link.origin_in(number) else {
                         return self.misbehaved(now, key, Fault::OutOfOrder, out);
                     };
-                    (origin, (link.theirs.get(&origin).map_or(0, |theirs| theirs.0), seq))
+                    let epoch = link.theirs.get(&origin).map_or(0, |theirs| theirs.0);
+                    (origin, (epoch, seq), (held < u8::MAX).then(|| HELD_UNIT * u32::from(held)))
                 }
             };
             link.has(origin, mark);
@@ -290,7 +295,10 @@ impl State {
                 continue;
             }
             if mark == ours {
-                if orphan {
+                let came = known.filter(|known| known.newest == mark && known.next_hop != Some(key)).map(|it| it.came);
+                let led = came.zip(held).map(|(came, held)| came.0 > now.0.saturating_sub(held) + LEAD);
+                let leads = led.is_some_and(|led| self.links.find_mut(key).is_some_and(|link| link.led(origin, led)));
+                if orphan || leads {
                     self.send(key, Channel::Control, &Frame::Graft(origin, ours.0, ours.1), out);
                 }
                 continue;
@@ -339,7 +347,7 @@ impl State {
         let origins = std::mem::take(&mut self.unsummed);
         let links: Vec<LinkKey> = self.links.admitted().map(|(key, _)| key).collect();
         for key in links {
-            self.summarise_to(key, origins.iter().copied(), out);
+            self.summarise_to(now, key, origins.iter().copied(), out);
         }
         if !self.unsummed.is_empty() {
             self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
@@ -347,11 +355,14 @@ impl State {
     }
 
     /// Sends a summary of these origins over one link.
-    pub(crate) fn summarise_to(&mut self, key: LinkKey, origins: impl Iterator<Item = HostId>, out: &mut Outbox) {
+    pub(crate) fn summarise_to(&mut self, now: Moment, key: LinkKey, origins: impl Iterator<Item = HostId>, out: &mut Outbox) {
         let mut entries = Vec::new();
         let Some(link) = self.links.find_mut(key) else { return };
         for origin in origins {
-            let mark = self.origins.find(origin).map_or((0, 0), |known| known.mark());
+            let Some(known) = self.origins.find(origin) else { continue };
+            let mark = known.mark();
+            let held = now.since(known.came).as_millis() / HELD_UNIT.as_millis();
+            let held = u8::try_from(held).unwrap_or(u8::MAX);
             let told = link.told.get(&origin).copied().unwrap_or_default();
             let theirs = link.theirs.get(&origin).copied().unwrap_or_default();
             if mark <= told || mark <= theirs || !self.directory.is_shown(origin) {
@@ -362,7 +373,7 @@ impl State {
             entries.push(if new || told.0 != mark.0 {
                 HaveEntry::Named { number, origin, epoch: mark.0, seq: mark.1 }
             } else {
-                HaveEntry::Numbered { number, seq: mark.1 }
+                HaveEntry::Numbered { number, seq: mark.1, held }
             });
         }
         for chunk in entries.chunks(HAVE_ENTRIES_MAX.min(1_024)) {

@@ -76,6 +76,7 @@ fn limits_on_which_both_ends_must_agree_do_not_move() {
         "record_bytes": limits::RECORD_BYTES,
         "record_addresses_max": limits::RECORD_ADDRESSES_MAX,
         "record_gateways_max": limits::RECORD_GATEWAYS_MAX,
+        "record_neighbours_max": limits::RECORD_NEIGHBOURS_MAX,
         "gateway_url_bytes": limits::GATEWAY_URL_BYTES,
         "software_bytes": limits::SOFTWARE_BYTES,
         "roster_peers_max": limits::ROSTER_PEERS_MAX,

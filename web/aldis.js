@@ -393,11 +393,7 @@ export class Aldis extends Emitter {
     await this.ready;
     if (this._isUs(peer)) throw new AldisError("bad_field", "This is our own peer id.");
     let connection = this.#connectionTo(peer, topic);
-    if (!connection) {
-      if (this.connections.size >= CONNECTIONS_MAX) throw new AldisError("too_many_connections");
-      connection = new Connection(this, { peer, topic, link: randomHex(16), incoming: false });
-      this.connections.set(connection.link, connection);
-    }
+    connection ??= this.#makeConnection({ peer, topic, link: randomHex(16), incoming: false });
     if (stream) connection.addStream(stream);
     return connection.connected;
   }
@@ -863,6 +859,19 @@ export class Aldis extends Emitter {
     return [...this.connections.values()].find((connection) => connection.peer === peer && connection.topic === topic);
   }
 
+  /** @param {{ peer: string, topic?: string, link: string, incoming: boolean }} options */
+  #makeConnection(options) {
+    if (this.connections.size >= CONNECTIONS_MAX) throw new AldisError("too_many_connections");
+    let connection;
+    try {
+      connection = new Connection(this, options);
+    } catch (error) {
+      throw new AldisError("too_many_connections", String(error)); // browsers count closed ones too, until they are collected
+    }
+    this.connections.set(connection.link, connection);
+    return connection;
+  }
+
   /** @param {string} from @param {string | undefined} topic @param {any} data */
   #signaledConnection(from, topic, data) {
     if (typeof data.link !== "string" || data.link.length > 64) return;
@@ -879,19 +888,22 @@ export class Aldis extends Emitter {
    */
   #incoming(from, topic, link) {
     const own = this.#connectionTo(from, topic);
-    if (own?._isFresh) {
-      // Both have offered. The impolite side's offer counts, and both use its name for the connection.
-      if (!own.polite) return undefined;
-      this.connections.delete(own.link);
-      own.link = link;
-      this.connections.set(link, own);
-      return own;
+    const crossed = own?._isFresh;
+    if (crossed && !own.polite) return undefined; // both have offered: the impolite side's offer counts
+    if (own) this.connections.delete(own.link);
+    const bye = () => void this.signal(from, { aldis: "rtc", link, bye: true }, { topic });
+    let connection;
+    try {
+      connection = this.#makeConnection({ peer: from, topic, link, incoming: true });
+    } catch {
+      own?._end("too_many_connections");
+      return void bye();
+    }
+    if (crossed) {
+      own._yieldTo(connection);
+      return connection;
     }
     own?._end("replaced"); // the other side has forgotten that one
-    const bye = () => void this.signal(from, { aldis: "rtc", link, bye: true }, { topic });
-    if (this.connections.size >= CONNECTIONS_MAX) return void bye();
-    const connection = new Connection(this, { peer: from, topic, link, incoming: true });
-    this.connections.set(link, connection);
     const target = topic === undefined ? undefined : this.swarms.get(topic);
     const taken = target ? target._emit("connection", { connection }) : this._emit("connection", { connection });
     if (!taken) {
@@ -1040,7 +1052,8 @@ export class Connection extends Emitter {
 
   /** @type {Aldis} */ #client;
   /** @type {RTCDataChannel} tells the other end our new peer id without any host */ #control;
-  /** @type {{ resolve: (connection: Connection) => void, reject: (error: Error) => void }} */ #connecting;
+  /** @type {Set<MediaStream>} what we send */ #streams = new Set();
+  /** @type {{ resolve: (connection: Connection | Promise<Connection>) => void, reject: (error: Error) => void }} */ #connecting;
   /** @type {Timer | undefined} of the first connecting */ #deadline;
   /** @type {Timer | undefined} of the next restart */ #restarting;
   #restarts = 0;
@@ -1101,6 +1114,7 @@ export class Connection extends Emitter {
 
   /** Sends all tracks of a stream, those already sent excepted. @param {MediaStream} stream */
   addStream(stream) {
+    this.#streams.add(stream);
     const sent = new Set(this.pc.getSenders().map((sender) => sender.track));
     for (const track of stream.getTracks()) if (!sent.has(track)) this.pc.addTrack(track, stream);
   }
@@ -1138,6 +1152,17 @@ export class Connection extends Emitter {
     this.pc.close();
     this.#setState("closed", reason);
     this.#connecting.reject(new AldisError(reason));
+  }
+
+  /**
+   * Both ends have offered, and the other's offer counts: its connection takes our place. A fresh one, because Chromium may never gather
+   * candidates for an answer whose RTCPeerConnection has just rolled its first offer back.
+   * @internal @param {Connection} connection
+   */
+  _yieldTo(connection) {
+    for (const stream of this.#streams) connection.addStream(stream);
+    this.#connecting.resolve(connection.connected);
+    this._end("replaced");
   }
 
   /** We have a new peer id. @internal @param {string} peer */
@@ -1235,8 +1260,7 @@ export class Connection extends Emitter {
     for (let attempt = 0, id; ; attempt += 1) {
       const receipt = await this.#client.signal(this.peer, data, { topic: this.topic, id });
       const passing = receipt.status === "unknown" || PASSING.has(receipt.code ?? "");
-      // Another link: both ends had offered, and ours gave way while this was on its way.
-      if (!passing || attempt + 1 >= TRIES_MAX || this.state === "closed" || data.link !== this.link) return receipt;
+      if (!passing || attempt + 1 >= TRIES_MAX || this.state === "closed") return receipt;
       // Under the same id only after `unknown`: a refusal is that id's final answer.
       id = receipt.status === "unknown" ? receipt.id : undefined;
       await new Promise((resolve) => { setTimeout(resolve, 200 * 2 ** attempt * (0.5 + Math.random() / 2)); });

@@ -1,0 +1,109 @@
+//! What must hold all the time, and at the end. What does not is a violation; a run goes on after it, so that one run
+//! shows all that is wrong.
+
+use aldis::relay::io::{Moment, Note};
+
+use crate::edges::Standing;
+use crate::map::Place;
+use crate::queue::{At, MS, SEC};
+use crate::world::{Happening, World};
+
+/// How often everything is looked at.
+const LOOK_EVERY: At = SEC;
+/// A receipt may take so long: the time-out, the way between edge and host, and a little for the machine to be called.
+const RECEIPT_MAX: At = 5 * SEC + 200 * MS;
+/// Violations kept; the rest is counted.
+const KEPT_MAX: usize = 50;
+/// Signals are remembered so long after they were sent, since homes remember them for 120 s.
+const REMEMBERED: At = 150 * SEC;
+
+/// Something that must not be.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// When it was seen.
+    pub at: At,
+    /// At which hosts.
+    pub hosts: Vec<Place>,
+    /// What.
+    pub what: String,
+    /// The arrows before it.
+    pub trace: String,
+}
+
+/// What was found wrong.
+#[derive(Debug, Default)]
+pub struct Checks {
+    /// The first ones.
+    pub violations: Vec<Violation>,
+    /// How many there were.
+    pub count: usize,
+    /// Signals whose receipts were looked at.
+    pub signals: u64,
+}
+
+impl World {
+    /// Something is wrong.
+    pub(crate) fn violated(&mut self, hosts: &[Place], what: String) {
+        self.checks.count += 1;
+        if self.checks.violations.len() < KEPT_MAX {
+            // Only the first one needs its arrows.
+            let trace = if self.checks.violations.is_empty() { self.trace.last(hosts, 60) } else { String::new() };
+            self.checks.violations.push(Violation { at: self.now, hosts: hosts.to_vec(), what, trace });
+        }
+    }
+
+    /// A machine that was just called has no deadline in the past.
+    pub(crate) fn check_deadline(&mut self, place: Place, now: Moment) {
+        let next = self.hosts[place].running().and_then(|relay| relay.next_timeout());
+        if let Some(next) = next.filter(|next| *next <= now) {
+            self.violated(&[place], format!("it wants to be called at {next:?}, and it is {now:?}"));
+        }
+    }
+
+    /// A machine leaves a note.
+    pub(crate) fn noted(&mut self, place: Place, note: &Note) {
+        if let Note::Misbehaved { fault, host } = note {
+            self.violated(&[place], format!("an honest host, {host:?}, is held to misbehave: {fault:?}"));
+        }
+        if let Note::HostQuarantined { fault, host } = note {
+            self.violated(&[place], format!("an honest host, {host:?}, is quarantined: {fault:?}"));
+        }
+    }
+
+    /// A look at everything.
+    pub(crate) fn look(&mut self) {
+        self.later(LOOK_EVERY, Happening::Look);
+        self.look_at_signals();
+    }
+
+    fn look_at_signals(&mut self) {
+        let now = self.now;
+        let mut late = Vec::new();
+        for (number, sent) in self.crowd.signals.range(..).take_while(|(_, sent)| sent.at + RECEIPT_MAX < now) {
+            let edge = &self.edges[sent.from as usize];
+            // Who was away hears it when it is back; whose session is over hears nothing.
+            let hears = edge.standing == Standing::Open && edge.since + RECEIPT_MAX < now && !sent.orphan;
+            let calm = self.hosts[edge.place].running().is_some();
+            if sent.outcome.is_none() && hears && calm && edge.session == sent.session {
+                late.push((*number, edge.place, now - sent.at));
+            }
+        }
+        for (number, place, waited) in late {
+            if let Some(sent) = self.crowd.signals.get_mut(&number) {
+                sent.orphan = true;
+            }
+            self.violated(&[place], format!("signal {number} has no receipt after {} ms", waited / MS));
+        }
+        while let Some(first) = self.crowd.signals.first_entry().filter(|first| first.get().at + REMEMBERED < now) {
+            first.remove();
+            self.checks.signals += 1;
+        }
+    }
+}
+
+impl World {
+    /// What must hold at the end.
+    pub(crate) fn last_look(&mut self) {
+        self.look_at_signals();
+    }
+}

@@ -1,0 +1,648 @@
+//! The crowd: edges that come, join topics, signal the members they know, lose their sockets, return, roam and go. Each
+//! behaves as the client library does: it acknowledges, drops what it has seen, resumes, and asks again elsewhere.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use aldis::relay::io::{EdgeKey, Event, Hello, Identity, Input, Member, Request, Token, Topic};
+use aldis_wire::host::Outcome;
+use aldis_wire::id::{PeerId, TopicId};
+use aldis_wire::network::Network;
+use aldis_wire::proof::{Proof, answer_challenge};
+use aldis_wire::refusal::Refusal;
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+
+use crate::chance::Chance;
+use crate::map::Place;
+use crate::queue::{At, MS, SEC};
+use crate::scenario::Scenario;
+use crate::trace::Arrow;
+use crate::world::{Happening, World};
+
+/// Members of its topics that an edge remembers to signal.
+const KNOWN_MAX: usize = 8;
+/// An edge acknowledges events at the latest after this (PROTOCOL.md §4.3).
+const ACK_AFTER: At = SEC;
+/// And after so many.
+const ACK_EVERY: u64 = 32;
+/// Edges whose view of their topics is held against the truth, at most.
+const WITNESSES_MAX: usize = 4_000;
+
+/// What an edge plans to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Open a socket and say hello, as somebody new or with the same key.
+    Come,
+    /// Signal somebody.
+    Speak,
+    /// Say bye; somebody else comes later.
+    Go,
+    /// Lose the socket.
+    Drop,
+    /// Open a socket again and resume.
+    Return,
+    /// Move to another host and keep the key.
+    Roam,
+    /// Acknowledge what came.
+    Ack,
+}
+
+/// Where an edge stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has no session.
+    Out,
+    /// Its socket is open.
+    Open,
+    /// Its socket is gone; it may resume.
+    Away,
+}
+
+/// An edge with a key of its own.
+struct Keyed {
+    key: SigningKey,
+    counter: u64,
+}
+
+/// Whom an edge sees in its topics.
+pub(crate) type View = BTreeMap<u32, BTreeMap<PeerId, At>>;
+
+/// An edge. When it goes, another one takes its place in the list.
+pub struct Edge {
+    /// Its host.
+    pub place: Place,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Since when.
+    pub since: At,
+    /// Who it is.
+    pub peer: Option<PeerId>,
+    /// Counts its sessions, so that what an earlier one planned is not done by a later one.
+    pub(crate) session: u32,
+    socket: u32,
+    seen: u64,
+    acked: u64,
+    ack_planned: bool,
+    token: Option<Token>,
+    keyed: Option<Box<Keyed>>,
+    pub(crate) topics: Vec<u32>,
+    known: Vec<PeerId>,
+    /// The newest signal of each sender.
+    last_from: BTreeMap<PeerId, u64>,
+    /// What it sees, if it is a witness and in step with its host.
+    pub(crate) view: Option<Box<View>>,
+    /// It watches the topic of the probes and does nothing else.
+    pub(crate) is_probe: bool,
+}
+
+/// A signal that was sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) from: u32,
+    pub(crate) session: u32,
+    pub(crate) from_peer: PeerId,
+    pub(crate) to: PeerId,
+    pub(crate) at: At,
+    /// The edge and session that saw it.
+    pub(crate) seen: Option<(u32, u32)>,
+    pub(crate) outcome: Option<Outcome>,
+    /// Whether its sender's session is over.
+    pub(crate) orphan: bool,
+}
+
+/// Until when somebody is a member of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Membership {
+    pub(crate) until: Option<At>,
+}
+
+/// What belongs to all edges together.
+pub(crate) struct Crowd {
+    /// One entry for each place in a topic, so that topics have the sizes that were asked for.
+    slots: Vec<u32>,
+    topics: Vec<(TopicId, Arc<str>)>,
+    /// Who is in which topic in truth.
+    pub(crate) members: BTreeMap<u32, BTreeMap<PeerId, Membership>>,
+    pub(crate) signals: BTreeMap<u64, Sent>,
+    last_signal: u64,
+    witnesses: usize,
+    chance: Chance,
+}
+
+impl Crowd {
+    pub(crate) fn new(scenario: &Scenario, network: &Network) -> Self {
+        let mut chance = Chance::new(scenario.seed, 2);
+        let wanted = scenario.hosts * scenario.edges * scenario.topics;
+        let mut slots = Vec::new();
+        let mut topics = Vec::new();
+        let [least, most] = scenario.topic_size;
+        while slots.len() < wanted {
+            // Sizes spread so that small topics are as common as large ones take edges.
+            let spread = chance.below(1 + chance.clone().below(most - least + 1));
+            let number = topics.len() as u32;
+            slots.extend((0..least + spread).map(|_| number));
+            let name: Arc<str> = format!("topic {number}").into();
+            topics.push((network.topic(&name), name));
+        }
+        Self { slots, topics, members: BTreeMap::new(), signals: BTreeMap::new(), last_signal: 0, witnesses: 0, chance }
+    }
+
+    pub(crate) fn topic(&self, number: u32) -> Topic {
+        let (id, name) = &self.topics[number as usize];
+        Topic { id: *id, name: name.clone() }
+    }
+}
+
+fn number_of(topic: &str) -> Option<u32> {
+    topic.strip_prefix("topic ")?.parse().ok()
+}
+
+const SOCKET_BITS: u32 = 24;
+
+fn key(edge: usize, socket: u32) -> EdgeKey {
+    EdgeKey((edge as u64) << SOCKET_BITS | u64::from(socket))
+}
+
+fn edge_of(key: EdgeKey) -> (usize, u32) {
+    ((key.0 >> SOCKET_BITS) as usize, key.0 as u32 & ((1 << SOCKET_BITS) - 1))
+}
+
+/// An address for an edge: a few share one.
+fn edge_address(edge: usize) -> IpAddr {
+    let [_, a, b, c] = (edge as u32 / 4).to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(150 + a % 16, b, c, 7))
+}
+
+impl World {
+    /// Adds an edge that will come to a host for the first time.
+    pub(crate) fn add_edge(&mut self, place: Place, is_probe: bool) -> usize {
+        let keyed = !is_probe && self.crowd.chance.in_a_million(self.scenario.keyed);
+        let keyed =
+            keyed.then(|| Box::new(Keyed { key: SigningKey::from_bytes(&self.crowd.chance.bytes()), counter: 0 }));
+        let witness = !is_probe && self.crowd.witnesses < WITNESSES_MAX;
+        self.crowd.witnesses += usize::from(witness);
+        self.edges.push(Edge {
+            place,
+            standing: Standing::Out,
+            since: self.now,
+            peer: None,
+            session: 0,
+            socket: 0,
+            seen: 0,
+            acked: 0,
+            ack_planned: false,
+            token: None,
+            keyed,
+            topics: Vec::new(),
+            known: Vec::new(),
+            last_from: BTreeMap::new(),
+            view: witness.then(Box::default),
+            is_probe,
+        });
+        self.edges.len() - 1
+    }
+
+    fn plan(&mut self, edge: usize, after: At, wish: Wish) {
+        let session = self.edges[edge].session;
+        self.later(after, Happening::Wish(edge as u32, session, wish));
+    }
+
+    /// How long it takes between an edge and its host.
+    pub(crate) fn lag(&self, key: EdgeKey) -> At {
+        let (edge, _) = edge_of(key);
+        (5 + (edge as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) % 35) * MS
+    }
+
+    /// A host has begun: those who live near it come.
+    pub(crate) fn host_began(&mut self, place: Place) {
+        if self.hosts[place].life == 1 {
+            if self.scenario.probe > 0 {
+                let edge = self.add_edge(place, true);
+                self.plan(edge, SEC, Wish::Come);
+            }
+            for _ in 0..self.scenario.edges {
+                let edge = self.add_edge(place, false);
+                let after = SEC + self.crowd.chance.below(self.scenario.start / 2 + 1);
+                self.plan(edge, after, Wish::Come);
+            }
+        }
+    }
+
+    /// A host's process is gone: its edges' sockets break.
+    pub(crate) fn host_ended(&mut self, place: Place) {
+        for edge in 0..self.edges.len() {
+            if self.edges[edge].place == place && self.edges[edge].standing != Standing::Out {
+                self.session_lost(edge);
+                let after = 500 * MS + self.crowd.chance.below(3 * SEC);
+                self.plan(edge, after, Wish::Come);
+            }
+        }
+    }
+
+    /// An edge's session is over for good, as the truth has it.
+    fn session_lost(&mut self, edge: usize) {
+        let now = self.now;
+        let Edge { peer, .. } = self.edges[edge];
+        for topic in std::mem::take(&mut self.edges[edge].topics) {
+            let member = peer.and_then(|peer| self.crowd.members.get_mut(&topic)?.get_mut(&peer));
+            if let Some(member) = member {
+                member.until = member.until.or(Some(now));
+            }
+        }
+        let session = self.edges[edge].session;
+        let orphans = self.crowd.signals.values_mut().rev().take_while(|sent| sent.at + 20 * SEC > now);
+        orphans
+            .filter(|sent| sent.from as usize == edge && sent.session == session)
+            .for_each(|sent| sent.orphan = true);
+        let edge = &mut self.edges[edge];
+        edge.standing = Standing::Out;
+        edge.since = now;
+        edge.session += 1;
+        edge.token = None;
+        edge.known.clear();
+        edge.last_from.clear();
+        if let Some(view) = &mut edge.view {
+            view.clear();
+        }
+    }
+
+    /// What its host calls an edge's present socket.
+    pub(crate) fn socket(&self, edge: usize) -> EdgeKey {
+        key(edge, self.edges[edge].socket)
+    }
+
+    fn open_socket(&mut self, edge: usize) {
+        let place = self.edges[edge].place;
+        self.edges[edge].socket += 1;
+        self.edges[edge].standing = Standing::Open;
+        self.edges[edge].since = self.now;
+        self.edges[edge].ack_planned = false;
+        let key = key(edge, self.edges[edge].socket);
+        self.input(place, Input::EdgeOpened { edge: key, address: edge_address(edge) });
+    }
+
+    fn ask(&mut self, edge: usize, request: Request) {
+        let (place, key) = (self.edges[edge].place, key(edge, self.edges[edge].socket));
+        let lag = self.lag(key);
+        self.later(lag, Happening::Asked(place, key, request));
+    }
+
+    /// A request comes to a host.
+    pub(crate) fn asked(&mut self, place: Place, key: EdgeKey, request: Request) {
+        let (edge, socket) = edge_of(key);
+        if self.edges[edge].socket != socket || self.edges[edge].place != place {
+            return;
+        }
+        let what = match &request {
+            Request::Hello(_) => "hello",
+            Request::Join { topic, .. } => {
+                let (number, peer) = (number_of(&topic.name), self.edges[edge].peer);
+                if let (Some(number), Some(peer)) = (number, peer) {
+                    let members = self.crowd.members.entry(number).or_default();
+                    members.insert(peer, Membership { until: None });
+                }
+                "join"
+            }
+            Request::Signal { .. } => "signal",
+            Request::Ack { .. } => "ack",
+            Request::Bye => "bye",
+            _ => "asks",
+        };
+        if what != "ack" {
+            self.trace.push(self.now, Arrow::Asks(edge as u32, place, what));
+        }
+        let bye = request == Request::Bye;
+        self.input(place, Input::EdgeAsked { edge: key, request });
+        if bye {
+            self.session_lost(edge);
+            let pause = self.crowd.chance.exponential(self.scenario.pause);
+            self.plan(edge, pause, Wish::Come);
+        }
+    }
+
+    /// An edge does what it had planned.
+    pub(crate) fn wish(&mut self, edge: u32, session: u32, wish: Wish) {
+        let edge = edge as usize;
+        let Edge { place, standing, .. } = self.edges[edge];
+        if self.edges[edge].session != session {
+            return;
+        }
+        match (wish, standing) {
+            (Wish::Come, Standing::Out) => self.come(edge),
+            (Wish::Speak, Standing::Open) => {
+                self.speak(edge);
+                let pause = self.crowd.chance.exponential(self.scenario.speak);
+                self.plan(edge, pause, Wish::Speak);
+            }
+            (Wish::Speak, Standing::Away) => self.plan(edge, SEC, Wish::Speak),
+            (Wish::Go, Standing::Open) => self.ask(edge, Request::Bye),
+            (Wish::Go | Wish::Roam | Wish::Drop, Standing::Away) => self.plan(edge, 5 * SEC, wish),
+            (Wish::Drop, Standing::Open) => {
+                self.break_socket(edge);
+                let away = self.crowd.chance.exponential(self.scenario.away);
+                self.plan(edge, away, Wish::Return);
+            }
+            (Wish::Return, Standing::Away) => self.come_back(edge),
+            (Wish::Roam, Standing::Open) => {
+                self.break_socket(edge);
+                self.session_lost(edge);
+                self.edges[edge].place = self.another_host(place);
+                self.plan(edge, 200 * MS, Wish::Come);
+            }
+            (Wish::Ack, Standing::Open) => self.acknowledge(edge),
+            _ => {}
+        }
+    }
+
+    fn another_host(&mut self, but: Place) -> Place {
+        let count = self.hosts.len();
+        let tries: Vec<Place> = (0..16).map(|_| self.crowd.chance.index(count)).collect();
+        tries.into_iter().find(|place| *place != but && self.hosts[*place].running().is_some()).unwrap_or(but)
+    }
+
+    /// The host is told at once or, when the whole device is gone, never; here always at once.
+    fn break_socket(&mut self, edge: usize) {
+        let (place, key) = (self.edges[edge].place, key(edge, self.edges[edge].socket));
+        self.edges[edge].standing = Standing::Away;
+        self.edges[edge].since = self.now;
+        self.edges[edge].socket += 1;
+        let lag = self.lag(key);
+        self.later(lag, Happening::Closed(place, key));
+    }
+
+    fn come(&mut self, edge: usize) {
+        if self.scenario.everybody_leaves_at.is_some_and(|at| self.now >= at) {
+            return;
+        }
+        let place = self.edges[edge].place;
+        if self.hosts[place].running().is_none() {
+            self.edges[edge].place = self.another_host(place);
+            if self.hosts[self.edges[edge].place].running().is_none() {
+                return self.plan(edge, SEC, Wish::Come);
+            }
+        }
+        (self.edges[edge].seen, self.edges[edge].acked) = (0, 0);
+        if self.edges[edge].keyed.is_none() {
+            self.edges[edge].peer = None;
+        }
+        self.open_socket(edge);
+    }
+
+    fn come_back(&mut self, edge: usize) {
+        if self.hosts[self.edges[edge].place].running().is_none() {
+            return self.plan(edge, SEC, Wish::Return);
+        }
+        self.open_socket(edge);
+    }
+
+    fn say_hello(&mut self, edge: usize, challenge: &[u8; 32]) {
+        let (tag, home) = (self.network.tag, self.hosts[self.edges[edge].place].id);
+        let Edge { token, seen, .. } = self.edges[edge];
+        let identity = if let Some(token) = token {
+            Identity::Resumed { token, seq: seen }
+        } else if let Some(Keyed { key, counter }) = self.edges[edge].keyed.as_deref_mut() {
+            *counter += 1;
+            let Proof::Keyed { signature: claim, .. } = Proof::claim(key, tag, home, *counter, None) else { return };
+            let answer = answer_challenge(key, tag, home, challenge);
+            let peer = PeerId::new(key.verifying_key().to_bytes());
+            Identity::Keyed { peer, counter: *counter, sealing: None, claim, answer }
+        } else {
+            Identity::Minted
+        };
+        self.ask(edge, Request::Hello(Hello { identity, meta: Bytes::new() }));
+    }
+
+    fn welcomed(&mut self, edge: usize) {
+        if self.edges[edge].is_probe {
+            let topic = self.probes.topic();
+            return self.ask(edge, Request::Watch { id: "w".into(), topic });
+        }
+        let count = self.scenario.topics;
+        for _ in 0..count {
+            let slots = self.crowd.slots.len();
+            if slots == 0 {
+                break;
+            }
+            let slot = self.crowd.chance.index(slots);
+            let topic = self.crowd.slots[slot];
+            if !self.edges[edge].topics.contains(&topic) {
+                self.edges[edge].topics.push(topic);
+                let request = Request::Join { id: "j".into(), topic: self.crowd.topic(topic), meta: None };
+                self.ask(edge, request);
+            }
+        }
+        let scenario = &self.scenario;
+        let plans = [
+            (scenario.stay, Wish::Go),
+            (scenario.drops, Wish::Drop),
+            (if self.edges[edge].keyed.is_some() { scenario.roams } else { 0 }, Wish::Roam),
+            (scenario.speak, Wish::Speak),
+        ];
+        for (mean, wish) in plans.into_iter().filter(|(mean, _)| *mean > 0) {
+            let after = self.crowd.chance.exponential(mean);
+            self.plan(edge, after, wish);
+        }
+        if let Some(at) = self.scenario.everybody_leaves_at {
+            let after = at.saturating_sub(self.now) + self.crowd.chance.below(SEC);
+            self.plan(edge, after, Wish::Go);
+        }
+    }
+
+    fn speak(&mut self, edge: usize) {
+        let known = self.edges[edge].known.len();
+        if known == 0 {
+            return;
+        }
+        let at = self.crowd.chance.index(known);
+        let (to, Some(peer)) = (self.edges[edge].known[at], self.edges[edge].peer) else { return };
+        self.crowd.last_signal += 1;
+        let number = self.crowd.last_signal;
+        let size = [200, 600, 2_000][self.crowd.chance.index(3)];
+        let sent = Sent {
+            from: edge as u32,
+            session: self.edges[edge].session,
+            from_peer: peer,
+            to,
+            at: self.now,
+            seen: None,
+            outcome: None,
+            orphan: false,
+        };
+        self.crowd.signals.insert(number, sent);
+        let data = Bytes::from(vec![b'1'; size]);
+        self.ask(edge, Request::Signal { id: number.to_string().into(), to, topic: None, data });
+    }
+
+    fn acknowledge(&mut self, edge: usize) {
+        self.edges[edge].ack_planned = false;
+        let Edge { seen, acked, .. } = self.edges[edge];
+        if seen > acked {
+            self.edges[edge].acked = seen;
+            self.ask(edge, Request::Ack { seq: seen });
+        }
+    }
+
+    /// The host has closed a socket.
+    pub(crate) fn hung(&mut self, key: EdgeKey) {
+        let (edge, socket) = edge_of(key);
+        if self.edges[edge].socket == socket && self.edges[edge].standing == Standing::Open {
+            self.session_lost(edge);
+            self.plan(edge, SEC, Wish::Come);
+        }
+    }
+
+    /// An edge is told something.
+    pub(crate) fn told(&mut self, key: EdgeKey, event: Event) {
+        let (edge, socket) = edge_of(key);
+        if self.edges[edge].socket != socket || self.edges[edge].standing != Standing::Open {
+            return;
+        }
+        let seq = match &event {
+            Event::PeerJoined { seq, .. }
+            | Event::PeerLeft { seq, .. }
+            | Event::Signal { seq, .. }
+            | Event::Receipt { seq, .. } => Some(*seq),
+            _ => None,
+        };
+        if let Some(seq) = seq {
+            let seen = self.edges[edge].seen;
+            if seq <= seen {
+                return;
+            }
+            if seq != seen + 1 {
+                let host = self.edges[edge].place;
+                self.violated(&[host], format!("edge {edge} was told {seq} after {seen}: something was left out"));
+            }
+            self.edges[edge].seen = seq;
+        }
+        self.takes(edge, event);
+        let Edge { seen, acked, ack_planned, .. } = self.edges[edge];
+        if seen >= acked + ACK_EVERY {
+            self.acknowledge(edge);
+        } else if seen > acked && !ack_planned {
+            self.edges[edge].ack_planned = true;
+            self.plan(edge, ACK_AFTER, Wish::Ack);
+        }
+    }
+
+    fn takes(&mut self, edge: usize, event: Event) {
+        match event {
+            Event::Greeting { challenge } => self.say_hello(edge, &challenge),
+            Event::Welcome(welcome) => {
+                self.edges[edge].token = Some(welcome.token);
+                self.edges[edge].peer = Some(welcome.peer);
+                if !welcome.resumed {
+                    self.welcomed(edge);
+                }
+            }
+            Event::Joined(sample) | Event::Watching(sample) => {
+                if let Some(topic) = number_of(&sample.topic) {
+                    let now = self.now;
+                    let complete = sample.members.len() == sample.total;
+                    if let Some(view) = self.edges[edge].view.as_mut().filter(|_| complete) {
+                        let members = view.entry(topic).or_default();
+                        members.extend(sample.members.iter().map(|member| (member.peer, now)));
+                    }
+                }
+                sample.members.iter().for_each(|member| self.meets(edge, member));
+            }
+            Event::PeerJoined { topic, member, .. } => {
+                let now = self.now;
+                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic)) {
+                    view.entry(topic).or_default().insert(member.peer, now);
+                }
+                self.meets(edge, &member);
+            }
+            Event::PeerLeft { topic, peer, .. } => {
+                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic)) {
+                    view.entry(topic).or_default().remove(&peer);
+                }
+                self.edges[edge].known.retain(|known| *known != peer);
+            }
+            Event::Signal { id, from, .. } => self.signal_seen(edge, &id, from),
+            Event::Receipt { id, outcome, .. } => self.receipt_seen(edge, &id, outcome),
+            Event::Error { id: None, refusal, known, .. } => self.turned_away(edge, refusal, known),
+            _ => {}
+        }
+    }
+
+    fn meets(&mut self, edge: usize, member: &Member) {
+        let known = &mut self.edges[edge].known;
+        if known.len() < KNOWN_MAX && !known.contains(&member.peer) {
+            known.push(member.peer);
+        }
+    }
+
+    fn turned_away(&mut self, edge: usize, refusal: Refusal, known: Option<u64>) {
+        match refusal {
+            Refusal::SessionLost => {
+                // The socket stays usable for a fresh hello; here a new one is opened.
+                self.break_socket(edge);
+                self.session_lost(edge);
+                self.plan(edge, 10 * MS, Wish::Come);
+            }
+            Refusal::ClaimOld => {
+                if let Some((keyed, known)) = self.edges[edge].keyed.as_mut().zip(known) {
+                    keyed.counter = keyed.counter.max(known);
+                }
+                self.break_socket(edge);
+                self.session_lost(edge);
+                self.plan(edge, 10 * MS, Wish::Come);
+            }
+            _ => {}
+        }
+    }
+
+    fn signal_seen(&mut self, edge: usize, id: &str, from: PeerId) {
+        let session = self.edges[edge].session;
+        let number: u64 = id.parse().unwrap_or(0);
+        let place = self.edges[edge].place;
+        let Some(sent) = self.crowd.signals.get_mut(&number) else {
+            return self
+                .violated(&[place], format!("edge {edge} got signal {id}, which nobody sent, or sent long ago"));
+        };
+        let again = sent.seen.replace((edge as u32, session));
+        let (right, outcome) = (Some(sent.to) == self.edges[edge].peer && sent.from_peer == from, sent.outcome);
+        let last = self.edges[edge].last_from.insert(from, number);
+        if !right {
+            self.violated(
+                &[place],
+                format!("edge {edge} got signal {id} from {from:?}, which is not for it, or not its"),
+            );
+        }
+        // Across its own sessions the client library drops what it has seen.
+        if again == Some((edge as u32, session)) {
+            self.violated(&[place], format!("edge {edge} got signal {id} twice"));
+        }
+        if last.is_some_and(|last| last > number) {
+            self.violated(&[place], format!("edge {edge} got signal {id} after {last:?} of the same sender"));
+        }
+        if matches!(outcome, Some(Outcome::Refused(refusal)) if refusal != Refusal::Gone) {
+            self.violated(&[place], format!("edge {edge} got signal {id}, which was refused: {outcome:?}"));
+        }
+        self.acknowledge(edge);
+    }
+
+    fn receipt_seen(&mut self, edge: usize, id: &str, outcome: Outcome) {
+        let number: u64 = id.parse().unwrap_or(0);
+        let place = self.edges[edge].place;
+        let Some(sent) = self.crowd.signals.get_mut(&number) else {
+            return self.violated(&[place], format!("edge {edge} got a receipt for {id}, which it did not send"));
+        };
+        let (before, seen, to) = (sent.outcome.replace(outcome), sent.seen, sent.to);
+        if before.is_some() {
+            self.violated(&[place], format!("signal {id} has two receipts: {before:?} and {outcome:?}"));
+        }
+        if outcome == Outcome::Delivered && seen.is_none() {
+            self.violated(&[place], format!("signal {id} was told as delivered and {to:?} has not got it"));
+        }
+        if matches!(outcome, Outcome::Refused(refusal) if refusal != Refusal::Gone) && seen.is_some() {
+            self.violated(&[place], format!("signal {id} was got and is told as {outcome:?}"));
+        }
+        if outcome == Outcome::Refused(Refusal::NoSuchPeer) || outcome == Outcome::Refused(Refusal::Gone) {
+            self.edges[edge].known.retain(|known| *known != to);
+        }
+    }
+}

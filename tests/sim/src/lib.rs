@@ -1,0 +1,39 @@
+//! Thousands of machines in virtual time.
+//!
+//! A world ([`world::World`]) holds hosts, edges, wires and a DHT, and one queue of what will happen. It drives each
+//! machine through `Relay::handle` and `next_timeout` alone. Every frame that a machine sends is bytes on a wire and is
+//! cut and decoded where it arrives. No clock is read but to say what the run itself cost; the same seed gives the same
+//! trace, to the last byte.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`scenario`] | what is played, out of a text file |
+//! | [`world`], [`queue`], [`chance`] | the queue of happenings, and the only source of chance |
+//! | `hosts`, `wires`, `map`, `dht` | machines and what lies between them |
+//! | `edges`, `probes` | the crowd, and joins whose way is measured |
+//! | `faults` | what may go wrong |
+//! | [`checks`] | what must hold |
+//! | [`meter`], [`trace`], [`report`] | what was counted, what happened, what is told |
+//! | [`run`] | a scenario from its beginning to its end |
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
+#![allow(clippy::cast_possible_truncation, reason = "numbers of a simulation are far from their types' limits")]
+#![allow(clippy::disallowed_methods, reason = "a test is not the machine; it measures what the machine costs")]
+#![allow(missing_debug_implementations, reason = "worlds are too large to print")]
+
+pub mod chance;
+pub mod checks;
+pub mod dht;
+pub mod edges;
+pub mod faults;
+pub mod hosts;
+pub mod map;
+pub mod meter;
+pub mod probes;
+pub mod queue;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod trace;
+pub mod wires;
+pub mod world;

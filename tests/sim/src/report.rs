@@ -1,0 +1,168 @@
+//! What a run says of itself.
+
+use std::fmt::Write as _;
+
+use crate::meter::{FRAMES, Meter, Sighting};
+use crate::queue::{MS, SEC};
+use crate::world::World;
+
+/// The value below which so many percent of a sorted list lie.
+fn percentile(sorted: &[f64], percent: f64) -> f64 {
+    let at = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(at.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(0.0)
+}
+
+fn sorted(mut list: Vec<f64>) -> Vec<f64> {
+    list.sort_by(f64::total_cmp);
+    list
+}
+
+/// What the process has taken at most, in MiB; 0 where nobody says.
+#[must_use]
+pub fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
+    let kib: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    kib / 1_024
+}
+
+/// The report of a run, for people. `cpu` are the seconds that it took, all in all.
+#[must_use]
+pub fn report(world: &World, meter: &Meter, cpu: f64) -> String {
+    let mut text = String::new();
+    let scenario = &world.scenario;
+    let (hosts, seconds) = (scenario.hosts as f64, scenario.measure as f64 / SEC as f64);
+    let _ = writeln!(
+        text,
+        "{}: seed {}, {} hosts, {} edges a host, measured for {seconds} s after {} s",
+        scenario.name,
+        scenario.seed,
+        scenario.hosts,
+        scenario.edges,
+        scenario.warm / SEC
+    );
+    let _ = writeln!(text, "trace {:016x}", world.trace.hash());
+    bytes(&mut text, meter, hosts, seconds);
+    let [new, copies] = meter.announcements;
+    let _ = writeln!(
+        text,
+        "announcements   {} made, {} with {} ops; received {new} new and {copies} again: redundancy {:.4}",
+        meter.announced[0],
+        meter.announced[1],
+        meter.announced[2],
+        copies as f64 / new.max(1) as f64
+    );
+    let _ = writeln!(
+        text,
+        "mesh            {} links admitted, {} ended, {} dials failed; caught up by graft {}, by digest {}; {} rosters expired",
+        meter.links[0], meter.links[1], meter.dials_failed, meter.caught_up[0], meter.caught_up[1], meter.expired
+    );
+    let [delivered, refused, unknown] = meter.signals;
+    let _ = writeln!(text, "signals         {delivered} delivered, {refused} refused, {unknown} unknown");
+    sightings(&mut text, &meter.sightings);
+    costs(&mut text, meter, hosts, seconds);
+    let _ = writeln!(
+        text,
+        "simulator       {:.1} s of processor, {} happenings, at most {} MiB",
+        cpu,
+        meter.happenings,
+        peak_mib()
+    );
+    violations(&mut text, world);
+    text
+}
+
+fn bytes(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
+    let received = sorted(meter.host_received.iter().map(|bytes| *bytes as f64 / seconds).collect());
+    let sent = sorted(meter.host_sent.iter().map(|bytes| *bytes as f64 / seconds).collect());
+    let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len().max(1) as f64;
+    for (what, list) in [("received", received), ("sent", sent)] {
+        let _ = writeln!(
+            text,
+            "{what:<15} {:.0} bytes a second and host on average, {:.0} half of them, {:.0} at most",
+            mean(&list),
+            percentile(&list, 50.0),
+            percentile(&list, 100.0)
+        );
+    }
+    let _ = writeln!(text, "  {:<14} {:>12} {:>14} {:>12}", "frame", "a s and host", "bytes a s, host", "bytes each");
+    for (name, (count, bytes)) in FRAMES.iter().zip(meter.received) {
+        if count > 0 {
+            let _ = writeln!(
+                text,
+                "  {name:<14} {:>12.3} {:>14.1} {:>12.0}",
+                count as f64 / hosts / seconds,
+                bytes as f64 / hosts / seconds,
+                bytes as f64 / count as f64
+            );
+        }
+    }
+}
+
+fn sightings(text: &mut String, list: &[Sighting]) {
+    if list.is_empty() {
+        return;
+    }
+    let ratio = sorted(list.iter().map(|seen| seen.after as f64 / seen.direct.max(1) as f64).collect());
+    let more = |seen: &Sighting| (seen.after as f64 - seen.direct as f64) / MS as f64;
+    let excess = sorted(list.iter().map(more).collect());
+    let after = sorted(list.iter().map(|seen| seen.after as f64 / MS as f64).collect());
+    // The greater of 2.5 times and 60 ms more.
+    let bound = |seen: &&Sighting| seen.after > (seen.direct * 5 / 2).max(seen.direct + 60 * MS);
+    let beyond = list.iter().filter(bound).count();
+    let probes = list.iter().map(|seen| seen.probe).max().unwrap_or(0);
+    let _ = writeln!(text, "join to visible {} sightings of {probes} joins", list.len());
+    for (what, list, digits) in [("ms", after, 1), ("ms more than direct", excess, 1), ("times direct", ratio, 2)] {
+        let [half, most, all] = [50.0, 99.0, 100.0].map(|percent| percentile(&list, percent));
+        let _ = writeln!(text, "  {what:<20} 50 % {half:.digits$}, 99 % {most:.digits$}, 100 % {all:.digits$}");
+    }
+    let _ = writeln!(
+        text,
+        "  later than the greater of 2.5 times and +60 ms: {:.3} %",
+        beyond as f64 * 100.0 / list.len() as f64
+    );
+}
+
+fn costs(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
+    let costs = meter.costs_by_name();
+    let all: u64 = costs.iter().map(|(_, cost)| cost.nanos).sum();
+    let _ = writeln!(
+        text,
+        "machine         {:.1} s of processor: {:.4} % of a core for each host",
+        all as f64 / SEC as f64,
+        all as f64 * 100.0 / SEC as f64 / hosts / seconds
+    );
+    let _ = writeln!(text, "  {:<14} {:>12} {:>12} {:>8}", "input", "inputs", "µs each", "share");
+    for (name, cost) in costs.into_iter().take(14) {
+        let _ = writeln!(
+            text,
+            "  {name:<14} {:>12} {:>12.2} {:>6.1} %",
+            cost.count,
+            cost.nanos as f64 / 1_000.0 / cost.count as f64,
+            cost.nanos as f64 * 100.0 / all.max(1) as f64
+        );
+    }
+}
+
+fn violations(text: &mut String, world: &World) {
+    let checks = &world.checks;
+    let _ = writeln!(text, "violations      {}", checks.count);
+    for violation in &checks.violations {
+        let _ = writeln!(
+            text,
+            "  at {:.3} s: {}, hosts {:?}",
+            violation.at as f64 / SEC as f64,
+            violation.what,
+            violation.hosts
+        );
+    }
+    if let Some(first) = checks.violations.first() {
+        let scenario = &world.scenario;
+        let _ = writeln!(text, "the last moments before the first:\n{}", first.trace);
+        let _ = writeln!(
+            text,
+            "replay: scripts/sim {} --seed {} --hosts {} --edges {}",
+            scenario.name, scenario.seed, scenario.hosts, scenario.edges
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! A scenario from its beginning to its end, and what is done to the world on the way.
+
+use std::time::Instant;
+
+use crate::meter::Meter;
+use crate::scenario::Scenario;
+use crate::world::World;
+
+/// A finished run.
+pub struct Run {
+    /// The world as it is at the end.
+    pub world: World,
+    /// What was counted in the measured part.
+    pub meter: Meter,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// Plays a scenario.
+#[must_use]
+pub fn run(scenario: Scenario) -> Run {
+    let began = Instant::now();
+    let mut world = World::new(scenario);
+    world.run_until(world.scenario.warm);
+    world.meter = Meter::new(world.hosts.len());
+    let end = world.scenario.warm + world.scenario.measure;
+    world.run_until(end);
+    let meter = world.meter.clone();
+    let end = world.scenario.end();
+    world.run_until(end);
+    world.last_look();
+    Run { world, meter, seconds: began.elapsed().as_secs_f64() }
+}
+
+impl World {
+    /// Does what a line of the scenario says.
+    pub(crate) fn play(&mut self, line: usize) {
+        let words = self.scenario.lines[line].words.clone();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        crate::faults::play(self, &words);
+    }
+}

@@ -1,0 +1,42 @@
+//! The simulator itself: what it plays is a matter of the seed alone, and the mesh that it shows is whole.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+
+use aldis_sim::run::{Run, run};
+use aldis_sim::scenario::Scenario;
+
+const SMALL: &str = "
+hosts 8
+edges 3
+start 5s
+warm 20s
+measure 40s
+speak 2s
+stay 20s
+drops 15s
+keyed 20%
+roams 20s
+at 30s restart 1 3s
+at 35s partition 40%
+at 45s heal
+";
+
+fn play(seed: u64) -> Run {
+    let mut scenario = Scenario::parse("small", SMALL).unwrap();
+    scenario.seed = seed;
+    run(scenario)
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_one_gives_another() {
+    let (first, again, other) = (play(1), play(1), play(2));
+    assert_eq!(first.world.trace.hash(), again.world.trace.hash());
+    assert_ne!(first.world.trace.hash(), other.world.trace.hash());
+    assert!(first.meter.signals[0] > 50, "signals are delivered: {:?}", first.meter.signals);
+}
+
+#[test]
+fn a_scenario_that_cannot_be_read_is_refused_with_the_line() {
+    let error = Scenario::parse("x", "hosts 3\nhots 4").unwrap_err();
+    assert_eq!(error, "x:2: 'hots' is no setting");
+}

@@ -10,6 +10,7 @@ use aldis_wire::digest::Hash;
 use aldis_wire::id::{HostId, PeerId, TopicId};
 use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::Proof;
+use aldis_wire::record::{ShortId, short_id};
 use bytes::Bytes;
 
 use super::counters::Counters;
@@ -122,6 +123,15 @@ impl Directory {
     /// Hosts with a shown roster, in the order of their ids.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = HostId> {
         self.rosters.iter().filter(|(_, held)| held.shown).map(|(host, _)| *host)
+    }
+
+    /// The host with a shown roster whose id begins so.
+    #[must_use]
+    pub(crate) fn host_named(&self, short: ShortId) -> Option<HostId> {
+        let mut first = [0; 32];
+        first[..short.len()].copy_from_slice(&short);
+        let (host, held) = self.rosters.range(HostId::new(first)..).next()?;
+        (short_id(*host) == short && held.shown).then_some(*host)
     }
 
     /// Number of hosts with a shown roster.

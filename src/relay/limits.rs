@@ -185,8 +185,23 @@ pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
 pub const CLOSING: Duration = Duration::from_secs(3);
 /// Up to so many hosts everybody links to everybody.
 pub const FULL_MESH_MAX: usize = 32;
-/// Links that each host keeps in a larger network.
+/// Links are given up from so many hosts on: more than those up to which all are wanted, so that a host more or less does
+/// not make links come and go.
+pub const FULL_MESH_SHED: usize = 40;
+/// Links that each host has in a larger network, on average: those that it chose and those by which it was chosen.
 pub const LINKS_WANTED: usize = 12;
+/// Links that a host chooses: it dials them, and it alone gives them up.
+pub const LINKS_CHOSEN: usize = LINKS_WANTED / 2;
+/// Those of them that are to be near.
+pub const LINKS_NEAR: usize = LINKS_CHOSEN / 2;
+/// How often a host looks whether it has too many links; on average, and one goes at a time.
+pub const TEND_INTERVAL: Duration = Duration::from_secs(5);
+/// A host looks for nearer neighbours this often while it finds some: each look is a handshake.
+pub const PROBE_INTERVAL_MIN: Duration = Duration::from_secs(10);
+/// And this often when it has not found any for long.
+pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(300);
+/// Hosts remembered as looked at; then all are forgotten and looked at again.
+pub const PROBED_MAX: usize = 256;
 /// Links that a host has at most, those that it dialled included.
 pub const LINKS_MAX: usize = 64;
 /// Links that others may have dialled: strangers cannot take the places that our own dials need.
@@ -218,8 +233,11 @@ pub const DIAL_AGAIN: Duration = Duration::from_secs(60);
 pub const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause after failed dials. For hosts that the operator names: `BACK_OFF_STATIC_MAX`.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(600);
-/// Longest pause for hosts that the operator names or that we knew before: a healed partition is noticed within it.
+/// Longest pause for hosts that the operator names or that we knew before.
 pub const BACK_OFF_STATIC_MAX: Duration = Duration::from_secs(5);
+/// The same after a dial that nobody answered: that has taken 5 s already, in which QUIC tries at 0, 1 and 3 s; so a healed
+/// partition is noticed within 3 s.
+pub const BACK_OFF_UNANSWERED_MAX: Duration = Duration::from_secs(1);
 /// So long after the last link a host counts as known; then its addresses are a stranger's hints again, for else a
 /// host that is gone for good would be dialled every few seconds for ever.
 pub const KNOWN_FOR: Duration = Duration::from_secs(3_600);
@@ -237,6 +255,12 @@ pub const RECORD_DIALS_MAX: usize = 3;
 pub const RECORD_JITTER: Duration = Duration::from_millis(500);
 /// A host to which a direct link is wanted is wanted so long.
 pub const WANTED_FOR: Duration = Duration::from_secs(60);
+/// In a large network a link costs summaries of all origins each way; so many frames must have gone to a host by a
+/// third one within `WANTED_FOR` before one is wanted. A connection of two browsers takes some 40.
+pub const WANTED_AFTER: u32 = 64;
+/// A host whose link was lost without a goodbye is dialled for so long, even if there are links enough: after a partition
+/// the two halves must find each other again.
+pub const MISSED_FOR: Duration = Duration::from_secs(600);
 /// Hosts wanted at once; the one wanted longest ago is forgotten.
 pub const WANTED_MAX: usize = 64;
 /// Dials remembered for `DIAL_AGAIN` and `RECORD_AGAIN`, about 60 bytes each; beyond it strangers' hints wait.

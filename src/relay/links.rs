@@ -51,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) since: Moment,
     /// How far it has come.
     pub(crate) phase: Phase,
+    /// Whether we chose it because it is near.
+    pub(crate) near: bool,
     /// Whether nothing at all has come for a while.
     pub(crate) silent: bool,
     /// The other side's epoch, out of its Hello.
@@ -107,6 +109,7 @@ impl Link {
             rtt,
             since: now,
             phase: Phase::Greeting { verified: false, welcomed: false },
+            near: false,
             silent: false,
             epoch: 0,
             stated: 0,

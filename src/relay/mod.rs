@@ -52,6 +52,7 @@ impl Relay {
         let mut state = State::new(setup, now);
         state.announce_record(now, out);
         state.timers.set(Timer::Discovery, now);
+        state.timers.set(Timer::Tend, now + limits::TEND_INTERVAL);
         state.timers.set(Timer::Housekeeping, now + limits::STORE_INTERVAL);
         let mut relay = Self { state };
         relay.run_timers(now, out);
@@ -136,6 +137,7 @@ impl Relay {
                 Timer::Record => state.renew_record(now, out),
                 Timer::Behind(origin) => state.catch_up(now, origin, out),
                 Timer::Summaries => state.summarise(now, out),
+                Timer::Tend => state.tend(now, out),
                 Timer::Discovery => state.discover(now, out),
                 Timer::Housekeeping => state.keep_house(now, out),
             }

@@ -80,6 +80,8 @@ pub(crate) struct State {
     pub(crate) shared: BTreeMap<HostId, ([u8; 32], SharedKey)>,
     /// When our id was last seen under an epoch that we never issued.
     pub(crate) doubled: Option<Moment>,
+    /// Our search for nearer neighbours.
+    pub(crate) tender: Tender,
     /// When we last noticed that we had been asleep.
     pub(crate) woken: Option<Moment>,
     /// Sessions whose queues are full. Ended at the end of the step.
@@ -88,6 +90,17 @@ pub(crate) struct State {
     pub(crate) stuck: std::collections::BTreeSet<LinkKey>,
     /// Whether the host is shutting down.
     pub(crate) draining: bool,
+}
+
+/// A host's search for nearer neighbours.
+#[derive(Debug, Default)]
+pub(crate) struct Tender {
+    /// When to look again.
+    pub(crate) next_probe: Moment,
+    /// The pause after that.
+    pub(crate) pause: std::time::Duration,
+    /// Who was looked at.
+    pub(crate) probed: std::collections::BTreeSet<HostId>,
 }
 
 /// Our own roster's way out.
@@ -176,6 +189,7 @@ impl State {
             unsummed: std::collections::BTreeSet::new(),
             shared: BTreeMap::new(),
             doubled: None,
+            tender: Tender::default(),
             woken: None,
             too_slow: std::collections::BTreeSet::new(),
             stuck: std::collections::BTreeSet::new(),

@@ -36,6 +36,8 @@ pub(crate) enum Timer {
     Behind(HostId),
     /// Summaries are due.
     Summaries,
+    /// The choice of neighbours is to be looked after.
+    Tend,
     /// Discovery wants to act.
     Discovery,
     /// Things remembered for a time are forgotten, things to be kept are stored.

@@ -1,13 +1,13 @@
 //! Signs of life and their absence; what followers of topics are told; the end of the host (PROTOCOL.md §6.4).
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::GoodbyeReason;
+use aldis_wire::host::{GoodbyeReason, Role};
 use aldis_wire::id::HostId;
 use aldis_wire::refusal::Refusal;
 use std::time::Duration;
 
 use crate::relay::directory::{How, Shown};
-use crate::relay::discovery::LinksNow;
+use crate::relay::discovery::{LinksNow, near_by};
 use crate::relay::io::{Event, Fault, Member, Moment, Note, Outbox, Output, StopReason, Stored};
 use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, ORIGINS_MAX, STORE_INTERVAL};
 use crate::relay::multicast::Origin;
@@ -157,9 +157,12 @@ impl State {
     /// Lets discovery act.
     pub(crate) fn discover(&mut self, now: Moment, out: &mut Outbox) {
         let links = &self.links;
+        let chosen = || links.admitted().filter(|(_, link)| link.role == Role::Dialler);
         let state = LinksNow {
             linked: |host| links.to_host(host).is_some(),
+            crowded: |address| chosen().any(|(_, link)| near_by(link.address.ip(), address)),
             count: links.admitted().count(),
+            chosen: chosen().count(),
             known_hosts: self.directory.hosts_count().saturating_sub(1),
         };
         self.discovery.poll(now, &state, out);

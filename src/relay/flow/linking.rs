@@ -48,12 +48,13 @@ impl State {
         self.timers.set_earlier(Timer::Discovery, now);
     }
 
-    fn link_opened(&mut self, now: Moment, key: LinkKey, link: Link, dial: Option<DialKey>, out: &mut Outbox) {
+    fn link_opened(&mut self, now: Moment, key: LinkKey, mut link: Link, dial: Option<DialKey>, out: &mut Outbox) {
         let (host, role) = (link.host, link.role);
         if let Some(dial) = dial {
-            self.discovery.dial_succeeded(now, dial, host);
+            link.near = self.discovery.dial_succeeded(now, dial, host).is_some_and(|dialled| dialled.probe);
             self.timers.set_earlier(Timer::Discovery, now);
         }
+        let (probe, rtt) = (link.near, link.rtt);
         let refused = if host == self.own {
             Some(GoodbyeReason::NotAllowed)
         } else if self.draining {
@@ -61,6 +62,7 @@ impl State {
         } else if self.links.pending(role) >= LINKS_PENDING_MAX
             || role == Role::Acceptor && self.links.pending_from(link.address.ip()) >= LINKS_PENDING_PER_ADDRESS_MAX
             || self.links.is_full(role)
+            || probe && !self.is_nearer(now, rtt)
         {
             Some(GoodbyeReason::Full)
         } else {
@@ -198,7 +200,7 @@ impl State {
             link.phase = Phase::Closing;
             let words = format!("the other side says goodbye: {}", reason.words());
             out.note(Note::LinkEnded { host, admitted: true, reason: words });
-            self.miss_link(now, key);
+            self.miss_link(now, key, false);
             self.leave_link(now, key, out);
             if reason == GoodbyeReason::Closing {
                 self.miss_host(now, host);
@@ -230,7 +232,7 @@ impl State {
         out.note(Note::LinkEnded { host: link.host, admitted, reason: words });
         out.push(Output::CloseLink { link: key, reason });
         self.timers.set(Timer::Closing(key), now + CLOSING);
-        self.miss_link(now, key);
+        self.miss_link(now, key, false);
         self.leave_link(now, key, out);
     }
 
@@ -272,7 +274,7 @@ impl State {
             out.note(Note::LinkEnded { host, admitted: phase == Phase::Admitted, reason });
         }
         if phase == Phase::Admitted {
-            self.miss_link(now, key);
+            self.miss_link(now, key, true);
         }
         // Out of the table first, so that nothing is sent on it any more.
         self.links.remove(key);
@@ -282,14 +284,15 @@ impl State {
         }
     }
 
-    /// A link is not to be used any more: unless another one leads to its host, there should be a new one.
-    fn miss_link(&mut self, now: Moment, key: LinkKey) {
+    /// A link is not to be used any more: unless another one leads to its host, there should be a new one, above all if it
+    /// was `missed`: gone without a goodbye.
+    fn miss_link(&mut self, now: Moment, key: LinkKey, missed: bool) {
         let Some(link) = self.links.find(key) else { return };
         let (host, address) = (link.host, link.address);
         if self.links.admitted().any(|(other, link)| other != key && link.host == host) {
             return;
         }
-        self.discovery.link_lost(now, host, address);
+        self.discovery.link_lost(now, host, address, missed);
         self.timers.set_earlier(Timer::Discovery, now);
     }
 

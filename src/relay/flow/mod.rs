@@ -10,6 +10,7 @@
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
 //! | `losing` | a neighbour is silent; somebody says that a host is gone |
+//! | `tending` | it is time to look after the choice of neighbours |
 //! | `life` | a host is not heard any more; the host shuts down; things are forgotten |
 //! | `viewing` | an operator looks |
 
@@ -21,4 +22,5 @@ mod linking;
 mod losing;
 mod receiving;
 mod signals;
+mod tending;
 mod viewing;

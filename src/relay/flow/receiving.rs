@@ -89,13 +89,18 @@ impl State {
         let mark = head.mark();
         let Some(known) = self.origins.find(head.origin) else { return };
         // While no way is the wanted one, none is closed: the next announcement decides which it is.
-        let elsewhere = known.next_hop.is_some_and(|hop| hop != link);
-        let (newest, unwanted) = (known.newest, elsewhere && !known.is_behind());
+        let elsewhere = known.next_hop.filter(|hop| *hop != link && !known.is_behind() && known.newest == mark);
+        let late = now.since(known.came) > LEAD;
         let Some(found) = self.links.find_mut(link) else { return };
         let by_itself = found.host == head.origin;
         found.has(head.origin, mark);
-        if newest == mark && unwanted {
-            self.send(link, Channel::Control, &Frame::Prune(head.origin), out);
+        if let Some(hop) = elsewhere {
+            // The origin's own link breaks with the origin alone: it is worth a little time.
+            let unwanted = if by_itself && !late { hop } else { link };
+            self.send(unwanted, Channel::Control, &Frame::Prune(head.origin), out);
+            if let Some(known) = self.origins.find_mut(head.origin).filter(|_| unwanted == hop) {
+                known.next_hop = Some(link);
+            }
         }
         if by_itself {
             self.show_its_newest(now, link, (mark.0, u64::MAX), out);

@@ -17,6 +17,7 @@ use aldis_wire::network::{Genesis, Network};
 pub use show::show;
 pub use sources::{ConfigError, FlagValues, Source, Sources};
 
+use crate::hosts::HostFiles;
 use crate::relay::limits::Rate;
 use crate::{genesis, identity};
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub dht_bootstrap: Vec<String>,
     /// Hosts to link with whatever the DHT says.
     pub peers: Vec<Peer>,
+    /// Files about other hosts.
+    pub hosts: HostFiles,
     /// QUIC addresses to publish.
     pub addresses: Vec<SocketAddr>,
     /// Whether private addresses may be dialled.
@@ -114,6 +117,11 @@ impl Config {
             dht: needed(sources, "dht", switch)?,
             dht_bootstrap: sources.many("dht_bootstrap", named_address)?,
             peers: sources.many("peers", peer)?,
+            hosts: HostFiles {
+                allow: sources.path("hosts_allow"),
+                deny: sources.path("hosts_deny"),
+                revocations: sources.paths("revocation"),
+            },
             addresses: limited(sources, "addresses", RECORD_ADDRESSES_MAX, socket_address)?,
             allow_private: needed(sources, "allow_private", switch)?,
             origins: sources.many("origins", origin)?,

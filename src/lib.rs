@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`relay`] | the machine: everything a host decides, without I/O |
 //! | `net` | the driver: sockets, the DHT, the clock, joined to the machine |
-//! | `config`, `genesis`, `identity`, `textfile` | what an operator writes and keeps |
+//! | `config`, `genesis`, `identity`, `hosts`, `lock`, `textfile` | what an operator writes and keeps |
 //! | `cli` | the command line |
 
 #[cfg(feature = "net")]
@@ -14,7 +14,11 @@ pub mod config;
 #[cfg(feature = "net")]
 pub mod genesis;
 #[cfg(feature = "net")]
+pub mod hosts;
+#[cfg(feature = "net")]
 pub mod identity;
+#[cfg(feature = "net")]
+pub mod lock;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod relay;

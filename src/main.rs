@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line: `{:#}` joins an error and its causes with colons.
             eprintln!("aldis: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(aldis::cli::exit_code(&error))
         }
     }
 }

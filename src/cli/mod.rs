@@ -68,6 +68,12 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
+/// The code with which the process ends after an error of [`run`].
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    run::exit_code(error).unwrap_or(1)
+}
+
 /// Runs something that waits for sockets.
 fn in_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime =

@@ -17,7 +17,7 @@ use super::log;
 use crate::config::{Config, Peer};
 use crate::identity;
 use crate::net::dht::DhtConfig;
-use crate::net::driver::{self, Host, HostConfig};
+use crate::net::driver::{self, Host, HostConfig, StartError};
 use crate::net::hub::Hub;
 use crate::relay::Settings;
 use crate::relay::io::{Hint, HintSource, Input, StopReason};
@@ -26,6 +26,11 @@ use crate::relay::io::{Hint, HintSource, Input, StopReason};
 const LOOK_UP_DEADLINE: Duration = Duration::from_secs(5);
 /// Names that nobody could resolve at the start are tried again this often.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(30);
+
+/// Exit code when another host runs with the same key.
+const KEY_IN_USE: u8 = 3;
+/// Exit code when the host's identity is revoked.
+const REVOKED: u8 = 4;
 
 /// Run a host. It finds the others of its network by itself.
 ///
@@ -38,7 +43,10 @@ Examples:
   aldis run --genesis our-testnet.genesis.toml       a host of a closed network
   aldis run --public-urls wss://relay.example.org/v1 behind a TLS proxy for relay.example.org
   aldis run --listen-http 0.0.0.0:443 --tls-cert fullchain.pem --tls-key privkey.pem
-  aldis run --dht false --peers relay.example.org:47474")]
+  aldis run --dht false --peers relay.example.org:47474
+  aldis run --hosts-deny denied-hosts.txt            without links to these hosts, and without their edges
+Exit codes: 0 asked to end; 1 cannot run, and says why; 2 wrong arguments; 3 another host runs with this host's key;
+4 this host's identity is revoked. There is no use in starting a host again after 3 or 4.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     flags: Flags,
@@ -69,7 +77,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     resolving.abort();
     match reason {
         StopReason::Asked => tracing::info!("going away: telling edges where else to go, and hosts that we leave"),
-        other => tracing::error!("{}", why(other)),
+        other => tracing::error!("{}", Ended(other)),
     }
     tokio::select! {
         () = host.stop() => {}
@@ -77,7 +85,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         _ = terminate.recv() => bail!("ended at once, without goodbyes"),
         _ = interrupt.recv() => bail!("ended at once, without goodbyes"),
     }
-    if reason == StopReason::Asked { Ok(()) } else { bail!(why(reason)) }
+    if reason == StopReason::Asked { Ok(()) } else { Err(Ended(reason).into()) }
 }
 
 /// Every edge needs a file descriptor. The soft limit is often 1,024 only for the sake of programs that use select(2);
@@ -109,6 +117,7 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         store: Some(config.data_dir.clone()),
         quic: config.listen_quic,
         http: config.listen_http,
+        hosts: config.hosts.clone(),
         gateway_tls: config.tls.clone(),
         dht,
         origins: config.origins.clone(),
@@ -194,9 +203,30 @@ async fn resolve_later(hub: Arc<Hub>, mut unresolved: Vec<Peer>) {
     }
 }
 
+/// Why a host ended that was not asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", why(self.0))]
+struct Ended(StopReason);
+
 fn why(reason: StopReason) -> &'static str {
     match reason {
         StopReason::Asked => "asked to end",
-        StopReason::KeyInUse => "another host runs with this host's key: stop one of them, or remove its host.key",
+        StopReason::KeyInUse => {
+            "another host runs with this host's key, so this one ends: run one of them only, or remove host.key from \
+             the data directory of one, which then becomes a host of its own"
+        }
+        StopReason::Revoked => {
+            "this host's identity is revoked, for ever and in every network, by a statement that somebody has \
+             published: remove host.key from the data directory to become a new host"
+        }
+    }
+}
+
+/// The exit code of a host that ended, if it has one of its own: what a service manager need not start again.
+pub(super) fn exit_code(error: &anyhow::Error) -> Option<u8> {
+    match (error.downcast_ref::<Ended>(), error.downcast_ref::<StartError>()) {
+        (Some(Ended(StopReason::KeyInUse)), _) => Some(KEY_IN_USE),
+        (Some(Ended(StopReason::Revoked)), _) | (_, Some(StartError::Revoked)) => Some(REVOKED),
+        _ => None,
     }
 }

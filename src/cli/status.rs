@@ -42,7 +42,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     }
     let status: Status = serde_json::from_str(&answer)
         .with_context(|| format!("what answers at {url} is no Aldis host, or one of another version"))?;
-    print(&clean(&format!("{}\n{}\n{}", host(&status), links(&status), hosts(&status))))
+    print(&clean(&format!("{}\n{}\n{}\n{}", host(&status), links(&status), hosts(&status), refused(&status))))
 }
 
 fn host(status: &Status) -> String {
@@ -120,6 +120,24 @@ fn hosts(status: &Status) -> String {
         .collect();
     let head = ["host", "live", "heard of", "edges", "peers", "topics", "links", "load", "way", "software", "gateway"];
     section("other hosts", rows.len(), &table(head, &rows))
+}
+
+/// Hosts that are refused here, and why.
+fn refused(status: &Status) -> String {
+    let refused = &status.refused;
+    let lists = match (refused.allowed, refused.denied) {
+        (None, 0) => "no lists".to_owned(),
+        (None, denied) => format!("{denied} denied"),
+        (Some(allowed), 0) => format!("only {allowed} allowed"),
+        (Some(allowed), denied) => format!("only {allowed} allowed, {denied} denied"),
+    };
+    let revoked = refused.revoked.iter().map(|host| [host.to_string(), "revoked".to_owned(), String::new()]);
+    let quarantined = refused.quarantined.iter().map(|quarantine| {
+        let reason = format!("quarantined: {}", quarantine.reason.replace('_', " "));
+        [quarantine.host.to_string(), reason, format!("{} ago", time(quarantine.age_ms))]
+    });
+    let rows: Vec<_> = revoked.chain(quarantined).collect();
+    section(&format!("refused hosts ({lists})"), rows.len(), &table(["host", "why", "since"], &rows))
 }
 
 fn section(name: &str, count: usize, table: &str) -> String {

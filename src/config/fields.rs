@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 24] = [
+pub const FIELDS: [Field; 27] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -117,6 +117,27 @@ pub const FIELDS: [Field; 24] = [
         "Nodes through which to enter the DHT, instead of the well-known ones",
     ),
     field("peers", Kind::Many, "[ID@]HOST:PORT", "", "Hosts to link with whatever the DHT says"),
+    field(
+        "hosts_allow",
+        Kind::One,
+        "FILE",
+        "",
+        "The only hosts to have to do with: their ids (`aldis id`), one a line, # for comments; read again when it changes",
+    ),
+    field(
+        "hosts_deny",
+        Kind::One,
+        "FILE",
+        "",
+        "Hosts to have nothing to do with, also if they are in hosts_allow; a file like that one",
+    ),
+    field(
+        "revocation",
+        Kind::Many,
+        "FILE",
+        "",
+        "Statement of `aldis id revoke` to publish: no host of the network takes that identity any more, for ever",
+    ),
     field(
         "addresses",
         Kind::Many,

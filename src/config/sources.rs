@@ -146,12 +146,18 @@ impl Sources {
 
     /// A path; in a file it is meant from the file's directory.
     pub(super) fn path(&self, name: &'static str) -> Option<PathBuf> {
-        let setting = self.setting(name)?;
-        let value = PathBuf::from(setting.values.first()?);
-        match &setting.source {
-            Source::File(file, _) => Some(file.parent().map_or(value.clone(), |directory| directory.join(&value))),
-            _ => Some(value),
-        }
+        self.paths(name).into_iter().next()
+    }
+
+    /// All paths of a field.
+    pub(super) fn paths(&self, name: &'static str) -> Vec<PathBuf> {
+        let Some(setting) = self.setting(name) else { return Vec::new() };
+        let directory = match &setting.source {
+            Source::File(file, _) => file.parent(),
+            _ => None,
+        };
+        let place = |value: &String| directory.map_or(PathBuf::from(value), |directory| directory.join(value));
+        setting.values.iter().map(place).collect()
     }
 
     fn setting(&self, name: &str) -> Option<&Setting> {

@@ -16,7 +16,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use crate::net::hub::Hub;
-use crate::relay::view::{HostView, LinkView, View};
+use crate::relay::view::{HostView, LinkView, QuarantineView, RefusedView, View};
 
 /// What the routes need.
 #[derive(Clone, Debug)]
@@ -62,8 +62,36 @@ pub struct Status {
     pub links: Vec<LinkStatus>,
     /// All other hosts that it knows.
     pub hosts: Vec<HostStatus>,
+    /// Which other hosts it refuses, and why.
+    pub refused: RefusedStatus,
     /// How it finds hosts.
     pub discovery: DiscoveryStatus,
+}
+
+/// Hosts that are refused. Whom its operator lists is nobody else's business: those are only counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedStatus {
+    /// Hosts in the list of allowed ones; null without such a list.
+    pub allowed: Option<usize>,
+    /// Hosts in the list of denied ones.
+    pub denied: usize,
+    /// Identities that are revoked.
+    pub revoked: Vec<HostId>,
+    /// Origins that lied, or were too much, and are refused until their next epoch.
+    pub quarantined: Vec<QuarantineStatus>,
+}
+
+/// One origin whose announcements are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineStatus {
+    /// Who.
+    pub host: HostId,
+    /// Refused up to this epoch.
+    pub epoch: u64,
+    /// What it did, as in the metric `aldis_hosts_quarantined`.
+    pub reason: String,
+    /// How long ago.
+    pub age_ms: u64,
 }
 
 /// A network, as anybody may know it.
@@ -171,7 +199,7 @@ impl Admin {
     #[must_use]
     pub fn status(&self) -> Status {
         let view = self.hub.recent_view();
-        let View { host, epoch, seq, edges, sessions, topics, links, hosts, discovery } = &*view;
+        let View { host, epoch, seq, edges, sessions, topics, links, hosts, refused, discovery } = &*view;
         Status {
             host: *host,
             network: NetworkStatus {
@@ -190,6 +218,7 @@ impl Admin {
             topics: *topics,
             links: links.iter().map(|link| self.link(link)).collect(),
             hosts: hosts.iter().map(host_status).collect(),
+            refused: refused_status(refused),
             discovery: DiscoveryStatus {
                 hints: discovery.hints,
                 dials: discovery.dials,
@@ -212,6 +241,21 @@ impl Admin {
             age_ms: millis(link.age),
             key_exchange: self.hub.key_exchange(link.link).map(str::to_owned),
         }
+    }
+}
+
+fn refused_status(view: &RefusedView) -> RefusedStatus {
+    let quarantined = |view: &QuarantineView| QuarantineStatus {
+        host: view.host,
+        epoch: view.epoch,
+        reason: view.fault.name().to_owned(),
+        age_ms: millis(view.age),
+    };
+    RefusedStatus {
+        allowed: view.allowed,
+        denied: view.denied,
+        revoked: view.revoked.clone(),
+        quarantined: view.quarantined.iter().map(quarantined).collect(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::relay::io::{DialFailure, Fault, Note};
+use crate::relay::io::{Bar, DialFailure, Fault, Note};
 
 /// Lines that strangers may cause at once.
 const STRANGERS_BURST: u32 = 20;
@@ -45,7 +45,17 @@ impl Log {
             Note::LinkEnded { host, admitted: true, reason } => {
                 tracing::info!(host = %host.short(), reason, "a link is gone");
             }
+            Note::HostBarred { host, bar } => {
+                let why = match bar {
+                    Bar::Denied => "the list of denied hosts",
+                    Bar::Unlisted => "it is not in the list of allowed hosts",
+                    Bar::Revoked => "its identity is revoked",
+                };
+                tracing::warn!(%host, why, "a host is shut out: no link, and nothing of it is shown or passed on");
+            }
             Note::LinkEnded { admitted: false, .. }
+            | Note::LinkRefused { .. }
+            | Note::RevocationDropped { .. }
             | Note::Misbehaved { .. }
             | Note::DialFailed { failure: DialFailure::OtherNetwork, .. } => self.stranger(note),
             Note::DialFailed { address, failure } => tracing::debug!(%address, ?failure, "could not reach a host"),
@@ -53,7 +63,8 @@ impl Log {
             Note::HostAppeared { host, epoch } => tracing::info!(host = %host.short(), epoch, "a host appeared"),
             Note::HostExpired { host } => tracing::info!(host = %host.short(), "a host is not heard of any more"),
             Note::HostQuarantined { host, fault } => {
-                tracing::warn!(host = %host.short(), ?fault, "a host's roster is refused until it starts anew");
+                let reason = fault.name();
+                tracing::warn!(%host, reason, "a host is quarantined: its roster is refused until it starts anew");
             }
             Note::Announced { ops } => tracing::trace!(ops, "announced"),
             Note::AnnouncementReceived { new } => tracing::trace!(new, "an announcement arrived"),
@@ -69,6 +80,15 @@ impl Log {
         match note {
             Note::LinkEnded { host, reason, .. } => {
                 tracing::info!(host = %host.short(), reason, "a connection was not admitted");
+            }
+            Note::LinkRefused { host, reason, by_us: true } => {
+                tracing::info!(%host, reason = reason.words(), "refused a link with a host");
+            }
+            Note::LinkRefused { host, reason, by_us: false } => {
+                tracing::warn!(%host, reason = reason.words(), "a host refuses to be linked with this one");
+            }
+            Note::RevocationDropped { host } => {
+                tracing::warn!(%host, "no room for the revocation of a host that was never heard of here");
             }
             Note::Misbehaved { host, fault: Fault::WrongProof } => {
                 tracing::warn!(host = %host.short(), "refused a host of another network: its genesis key is not ours");

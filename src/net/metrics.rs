@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::{Outcome, Role};
+use aldis_wire::host::{GoodbyeReason, Outcome, Role};
 use aldis_wire::refusal::Refusal;
 use axum::Router;
 use axum::http::header;
@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::net::hub::{self, Hub};
-use crate::relay::io::{CatchUp, DialFailure, Fault, Note};
+use crate::relay::io::{Bar, CatchUp, DialFailure, Note};
 use crate::relay::view::View;
 
 /// The content type of [`Metrics::render`].
@@ -42,6 +42,9 @@ struct Counts {
     signals_passed_on: Counter,
     links_admitted: Counters<1>,
     links_ended: Counters<1>,
+    links_refused: Counters<2>,
+    hosts_barred: Counters<1>,
+    revocations_dropped: Counter,
     misbehaviours: Counters<1>,
     dials_failed: Counters<1>,
     dht_answers: Counters<2>,
@@ -65,6 +68,7 @@ struct Gauges {
     hosts: Family<Labels<1>, Gauge>,
     peers: Gauge,
     memberships: Gauge,
+    refused: Family<Labels<1>, Gauge>,
     hints: Gauge,
     dht_works: Gauge,
     slowest_link: Gauge<f64, AtomicU64>,
@@ -92,7 +96,13 @@ impl Metrics {
             Note::SignalPassedOn => _ = counts.signals_passed_on.inc(),
             Note::LinkAdmitted { role, .. } => count(&counts.links_admitted, [("role", role_name(*role))]),
             Note::LinkEnded { admitted, .. } => count(&counts.links_ended, [("admitted", yes_no(*admitted))]),
-            Note::Misbehaved { fault, .. } => count(&counts.misbehaviours, [("fault", fault_name(*fault))]),
+            Note::LinkRefused { reason, by_us, .. } => {
+                let by = if *by_us { "us" } else { "them" };
+                count(&counts.links_refused, [("by", by), ("reason", goodbye_name(*reason))]);
+            }
+            Note::HostBarred { bar, .. } => count(&counts.hosts_barred, [("reason", bar_name(*bar))]),
+            Note::RevocationDropped { .. } => _ = counts.revocations_dropped.inc(),
+            Note::Misbehaved { fault, .. } => count(&counts.misbehaviours, [("fault", fault.name())]),
             Note::DialFailed { failure, .. } => count(&counts.dials_failed, [("reason", failure_name(failure))]),
             Note::DhtAnswered { registration, outcome } => {
                 let asked = if *registration { "registration" } else { "look_up" };
@@ -100,7 +110,7 @@ impl Metrics {
             }
             Note::HostAppeared { .. } => _ = counts.hosts_appeared.inc(),
             Note::HostExpired { .. } => _ = counts.hosts_expired.inc(),
-            Note::HostQuarantined { fault, .. } => count(&counts.hosts_quarantined, [("fault", fault_name(*fault))]),
+            Note::HostQuarantined { fault, .. } => count(&counts.hosts_quarantined, [("fault", fault.name())]),
             Note::Announced { ops } => {
                 let kind = if *ops == 0 { "heartbeat" } else { "change" };
                 count(&counts.announcements_made, [("kind", kind)]);
@@ -166,6 +176,17 @@ impl Counts {
         );
         registry.register("links_admitted", "Links admitted both ways, by our end", self.links_admitted.clone());
         registry.register("links_ended", "Connections to hosts that are gone or refused", self.links_ended.clone());
+        registry.register(
+            "links_refused",
+            "Links that one side did not want because of who the other is, by side and reason",
+            self.links_refused.clone(),
+        );
+        registry.register("hosts_barred", "Known hosts that were shut out, by reason", self.hosts_barred.clone());
+        registry.register(
+            "revocations_dropped",
+            "Revocations of hosts never heard of for which there was no room",
+            self.revocations_dropped.clone(),
+        );
         registry.register("misbehaviours", "Faults of other hosts, by kind", self.misbehaviours.clone());
         registry.register("dials_failed", "Attempts to reach a host that came to nothing", self.dials_failed.clone());
         registry.register("dht_answers", "Look-ups and registrations in the DHT", self.dht_answers.clone());
@@ -194,6 +215,7 @@ impl Gauges {
         registry.register("hosts", "Other hosts known", self.hosts.clone());
         registry.register("remote_peers", "Peers at home at live other hosts", self.peers.clone());
         registry.register("remote_memberships", "Memberships of the same", self.memberships.clone());
+        registry.register("hosts_refused", "Hosts that are refused now, by reason", self.refused.clone());
         registry.register("discovery_hints", "Addresses at which there may be hosts", self.hints.clone());
         registry.register("dht_works", "1 when the last look-up was answered", self.dht_works.clone());
         registry.register_with_unit(
@@ -214,6 +236,13 @@ impl Gauges {
         self.hosts.get_or_create(&[("live", "no")]).set(number(view.hosts.iter().filter(|host| !host.live).count()));
         self.peers.set(number(live.clone().map(|host| host.peers).sum()));
         self.memberships.set(number(live.map(|host| host.memberships).sum()));
+        for (reason, count) in [
+            ("denied", view.refused.denied),
+            ("revoked", view.refused.revoked.len()),
+            ("quarantined", view.refused.quarantined.len()),
+        ] {
+            self.refused.get_or_create(&[("reason", reason)]).set(number(count));
+        }
         self.hints.set(number(view.discovery.hints));
         self.dht_works.set(i64::from(view.discovery.dht_problem.is_none()));
         self.slowest_link.set(view.links.iter().map(|link| link.rtt.as_secs_f64()).fold(0.0, f64::max));
@@ -263,6 +292,26 @@ fn gone(reason: GoneReason) -> &'static str {
     }
 }
 
+fn goodbye_name(reason: GoodbyeReason) -> &'static str {
+    match reason {
+        GoodbyeReason::Closing => "closing",
+        GoodbyeReason::Crossed => "crossed",
+        GoodbyeReason::NotAdmitted => "not_admitted",
+        GoodbyeReason::Misbehaved => "misbehaved",
+        GoodbyeReason::Full => "full",
+        GoodbyeReason::NotAllowed => "not_allowed",
+        GoodbyeReason::Revoked => "revoked",
+    }
+}
+
+fn bar_name(bar: Bar) -> &'static str {
+    match bar {
+        Bar::Denied => "denied",
+        Bar::Unlisted => "not_in_allow_list",
+        Bar::Revoked => "revoked",
+    }
+}
+
 fn failure_name(failure: &DialFailure) -> &'static str {
     match failure {
         DialFailure::TimedOut => "timed_out",
@@ -279,27 +328,10 @@ fn catch_up_name(by: CatchUp) -> &'static str {
     }
 }
 
-fn fault_name(fault: Fault) -> &'static str {
-    match fault {
-        Fault::BadFrame => "bad_frame",
-        Fault::OutOfOrder => "out_of_order",
-        Fault::WrongProof => "wrong_proof",
-        Fault::NoHello => "no_hello",
-        Fault::BadSignature => "bad_signature",
-        Fault::WrongDigest => "wrong_digest",
-        Fault::BadOp => "bad_op",
-        Fault::BadProof => "bad_proof",
-        Fault::OverQuota => "over_quota",
-        Fault::Replayed => "replayed",
-        Fault::ForeignSender => "foreign_sender",
-        Fault::Unsealable => "unsealable",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::view::DiscoveryView;
+    use crate::relay::view::{DiscoveryView, RefusedView};
     use aldis_wire::id::HostId;
 
     #[test]
@@ -309,6 +341,8 @@ mod tests {
         metrics.note(&Note::EdgeRefused { refusal: Refusal::TooBig });
         metrics.note(&Note::SignalEnded { outcome: Outcome::Refused(Refusal::NoSuchPeer), local: false });
         metrics.note(&Note::Announced { ops: 3 });
+        let host = HostId::new([2; 32]);
+        metrics.note(&Note::LinkRefused { host, reason: GoodbyeReason::NotAllowed, by_us: false });
         let view = View {
             host: HostId::new([1; 32]),
             epoch: 1,
@@ -318,6 +352,7 @@ mod tests {
             topics: 9,
             links: Vec::new(),
             hosts: Vec::new(),
+            refused: RefusedView { denied: 3, ..RefusedView::default() },
             discovery: DiscoveryView { dht_problem: Some("no answer".to_owned()), ..DiscoveryView::default() },
         };
         let worlds = hub::Counts::default();
@@ -332,6 +367,8 @@ mod tests {
             "aldis_announcements_made_total{kind=\"change\"} 1",
             "aldis_ops_announced_total 3",
             "aldis_edges 7",
+            "aldis_hosts_refused{reason=\"denied\"} 3",
+            "aldis_links_refused_total{by=\"them\",reason=\"not_allowed\"} 1",
             "aldis_dht_works 0",
             "aldis_slowest_link_round_trip_seconds 0.0",
             "aldis_handshakes_total{outcome=\"other_network\"} 2",

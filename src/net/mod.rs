@@ -23,6 +23,7 @@ pub mod dht;
 pub mod driver;
 pub mod gateway;
 pub mod hub;
+mod lists;
 mod load;
 pub mod log;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! What outlives a run, in the data directory: the epoch, the hint cache, the marks.
+//! What outlives a run, in the data directory: the epoch, the hint cache, the marks, revocations.
 //!
 //! Each is a text file of its own: one line `aldis KIND 1 CHECKSUM`, then one entry a line. A file is replaced whole:
 //! written beside, synced, renamed. So a failing write leaves the old file, and a torn one is noticed by its checksum.
@@ -13,17 +13,24 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use aldis_wire::hex;
 use aldis_wire::id::HostId;
+use aldis_wire::proof::Signature;
+use aldis_wire::revocation::Revocation;
 use tokio::sync::mpsc;
 
 use crate::relay::io::{Hint, Stored};
-use crate::relay::limits::{HINTS_MAX, MARKS_MAX};
+use crate::relay::limits::{HINTS_MAX, MARKS_MAX, REVOCATIONS_KEPT_MAX};
 
 /// No file of ours is longer: all marks take some 110 bytes each.
 const FILE_BYTES: u64 = 16 << 20;
 /// Writes that wait for the disk; a newer state follows soon, so more are left out.
 const WAITING_MAX: usize = 16;
 const MODE: u32 = 0o600;
+/// A revoked host was heard of here, or its statement handed over here.
+const HEARD: &str = "heard";
+/// Others told of it.
+const TOLD: &str = "told";
 
 /// The files of one host. Without a directory nothing is kept.
 #[derive(Clone, Debug)]
@@ -40,6 +47,8 @@ pub struct Kept {
     pub hints: Vec<Hint>,
     /// (host, epoch, seq).
     pub marks: Vec<(HostId, u64, u64)>,
+    /// Revoked identities, and whether each was heard of here.
+    pub revocations: Vec<(Revocation, bool)>,
 }
 
 /// Why a file is discarded.
@@ -78,7 +87,9 @@ impl Store {
         hints.truncate(HINTS_MAX);
         let mut marks = self.read("marks", mark).unwrap_or_default();
         marks.truncate(MARKS_MAX);
-        Kept { epoch, hints, marks }
+        let mut revocations = self.read("revoked", revocation).unwrap_or_default();
+        revocations.truncate(REVOCATIONS_KEPT_MAX);
+        Kept { epoch, hints, marks, revocations }
     }
 
     /// Writes one of the files. Blocks on the disk. Failures are told in the log and leave the old file.
@@ -124,6 +135,7 @@ fn kind(stored: &Stored) -> &'static str {
         Stored::Epoch(_) => "epoch",
         Stored::Hints(_) => "hints",
         Stored::Marks(_) => "marks",
+        Stored::Revocations(_) => "revoked",
     }
 }
 
@@ -135,6 +147,13 @@ fn lines(stored: &Stored) -> String {
             .map(|hint| match hint.host {
                 Some(host) => format!("{} {host}\n", hint.address),
                 None => format!("{}\n", hint.address),
+            })
+            .collect(),
+        Stored::Revocations(revocations) => revocations
+            .iter()
+            .map(|(revocation, heard)| {
+                let signature = hex::encode(&revocation.signature().to_bytes());
+                format!("{} {signature} {}\n", revocation.host(), if *heard { HEARD } else { TOLD })
             })
             .collect(),
         Stored::Marks(marks) => marks.iter().map(|(host, epoch, seq)| format!("{host} {epoch} {seq}\n")).collect(),
@@ -156,6 +175,17 @@ fn mark(line: &str) -> Option<(HostId, u64, u64)> {
     let mut words = line.split(' ');
     let mark = (words.next()?.parse().ok()?, number(words.next()?)?, number(words.next()?)?);
     words.next().is_none().then_some(mark)
+}
+
+fn revocation(line: &str) -> Option<(Revocation, bool)> {
+    let mut words = line.split(' ');
+    let (host, signature) = (words.next()?.parse().ok()?, hex::decode(words.next()?).ok()?);
+    let heard = match words.next()? {
+        HEARD => true,
+        TOLD => false,
+        _ => return None,
+    };
+    words.next().is_none().then_some((Revocation::of(host, Signature::from_bytes(&signature)), heard))
 }
 
 fn header(kind: &str, body: &str) -> String {
@@ -216,12 +246,16 @@ mod tests {
         let first = store.begin();
         assert!(first.hints.is_empty() && first.marks.is_empty());
         let marks = vec![(HostId::new([1; 32]), 5, u64::MAX)];
+        let statement = |byte| Revocation::make(&ed25519_dalek::SigningKey::from_bytes(&[byte; 32]));
+        let revocations = vec![(statement(1), true), (statement(2), false)];
+        store.put(&Stored::Revocations(revocations.clone()));
         store.put(&Stored::Hints(hints()));
         store.put(&Stored::Marks(marks.clone()));
         store.put(&Stored::Epoch(first.epoch + 1_000_000));
         let second = store.begin();
         assert_eq!(second.hints, hints());
         assert_eq!(second.marks, marks);
+        assert_eq!(second.revocations, revocations);
         assert_eq!(second.epoch, first.epoch + 1_000_001);
         assert_eq!(store.begin().epoch, second.epoch + 1, "an epoch is stored before it is used");
     }

@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use aldis_wire::announcement::{GoneReason, Op};
 use aldis_wire::digest::Hash;
 use aldis_wire::id::{HostId, PeerId, TopicId};
-use aldis_wire::network::NetworkTag;
-use aldis_wire::proof::Proof;
+use aldis_wire::proof::{Proof, Trust};
 use aldis_wire::record::{ShortId, short_id};
 use bytes::Bytes;
 
@@ -47,7 +46,7 @@ struct Held {
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    tag: NetworkTag,
+    trust: Trust,
     rosters: BTreeMap<HostId, Held>,
     /// Members that are shown, by topic, then by home.
     topics: HashMap<TopicId, BTreeMap<HostId, BTreeSet<PeerId>>>,
@@ -62,9 +61,9 @@ pub(crate) struct Directory {
 impl Directory {
     /// A directory that knows nobody.
     #[must_use]
-    pub(crate) fn new(tag: NetworkTag) -> Self {
+    pub(crate) fn new(trust: impl Into<Trust>) -> Self {
         Self {
-            tag,
+            trust: trust.into(),
             rosters: BTreeMap::new(),
             topics: HashMap::new(),
             homes: HashMap::new(),
@@ -227,7 +226,7 @@ impl Directory {
 
     /// Begins the roster of a host, empty and shown.
     pub(crate) fn insert(&mut self, origin: HostId) {
-        let roster = Roster::new(origin, self.tag);
+        let roster = Roster::new(origin, self.trust);
         self.rosters.entry(origin).or_insert(Held { roster, shown: true });
     }
 
@@ -494,6 +493,8 @@ fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {
 
 #[cfg(test)]
 mod tests {
+    use aldis_wire::network::NetworkTag;
+
     use super::*;
 
     #[test]

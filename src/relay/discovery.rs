@@ -29,7 +29,8 @@ use self::recent::Recent;
 use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Stored};
 use super::limits::{
     BACK_OFF_MAX, BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, DIALS_KNOWN_MAX, DIALS_MAX,
-    FULL_MESH_MAX, LINKS_CHOSEN, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL, WANTED_AFTER, WANTED_FOR, WANTED_MAX,
+    FULL_MESH_MAX, LINKS_CHOSEN, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL,
+    TURNED_AWAY_PAUSE, WANTED_AFTER, WANTED_FOR, WANTED_MAX,
 };
 use super::setup::Setup;
 use super::view::DiscoveryView;
@@ -40,7 +41,7 @@ const STREAM: u64 = u64::from_be_bytes(*b"discover");
 /// What discovery must know of the links; handed in, since another table keeps them.
 #[derive(Debug)]
 pub(crate) struct LinksNow<F, G> {
-    /// Whether an admitted link leads to this host.
+    /// Whether this host is not to be dialled: an admitted link leads to it, or it is barred.
     pub(crate) linked: F,
     /// Whether a link that we chose leads near this address.
     pub(crate) crowded: G,
@@ -249,6 +250,17 @@ impl Discovery {
         self.name(now, (normalised(address), Some(host)), HintSource::Cache, now);
         let again = now + self.jitter(BACK_OFF_MIN);
         self.places.lost(now, host, again, missed);
+    }
+
+    /// The host at this address does not want us.
+    pub(crate) fn turned_away(&mut self, now: Moment, address: SocketAddr) {
+        self.wake = now;
+        self.set_back(now, normalised(address), Some(TURNED_AWAY_PAUSE), BACK_OFF_STATIC_MAX);
+    }
+
+    /// What may be dialled has changed.
+    pub(crate) fn look_again(&mut self, now: Moment) {
+        self.wake = now;
     }
 
     /// A look-up is over; otherwise what is wrong.

@@ -8,8 +8,10 @@
 //! | here | what happened, what to do, and the names of sockets and links |
 //! | [`edge`] | what edges ask for and are told |
 //! | [`place`] | where hosts may be |
+//! | [`bar`] | which hosts may be here |
 //! | [`note`] | what is worth a log line or a count |
 
+pub mod bar;
 pub mod edge;
 pub mod note;
 pub mod place;
@@ -20,8 +22,10 @@ use std::time::Duration;
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
 use aldis_wire::refusal::Refusal;
+use aldis_wire::revocation::Revocation;
 use bytes::Bytes;
 
+pub use bar::{Bar, HostLists};
 pub use edge::{Event, Hello, Identity, LeftReason, Member, Request, RequestId, Sample, Token, Topic, Welcome};
 pub use note::{CatchUp, Fault, Note};
 pub use place::{DialFailure, DialKey, Hint, HintSource};
@@ -172,6 +176,19 @@ pub enum Input {
         /// Whether the DHT took it; otherwise what is wrong, in words.
         outcome: Result<(), String>,
     },
+    /// The operator lists other hosts as allowed or denied. They never keep our own id out.
+    HostsListed {
+        /// In the place of all lists before.
+        lists: HostLists,
+    },
+    /// Statements by which hosts revoked their identities.
+    RevocationsFound {
+        /// Those that are not rightly signed are left out.
+        revocations: Vec<Revocation>,
+        /// Whether an operator hands them over, or they are of hosts that were heard of here in an earlier run: they
+        /// are not given up for others.
+        heard: bool,
+    },
     /// What the process has used of the machine's processors lately.
     LoadMeasured {
         /// 100 is one core.
@@ -248,6 +265,8 @@ pub enum Stored {
     Hints(Vec<Hint>),
     /// The newest (epoch, seq) heard of each origin, against replays.
     Marks(Vec<(HostId, u64, u64)>),
+    /// Identities that are revoked, and whether each was heard of here.
+    Revocations(Vec<(Revocation, bool)>),
 }
 
 /// Why the process ends.
@@ -257,6 +276,8 @@ pub enum StopReason {
     Asked,
     /// Another host runs with our key.
     KeyInUse,
+    /// Our identity is revoked, by its own word.
+    Revoked,
 }
 
 /// What `Relay::handle` fills. Emptied by the driver after each call, so its size is bounded by one input's effects.

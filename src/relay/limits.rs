@@ -103,7 +103,8 @@ pub const HEAD_CHECKS: Rate = Rate {
 /// Entries of summaries that one link may bring: all origins once a second, and several seconds' worth at once after a
 /// stall. Who brings more is a fault: each entry may cost a look at every link, and a question.
 pub const HAVE_RATE: Rate = Rate { per_second: 8_192, burst: 65_536 };
-/// Claims of senders in no roster that are checked for one link; then `overloaded`. A signature check each.
+/// Claims of senders in no roster that are checked for one link; then `overloaded`. Revocations that it brings as well;
+/// what is beyond it is dropped. A signature check each.
 pub const CLAIM_CHECKS: Rate = Rate { per_second: 1_000, burst: 4_000 };
 /// Queries about our own roster that wait for the next batch, one for each link.
 pub const QUERIES_WAITING_MAX: usize = LINKS_MAX;
@@ -138,6 +139,13 @@ pub const WAITING_BYTES: usize = 512 << 10;
 pub const MARKS_KEPT: Duration = Duration::from_secs(86_400);
 /// Marks kept, 60 bytes each.
 pub const MARKS_MAX: usize = 65_536;
+/// Revocations kept, about 150 bytes each; over one link all of them take 100 KB. Beyond it those of hosts never heard of
+/// here give way: `Note::RevocationDropped`.
+pub const REVOCATIONS_KEPT_MAX: usize = 1_024;
+/// Origins of which is remembered why they were quarantined, about 100 bytes each; the oldest is forgotten first.
+pub const QUARANTINES_MAX: usize = 1_024;
+/// So long is that remembered.
+pub const QUARANTINES_KEPT: Duration = MARKS_KEPT;
 /// A host that sees its own id under an epoch it never issued twice within this time stops: its key is in use elsewhere.
 pub const KEY_IN_USE_WINDOW: Duration = Duration::from_secs(60);
 /// A machine that is called later than this was asleep: it moves its expiries instead of expiring everybody.
@@ -246,6 +254,8 @@ pub const KNOWN_FOR: Duration = Duration::from_secs(3_600);
 pub const KNOWN_MAX: usize = 256;
 /// A host of another network is left alone this long.
 pub const OTHER_NETWORK_PAUSE: Duration = Duration::from_secs(600);
+/// A host that does not want us is left alone this long.
+pub const TURNED_AWAY_PAUSE: Duration = Duration::from_secs(60);
 /// An address out of a host record is dialled at most once in this time (DESIGN §5).
 pub const RECORD_AGAIN: Duration = Duration::from_secs(600);
 /// Addresses out of one host's record that are dialled in `RECORD_AGAIN`: one each for IPv4, IPv6, and one that is out

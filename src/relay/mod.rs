@@ -11,10 +11,12 @@
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
 //! | `sessions`, `signals`, `replays` | edges, and what they send each other, once |
+//! | `barred` | which hosts are kept out, and why |
 //! | `discovery` | where hosts may be, and when to dial |
 //! | `state`, `flow` | all tables in one place, and what happens step by step |
 
 mod addresses;
+mod barred;
 mod bucket;
 mod counters;
 mod directory;
@@ -89,6 +91,8 @@ impl Relay {
                 state.discovery.registration_ended(now, outcome);
                 state.timers.set_earlier(Timer::Discovery, now);
             }
+            Input::HostsListed { lists } => state.lists_changed(now, lists, out),
+            Input::RevocationsFound { revocations, heard } => state.revocations_found(now, revocations, heard, out),
             Input::LoadMeasured { percent } => state.announcer.load_percent = percent,
             Input::ShutdownAsked => state.shut_down(now, out),
         }

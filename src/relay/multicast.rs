@@ -177,6 +177,16 @@ impl Origin {
         self.tells.take(now, LOST_RATE, LOST_TOKENS).is_ok()
     }
 
+    /// The mark up to which everything is old, when nothing but that is remembered. Of one that lied, that is the whole of
+    /// the epoch in which it did. What was too much for us may not be so later.
+    #[must_use]
+    pub(crate) fn last_mark(&self) -> Mark {
+        match self.quarantined {
+            Some((epoch, fault)) if fault != Fault::OverQuota && self.newest.0 <= epoch => (epoch, u64::MAX),
+            _ => self.newest,
+        }
+    }
+
     /// Whether its newest epoch is refused.
     #[must_use]
     pub(crate) fn is_refused(&self) -> bool {
@@ -361,7 +371,7 @@ impl Origins {
     /// Forgets an origin but for its mark.
     pub(crate) fn forget(&mut self, now: Moment, host: HostId) {
         if let Some(origin) = self.all.remove(&host) {
-            self.keep_mark(now, host, origin.newest);
+            self.keep_mark(now, host, origin.last_mark());
         }
     }
 
@@ -384,7 +394,7 @@ impl Origins {
             let ((epoch, seq), kept) = self.marks.get(host)?;
             (kept == at).then_some((*host, (*epoch, *seq)))
         });
-        let live = self.all.iter().map(|(host, origin)| (*host, origin.newest));
+        let live = self.all.iter().map(|(host, origin)| (*host, origin.last_mark()));
         let all: BTreeMap<HostId, Mark> = remembered.chain(live).collect();
         all.into_iter().map(|(host, (epoch, seq))| (host, epoch, seq)).collect()
     }

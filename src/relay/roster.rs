@@ -11,8 +11,7 @@ use aldis_wire::id::{HostId, PeerId, TopicId};
 use aldis_wire::limits::{
     OPS_BYTES, PEER_TOPICS_MAX, REPLY_ENTRIES_MAX, ROSTER_MEMBERSHIPS_MAX, ROSTER_META_BYTES, ROSTER_PEERS_MAX,
 };
-use aldis_wire::network::NetworkTag;
-use aldis_wire::proof::Proof;
+use aldis_wire::proof::{Proof, Trust};
 use aldis_wire::record::{HostRecord, SignedRecord};
 use bytes::Bytes;
 
@@ -90,7 +89,7 @@ enum Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
     origin: HostId,
-    tag: NetworkTag,
+    trust: Trust,
     entries: BTreeMap<Key, Entry>,
     trie: Trie,
     peers: usize,
@@ -101,8 +100,9 @@ pub(crate) struct Roster {
 impl Roster {
     /// The empty roster of `origin`.
     #[must_use]
-    pub(crate) fn new(origin: HostId, tag: NetworkTag) -> Self {
-        Self { origin, tag, entries: BTreeMap::new(), trie: Trie::default(), peers: 0, memberships: 0, meta_bytes: 0 }
+    pub(crate) fn new(origin: HostId, trust: impl Into<Trust>) -> Self {
+        let trust = trust.into();
+        Self { origin, trust, entries: BTreeMap::new(), trie: Trie::default(), peers: 0, memberships: 0, meta_bytes: 0 }
     }
 
     /// Present peers.
@@ -218,7 +218,7 @@ impl Roster {
         if signed.host() != self.origin {
             return Err(Fault::BadOp);
         }
-        let record = signed.open(self.tag).map_err(|_| Fault::BadSignature)?;
+        let record = signed.open(self.trust).map_err(|_| Fault::BadSignature)?;
         let old = match self.entries.remove(&digest::RECORD_KEY) {
             Some(Entry::Record(old)) => Some(old),
             _ => None,
@@ -229,7 +229,7 @@ impl Roster {
 
     fn set_present(&mut self, peer: PeerId, proof: &Proof) -> Result<Change, Fault> {
         let old = self.presence(peer).cloned();
-        if old.as_ref().is_none_or(|old| old.proof != *proof) && !proof.verify(peer, self.tag, self.origin) {
+        if old.as_ref().is_none_or(|old| old.proof != *proof) && !proof.verify(peer, self.trust, self.origin) {
             return Err(Fault::BadProof);
         }
         if old.is_none() && self.peers >= ROSTER_PEERS_MAX {
@@ -406,10 +406,10 @@ impl Roster {
     fn entry_of(&self, op: &Op) -> Result<Entry, Fault> {
         match op {
             Op::Record(signed) if signed.host() == self.origin => {
-                let record = signed.open(self.tag).map_err(|_| Fault::BadSignature)?;
+                let record = signed.open(self.trust).map_err(|_| Fault::BadSignature)?;
                 Ok(Entry::Record(Box::new(Recorded { signed: signed.clone(), record })))
             }
-            Op::Present { peer, proof } if proof.verify(*peer, self.tag, self.origin) => {
+            Op::Present { peer, proof } if proof.verify(*peer, self.trust, self.origin) => {
                 Ok(Entry::Presence(*peer, Presence { proof: proof.clone(), topics: Vec::new() }))
             }
             Op::Present { .. } => Err(Fault::BadProof),
@@ -485,6 +485,8 @@ const _: () = assert!(aldis_wire::limits::RECORD_BYTES + 256 < OPS_BYTES);
 
 #[cfg(test)]
 mod tests {
+    use aldis_wire::network::NetworkTag;
+
     use super::*;
 
     const TAG: NetworkTag = NetworkTag::new([3; 8]);

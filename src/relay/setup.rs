@@ -7,7 +7,7 @@ use aldis_wire::network::Network;
 use aldis_wire::seal::SealingKey;
 use ed25519_dalek::SigningKey;
 
-use super::io::Hint;
+use super::io::{Hint, HostLists};
 use super::limits::{self, Rate};
 
 /// Everything a `Relay` needs to begin.
@@ -62,6 +62,8 @@ pub struct Settings {
     pub grace: std::time::Duration,
     /// What the rosters of all other hosts may take together.
     pub rosters_bytes: usize,
+    /// Which hosts may be here, until other lists are given.
+    pub lists: HostLists,
 }
 
 impl Default for Settings {
@@ -81,6 +83,7 @@ impl Default for Settings {
             edges_per_address_max: limits::EDGES_PER_ADDRESS_MAX,
             grace: limits::GRACE,
             rosters_bytes: limits::ROSTERS_BYTES,
+            lists: HostLists::default(),
         }
     }
 }

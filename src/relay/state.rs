@@ -13,6 +13,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::addresses::Addresses;
+use super::barred::Barred;
 use super::bucket::Bucket;
 use super::directory::Directory;
 use super::discovery::Discovery;
@@ -66,6 +67,8 @@ pub(crate) struct State {
     pub(crate) routes: ReturnRoutes,
     /// What addresses may do.
     pub(crate) addresses: Addresses,
+    /// Who is kept out.
+    pub(crate) barred: Barred,
     /// Where hosts may be.
     pub(crate) discovery: Discovery,
     /// Our own announcements.
@@ -146,10 +149,11 @@ impl State {
         origins.remember(now, &setup.marks);
         let mut rng = ChaCha12Rng::from_seed(setup.seed);
         let sessions = Sessions::new(rng.next_u64());
-        let mut directory = Directory::new(setup.network.tag);
+        let mut directory = Directory::new(setup.network.trust);
         directory.insert(own);
         Self {
             own,
+            barred: Barred::new(own, setup.settings.lists.clone()),
             discovery,
             origins,
             directory,

@@ -7,7 +7,7 @@ use aldis_wire::announcement::Status;
 use aldis_wire::host::Role;
 use aldis_wire::id::HostId;
 
-use super::io::LinkKey;
+use super::io::{Fault, LinkKey};
 
 /// The host, its links, and all hosts it knows.
 #[derive(Clone, Debug)]
@@ -28,8 +28,36 @@ pub struct View {
     pub links: Vec<LinkView>,
     /// Every other host whose roster is known, by id.
     pub hosts: Vec<HostView>,
+    /// Which other hosts are refused, and why.
+    pub refused: RefusedView,
     /// What discovery does and what is wrong with it, if anything.
     pub discovery: DiscoveryView,
+}
+
+/// Hosts that are kept out.
+#[derive(Clone, Debug, Default)]
+pub struct RefusedView {
+    /// How many the operator allows, if there is such a list.
+    pub allowed: Option<usize>,
+    /// How many the operator denies.
+    pub denied: usize,
+    /// Revoked identities.
+    pub revoked: Vec<HostId>,
+    /// Origins whose present epoch is refused.
+    pub quarantined: Vec<QuarantineView>,
+}
+
+/// One origin that lied or was too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuarantineView {
+    /// Who.
+    pub host: HostId,
+    /// Refused until a higher one.
+    pub epoch: u64,
+    /// Why.
+    pub fault: Fault,
+    /// How long ago.
+    pub age: Duration,
 }
 
 /// One admitted link.
@@ -155,6 +183,10 @@ pub struct Tables {
     pub introductions: usize,
     /// Origins that are asked for.
     pub asking: usize,
+    /// Revoked identities.
+    pub revocations: usize,
+    /// Origins of which is remembered why they are refused.
+    pub quarantines: usize,
     /// Keys shared with other homes.
     pub shared_keys: usize,
     /// Deadlines.

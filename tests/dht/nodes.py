@@ -1,9 +1,10 @@
-"""A small DHT on loopback whose nodes are libtorrent's, so that our discovery meets nodes that are not our own.
+"""A small DHT at one address whose nodes are libtorrent's, so that our discovery meets nodes that are not our own.
 
-    target/venv/bin/python tests/dht/nodes.py [COUNT]
+    target/venv/bin/python tests/dht/nodes.py [COUNT [ADDRESS]]
 
 Prints one line of JSON when every node knows another one, {"nodes": ["127.0.0.1:40001", ...]}, and ends when its
-standard input closes. A failure is one line on standard error and exit code 1. Run by tests/network/libtorrent.rs.
+standard input closes. A failure is one line on standard error and exit code 1. Run by tests/network/libtorrent.rs and
+by the fault laboratory.
 """
 
 import json
@@ -13,13 +14,13 @@ import time
 import libtorrent as lt
 
 COUNT_DEFAULT = 8
+ADDRESS_DEFAULT = "127.0.0.1"
 READY_DEADLINE_SECONDS = 20
 POLL_SECONDS = 0.05
 
 SETTINGS = {
-    "listen_interfaces": "127.0.0.1:0",
     "enable_dht": True,
-    # Nothing but loopback: no default bootstrap node, no router, no neighbours by multicast.
+    # Nothing but our address: no default bootstrap node, no router, no neighbours by multicast.
     "dht_bootstrap_nodes": "",
     "enable_lsd": False,
     "enable_natpmp": False,
@@ -41,21 +42,22 @@ SETTINGS = {
 
 def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT_DEFAULT
+    address = sys.argv[2] if len(sys.argv) > 2 else ADDRESS_DEFAULT
     sessions = []
     for _ in range(count):
-        session = lt.session(dict(SETTINGS))
+        session = lt.session(SETTINGS | {"listen_interfaces": f"{address}:0"})
         deadline = time.monotonic() + READY_DEADLINE_SECONDS
-        port = wait_for(lambda: session.listen_port(), deadline, "a libtorrent node opened no port on 127.0.0.1")
+        port = wait_for(lambda: session.listen_port(), deadline, "a libtorrent node opened no port")
         if sessions:
-            session.add_dht_node(("127.0.0.1", sessions[0][1]))
+            session.add_dht_node((address, sessions[0][1]))
             # The first node learns of the others by being asked; tell it, and it need not wait.
-            sessions[0][0].add_dht_node(("127.0.0.1", port))
+            sessions[0][0].add_dht_node((address, port))
         sessions.append((session, port))
 
     deadline = time.monotonic() + READY_DEADLINE_SECONDS
     for number, (session, _) in enumerate(sessions):
         wait_for(lambda: nodes_known(session) > 0, deadline, f"libtorrent node {number} learned of no other node")
-    print(json.dumps({"nodes": [f"127.0.0.1:{port}" for _, port in sessions]}), flush=True)
+    print(json.dumps({"nodes": [f"{address}:{port}" for _, port in sessions]}), flush=True)
     sys.stdin.read()
     return 0
 

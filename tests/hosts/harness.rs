@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use aldis::hosts::HostFiles;
 use aldis::net::client::{Client, Events, Options};
 use aldis::net::dht::DhtConfig;
 use aldis::net::driver::{self, Host, HostConfig};
@@ -32,6 +33,7 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         store: None,
         quic: ANY_PORT,
         http: ANY_PORT,
+        hosts: HostFiles::default(),
         gateway_tls: None,
         dht: DhtConfig::Off,
         origins: Vec::new(),

@@ -1,5 +1,6 @@
 //! Hosts in this process: for what no operator can set, such as a protocol version.
 
+use aldis::hosts::HostFiles;
 use aldis::net::dht::DhtConfig;
 use aldis::net::driver::{self, Host, HostConfig};
 use aldis::relay::Settings;
@@ -24,6 +25,7 @@ pub(crate) fn config(genesis: &Genesis, dht: &[String]) -> HostConfig {
         store: None,
         quic: any,
         http: any,
+        hosts: HostFiles::default(),
         gateway_tls: None,
         dht: if dht.is_empty() { DhtConfig::Off } else { DhtConfig::Bootstrap(dht.to_vec()) },
         origins: Vec::new(),

@@ -8,6 +8,7 @@
 //! | [`restart`] | a host that comes back |
 //! | [`crash`] | a host that is killed |
 //! | [`dht_trouble`] | a DHT that does not answer, and hosts that need none |
+//! | [`kept_out`] | hosts that are revoked, denied, or run twice |
 //! | [`libtorrent`] | a DHT of another make |
 //! | [`damage`] | files that cannot be read, ports that are taken |
 //! | [`program`] | the commands against a running network |
@@ -27,6 +28,7 @@ mod dht;
 mod dht_trouble;
 mod edges;
 mod inside;
+mod kept_out;
 mod libtorrent;
 mod process;
 mod program;

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use aldis::relay::io::{
-    DialFailure, DialKey, EdgeKey, Event, Hello, Hint, HintSource, Identity, Input, LinkKey, Output, Request, Token,
+    DialFailure, DialKey, EdgeKey, Event, Hello, Hint, HintSource, HostLists, Identity, Input, LinkKey, Output,
+    Request, Token,
 };
 use aldis::relay::limits;
 use aldis_wire::announcement::Op;
@@ -15,6 +16,7 @@ use aldis_wire::host::{
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
+use aldis_wire::revocation::Revocation;
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -229,9 +231,18 @@ impl Crowd {
             }),
             12 => self.routed(),
             _ if self.chance.below(3) == 0 => Frame::Goodbye(GoodbyeReason::Crossed),
+            _ if self.chance.below(4) == 0 => {
+                let invented = u16::try_from(500 + self.chance.below(9)).unwrap();
+                Frame::Revoked(vec![Revocation::make(&Player::new(invented).key)])
+            }
             _ => Frame::Bounce(Bounce { from_home: origin, nonce: [5; 24], refusal: Refusal::HomeUnreachable }),
         };
         self.frame(link, &frame);
+        if self.chance.below(30) == 0 {
+            // Now and then the operator denies one of them, and then another, or nobody.
+            let deny = [origin].into_iter().filter(|_| self.chance.below(2) == 0).collect();
+            self.tell(Input::HostsListed { lists: HostLists { allow: None, deny } });
+        }
         if self.chance.below(30) == 0 {
             self.players[player].restart();
         }
@@ -339,6 +350,8 @@ impl Crowd {
             (tables.waiting_max, limits::WAITING_MAX),
             (tables.link_origins_max, 2 * limits::ORIGINS_MAX),
             (tables.comparisons, tables.origins),
+            (tables.revocations, limits::REVOCATIONS_KEPT_MAX),
+            (tables.quarantines, limits::QUARANTINES_MAX),
         ];
         for (at, (size, bound)) in bounds.into_iter().enumerate() {
             assert!(size <= bound, "bound {at}: {size} > {bound}, {tables:?}");
@@ -360,7 +373,9 @@ impl Crowd {
         }
         self.house.wait(Duration::from_secs(7_200));
         let tables = self.house.relay.tables();
-        let left = aldis::relay::view::Tables { addresses: 0, marks: 0, timers: 0, log_max: 0, ..tables };
+        // What is remembered of others for a day, or for ever, has bounds of its own.
+        let left = aldis::relay::view::Tables { marks: 0, quarantines: 0, revocations: 0, ..tables };
+        let left = aldis::relay::view::Tables { addresses: 0, timers: 0, log_max: 0, ..left };
         let nothing = aldis::relay::view::Tables { rosters: 1, origins: 1, ..Default::default() };
         assert_eq!(left, nothing, "our own roster, and nothing else");
         assert!(tables.timers <= 4, "heartbeat, summaries, discovery, housekeeping: {tables:?}");

@@ -9,6 +9,7 @@ mod neighbour;
 #[path = "../world/mod.rs"]
 mod world;
 
+mod barring;
 mod bounds;
 mod catching_up;
 mod chaos;

@@ -120,6 +120,10 @@ impl World {
             Some(Stored::Hints(cache)) => cache,
             _ => Vec::new(),
         };
+        let revoked = match stored(|stored| matches!(stored, Stored::Revocations(_))) {
+            Some(Stored::Revocations(revoked)) => revoked,
+            _ => Vec::new(),
+        };
         let setup = Setup {
             network: host.network.clone(),
             identity: host.key.clone(),
@@ -133,6 +137,10 @@ impl World {
         let mut out = Outbox::default();
         host.relay = Some(Relay::new(setup, self.now + host.ahead, &mut out));
         self.carry_out(place, out);
+        for heard in [true, false] {
+            let of_kind = revoked.iter().filter(|(_, kept)| *kept == heard).map(|(revocation, _)| *revocation);
+            self.input(place, Input::RevocationsFound { revocations: of_kind.collect(), heard });
+        }
         self.input(place, Input::HintsFound { source: self.hints, hints });
     }
 

@@ -10,7 +10,7 @@ use crate::codec::{CodecError, at_most, decode, encode};
 use crate::id::{HostId, PeerId, TopicId};
 use crate::limits::{HEAD_BYTES, HEARTBEAT_MAX, HEARTBEAT_MIN, META_BYTES, OPS_BYTES, OPS_MAX};
 use crate::network::NetworkTag;
-use crate::proof::{Proof, Signature};
+use crate::proof::{Proof, Signature, Trust};
 use crate::record::SignedRecord;
 
 const CONTEXT: &str = "aldis 2026 head";
@@ -81,8 +81,8 @@ impl SignedHead {
 
     /// Whether `head`, as [`SignedHead::peek`] gave it, is signed by its origin. One signature check.
     #[must_use]
-    pub fn is_signed(&self, head: &Head, tag: NetworkTag) -> bool {
-        self.signature.verify(head.origin.as_bytes(), CONTEXT, tag, &self.bytes)
+    pub fn is_signed(&self, head: &Head, trust: impl Into<Trust>) -> bool {
+        trust.into().verify(self.signature, head.origin.as_bytes(), CONTEXT, &self.bytes)
     }
 }
 

@@ -10,11 +10,12 @@ use crate::codec::{self, CodecError, at_most};
 use crate::id::{HostId, PeerId, TopicId};
 use crate::limits::{
     BELOW_MAX, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, LANES, OPS_BYTES, QUERY_RANGES_MAX, REQUEST_ID_BYTES,
-    SIGNAL_DATA_BYTES,
+    REVOCATIONS_MAX, SIGNAL_DATA_BYTES,
 };
 use crate::proof::Proof;
 use crate::record::SignedRecord;
 use crate::refusal::Refusal;
+use crate::revocation::Revocation;
 
 /// A stream of a link. Control is bidirectional and the dialler's first; the others are unidirectional, opened by the
 /// sender at the first frame, and begin with one byte: [`Channel::number`].
@@ -92,12 +93,21 @@ pub enum GoodbyeReason {
     Full,
     /// The operator does not want this host here.
     NotAllowed,
+    /// The other side's identity is revoked.
+    Revoked,
 }
 
 impl GoodbyeReason {
     /// Every reason there is.
-    pub const ALL: [Self; 6] =
-        [Self::Closing, Self::Crossed, Self::NotAdmitted, Self::Misbehaved, Self::Full, Self::NotAllowed];
+    pub const ALL: [Self; 7] = [
+        Self::Closing,
+        Self::Crossed,
+        Self::NotAdmitted,
+        Self::Misbehaved,
+        Self::Full,
+        Self::NotAllowed,
+        Self::Revoked,
+    ];
 
     /// For people who read a log.
     #[must_use]
@@ -109,6 +119,7 @@ impl GoodbyeReason {
             Self::Misbehaved => "protocol broken",
             Self::Full => "enough links",
             Self::NotAllowed => "not allowed here",
+            Self::Revoked => "the identity is revoked",
         }
     }
 }
@@ -296,6 +307,8 @@ pub enum Frame {
     Routed(Routed),
     /// See [`Bounce`].
     Bounce(Bounce),
+    /// Identities that are revoked; at most [`REVOCATIONS_MAX`].
+    Revoked(Vec<Revocation>),
 }
 
 // The registry of frame kinds. A removed kind leaves its number unused.
@@ -312,6 +325,7 @@ const SIGNAL: u8 = 10;
 const RECEIPT: u8 = 11;
 const ROUTED: u8 = 12;
 const BOUNCE: u8 = 13;
+const REVOKED: u8 = 14;
 
 impl Frame {
     /// The frame as it goes onto a stream, header included.
@@ -344,6 +358,7 @@ impl Frame {
             Self::Receipt(receipt) => (RECEIPT, codec::encode(receipt)?),
             Self::Routed(routed) => (ROUTED, codec::encode(routed)?),
             Self::Bounce(bounce) => (BOUNCE, codec::encode(bounce)?),
+            Self::Revoked(revocations) => (REVOKED, codec::encode(revocations)?),
         })
     }
 
@@ -372,6 +387,7 @@ impl Frame {
             RECEIPT => Self::Receipt(codec::decode(body)?),
             ROUTED => Self::Routed(codec::decode(body)?),
             BOUNCE => Self::Bounce(codec::decode(body)?),
+            REVOKED => Self::Revoked(codec::decode::<Statements>(body)?.0),
             _ => return Ok(None),
         };
         frame.check()?;
@@ -402,6 +418,7 @@ impl Frame {
             Self::Receipt(receipt) => check_request_id(&receipt.id),
             Self::Routed(routed) if routed.lane >= LANES => Err(CodecError::Malformed),
             Self::Routed(_) | Self::Bounce(_) => Ok(()),
+            Self::Revoked(revocations) => at_most(revocations.len(), REVOCATIONS_MAX),
         }
     }
 
@@ -414,6 +431,7 @@ impl Frame {
             }
             Self::Announcement(_) => matches!(channel, Channel::Control | Channel::Announce),
             Self::Query(_) | Self::Reply(_) => channel == Channel::Sync,
+            Self::Revoked(_) => matches!(channel, Channel::Control | Channel::Sync),
             Self::Signal(_) | Self::Receipt(_) | Self::Routed(_) | Self::Bounce(_) => {
                 matches!(channel, Channel::Lane(_))
             }
@@ -424,6 +442,10 @@ impl Frame {
 /// What a summary holds, for reading.
 #[derive(Deserialize)]
 struct Entries(#[serde(deserialize_with = "codec::list::<_, _, HAVE_ENTRIES_MAX>")] Vec<HaveEntry>);
+
+/// What a `Revoked` holds, for reading.
+#[derive(Deserialize)]
+struct Statements(#[serde(deserialize_with = "codec::list::<_, _, REVOCATIONS_MAX>")] Vec<Revocation>);
 
 impl HaveEntry {
     fn check(&self) -> Result<(), CodecError> {

@@ -8,6 +8,7 @@
 //! | [`network`] | a genesis and all that is derived from it |
 //! | [`proof`] | how a peer's presence is proved |
 //! | [`record`] | the signed host record |
+//! | [`revocation`] | the end of a host's identity |
 //! | [`announcement`] | signed heads and the ops they cover |
 //! | [`digest`] | the trie by which two replicas prove themselves equal |
 //! | [`host`], [`codec`] | the frames between hosts and how they are cut out of a stream |
@@ -28,4 +29,5 @@ pub mod network;
 pub mod proof;
 pub mod record;
 pub mod refusal;
+pub mod revocation;
 pub mod seal;

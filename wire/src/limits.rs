@@ -72,6 +72,8 @@ pub const HAVE_ENTRIES_MAX: usize = 4_096;
 pub const HAVE_NUMBERS_MAX: u16 = 4_096;
 /// Ranges asked for in one `Query`.
 pub const QUERY_RANGES_MAX: usize = 256;
+/// Statements in one `Revoked`: some 25 KiB.
+pub const REVOCATIONS_MAX: usize = 256;
 /// Parts of a range that one `Below` lists: the children of a branch, or the entries of a leaf.
 pub const BELOW_MAX: usize = 16;
 /// Entries of a subtree that are sent whole instead of being descended into.

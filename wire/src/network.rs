@@ -5,6 +5,7 @@ use std::fmt;
 use crate::hex;
 use crate::id::TopicId;
 use crate::limits::{NETWORK_NAME_BYTES, VERSION};
+use crate::proof::Trust;
 
 /// The genesis of a network: its key and its name. Whoever holds it may run a host.
 #[derive(Clone, PartialEq, Eq)]
@@ -98,6 +99,8 @@ pub struct Network {
     pub rendezvous: [u8; 20],
     /// The public tag.
     pub tag: NetworkTag,
+    /// By what its signatures are judged.
+    pub trust: Trust,
     /// The MAC key for admission. Secret.
     pub admission_key: [u8; 32],
     topic_salt: [u8; 32],
@@ -116,11 +119,13 @@ impl Network {
         let mut material = Vec::with_capacity(34);
         material.extend_from_slice(genesis.key());
         material.extend_from_slice(&version.to_be_bytes());
+        let tag = NetworkTag(derive("aldis 2026 network tag", &material));
         Self {
             name: genesis.name().to_owned(),
             version,
             rendezvous: derive("aldis 2026 rendezvous", &material),
-            tag: NetworkTag(derive("aldis 2026 network tag", &material)),
+            tag,
+            trust: tag.into(),
             admission_key: derive("aldis 2026 admission", &material),
             topic_salt: derive("aldis 2026 topic salt", &material),
         }

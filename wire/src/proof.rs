@@ -32,15 +32,76 @@ impl Signature {
     /// Signs `context ‖ tag ‖ body`.
     #[must_use]
     pub fn make(key: &SigningKey, context: &str, tag: NetworkTag, body: &[u8]) -> Self {
-        Self::from_bytes(&key.sign(&signed_bytes(context, tag, body)).to_bytes())
+        Self::over(key, &signed_bytes(context, tag, body))
+    }
+
+    /// Signs `context ‖ body`: what holds in every network.
+    pub(crate) fn make_everywhere(key: &SigningKey, context: &str, body: &[u8]) -> Self {
+        Self::over(key, &[context.as_bytes(), body].concat())
+    }
+
+    fn over(key: &SigningKey, message: &[u8]) -> Self {
+        Self::from_bytes(&key.sign(message).to_bytes())
     }
 
     /// Whether this is `key`'s signature over `context ‖ tag ‖ body`. Strict: no second spelling, no weak key.
     #[must_use]
     pub fn verify(self, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool {
+        self.is_over(key, &signed_bytes(context, tag, body))
+    }
+
+    /// Whether this is `key`'s signature over `context ‖ body`.
+    pub(crate) fn verify_everywhere(self, key: &[u8; 32], context: &str, body: &[u8]) -> bool {
+        self.is_over(key, &[context.as_bytes(), body].concat())
+    }
+
+    fn is_over(self, key: &[u8; 32], message: &[u8]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(&self.to_bytes());
-        VerifyingKey::from_bytes(key)
-            .is_ok_and(|key| key.verify_strict(&signed_bytes(context, tag, body), &signature).is_ok())
+        VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+    }
+}
+
+/// Whoever checks signatures. Everybody's is [`Ed25519`]; a simulator, in which a thousand hosts check one and the same
+/// signature, remembers the answers.
+pub trait Verifier: std::fmt::Debug + Send + Sync {
+    /// Whether this is `key`'s signature over `context ‖ tag ‖ body`.
+    fn verify(&self, signature: Signature, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool;
+}
+
+/// Checks by arithmetic.
+#[derive(Clone, Copy, Debug)]
+pub struct Ed25519;
+
+impl Verifier for Ed25519 {
+    fn verify(&self, signature: Signature, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool {
+        signature.verify(key, context, tag, body)
+    }
+}
+
+/// By what signatures are judged: the network's tag, and who checks.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    tag: NetworkTag,
+    verifier: &'static dyn Verifier,
+}
+
+impl Trust {
+    /// Signatures of the network with this tag, checked by `verifier`.
+    #[must_use]
+    pub const fn new(tag: NetworkTag, verifier: &'static dyn Verifier) -> Self {
+        Self { tag, verifier }
+    }
+
+    /// Whether this is `key`'s signature over `context ‖ tag ‖ body`.
+    #[must_use]
+    pub fn verify(self, signature: Signature, key: &[u8; 32], context: &str, body: &[u8]) -> bool {
+        self.verifier.verify(signature, key, context, self.tag, body)
+    }
+}
+
+impl From<NetworkTag> for Trust {
+    fn from(tag: NetworkTag) -> Self {
+        Self::new(tag, &Ed25519)
     }
 }
 
@@ -85,11 +146,12 @@ impl Proof {
 
     /// Whether this proves `peer` at `home`. Costs a hash, or a signature check.
     #[must_use]
-    pub fn verify(&self, peer: PeerId, tag: NetworkTag, home: HostId) -> bool {
+    pub fn verify(&self, peer: PeerId, trust: impl Into<Trust>, home: HostId) -> bool {
         match self {
             Self::Minted { nonce } => Self::mint(home, nonce) == peer,
             Self::Keyed { counter, sealing, signature } => {
-                signature.verify(peer.as_bytes(), "aldis 2026 claim", tag, &claim_body(home, *counter, *sealing))
+                let body = claim_body(home, *counter, *sealing);
+                trust.into().verify(*signature, peer.as_bytes(), "aldis 2026 claim", &body)
             }
         }
     }

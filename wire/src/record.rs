@@ -10,7 +10,7 @@ use crate::codec::{self, CodecError, at_most, decode_prefix, encode};
 use crate::id::HostId;
 use crate::limits::{GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, RECORD_NEIGHBOURS_MAX, SOFTWARE_BYTES};
 use crate::network::NetworkTag;
-use crate::proof::Signature;
+use crate::proof::{Signature, Trust};
 
 const CONTEXT: &str = "aldis 2026 host record";
 
@@ -76,9 +76,9 @@ impl SignedRecord {
     ///
     /// # Errors
     /// [`CodecError::Signature`], or what is wrong with the content.
-    pub fn open(&self, tag: NetworkTag) -> Result<HostRecord, CodecError> {
+    pub fn open(&self, trust: impl Into<Trust>) -> Result<HostRecord, CodecError> {
         at_most(self.bytes.len(), RECORD_BYTES)?;
-        if !self.signature.verify(self.host.as_bytes(), CONTEXT, tag, &self.bytes) {
+        if !trust.into().verify(self.signature, self.host.as_bytes(), CONTEXT, &self.bytes) {
             return Err(CodecError::Signature);
         }
         let record = decode_prefix(&self.bytes)?;

@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::genesis::random_bytes;
+use crate::hosts::HostFiles;
 use crate::identity::HostKey;
 use crate::net::dht::DhtConfig;
 use crate::net::driver::{self, Host, HostConfig, StartError};
@@ -48,6 +49,7 @@ pub(super) async fn start_host(n: u16, genesis: &Genesis, dht: &Testnet, port: u
         store: Some(data_dir),
         quic: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         http,
+        hosts: HostFiles::default(),
         gateway_tls: None,
         dht: DhtConfig::Bootstrap(dht.bootstrap.clone()),
         origins: Vec::new(),

@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use aldis_wire::id::HostId;
 use aldis_wire::network::{Genesis, Network};
+use aldis_wire::revocation::Revocation;
 use aldis_wire::seal::SealingKey;
 use ed25519_dalek::SigningKey;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::hosts::{HostFiles, revocations_directory};
+use crate::lock::{InUse, Lock};
 use crate::net::admin::Admin;
 use crate::net::dht::{DhtConfig, Rendezvous};
 use crate::net::gateway::{self, Gateway, GatewayConfig, GatewayError};
 use crate::net::hub::Hub;
+use crate::net::lists::Lists;
 use crate::net::load;
 use crate::net::log::Log;
 use crate::net::metrics::{self, Metrics};
@@ -27,6 +31,7 @@ use crate::net::quic::{Quic, QuicError};
 use crate::net::store::Store;
 use crate::relay::io::{Input, StopReason};
 use crate::relay::{Settings, Setup};
+use crate::textfile::FileError;
 use commands::Commands;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
@@ -51,6 +56,8 @@ pub struct HostConfig {
     pub quic: SocketAddr,
     /// TCP address for edges, pages and status. Port 0 takes any free one.
     pub http: SocketAddr,
+    /// Files about other hosts: who may be here, and revocations to publish.
+    pub hosts: HostFiles,
     /// PEM files of certificate chain and key for the gateway; `None` for plain HTTP.
     pub gateway_tls: Option<(PathBuf, PathBuf)>,
     /// Which DHT.
@@ -93,6 +100,18 @@ pub enum StartError {
     /// Reading the data directory failed in a way that it should not.
     #[error("the data directory could not be read")]
     Store,
+    /// Another host runs with the data directory.
+    #[error(transparent)]
+    InUse(#[from] InUse),
+    /// A file about other hosts.
+    #[error(transparent)]
+    Hosts(#[from] FileError),
+    /// The host's identity is revoked.
+    #[error(
+        "the identity of this host is revoked, for ever and in every network: remove host.key from the data directory \
+         to become a new host"
+    )]
+    Revoked,
     /// TLS cannot be set up.
     #[error("cannot prepare links: {0}")]
     Tls(crate::net::tls::TlsError),
@@ -111,6 +130,7 @@ pub struct Host {
     tasks: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
     stopped: watch::Receiver<Option<StopReason>>,
+    _lock: Option<Lock>,
 }
 
 /// Starts a host. Must run inside tokio.
@@ -132,17 +152,25 @@ pub async fn start_with(
     network: Network,
     rendezvous: Option<Arc<dyn Rendezvous>>,
 ) -> Result<Host, StartError> {
+    // Before the ports: who starts the same host twice is told that, and not that a port is taken.
+    let store = Store::new(config.store.clone());
+    let lock = config.store.as_deref().map(Lock::take).transpose()?.flatten();
+    let directory = config.store.as_deref().map(revocations_directory);
+    let (lists, listed, named) = Lists::read(config.hosts.clone(), host_id(&config), directory)?;
     let (socket, quic_address) = Quic::socket(config.quic).map_err(quic_error)?;
     let http = |error| StartError::Http { address: config.http, error };
     let listener = gateway::bind(config.http).map_err(http)?;
     let http_address = listener.local_addr().map_err(http)?;
 
-    let store = Store::new(config.store.clone());
     let reading = store.clone();
     let kept = tokio::task::spawn_blocking(move || reading.begin()).await.map_err(|_| StartError::Store)?;
+    if kept.revocations.iter().any(|(revocation, _)| revocation.host() == host_id(&config) && revocation.is_signed()) {
+        return Err(StartError::Revoked);
+    }
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
-    let settings = published(&config, rendezvous.is_some(), quic_address, http_address);
+    let mut settings = published(&config, rendezvous.is_some(), quic_address, http_address);
+    settings.lists = listed;
     let setup = Setup {
         network: network.clone(),
         identity: config.identity.clone(),
@@ -162,6 +190,7 @@ pub async fn start_with(
             log.note(note);
         }),
     );
+    revoke(&hub, kept.revocations, named);
     let quic = Quic::start(socket, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
@@ -172,8 +201,9 @@ pub async fn start_with(
     // Behind a router, the port that others must use is the one that the operator publishes.
     let port = settings.addresses.first().unwrap_or(&quic_address).port();
     let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port, queue, stop };
-    let (timing, accepting, measuring) = (hub.clone(), quic.clone(), hub.clone());
+    let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
     let tasks = vec![
+        tokio::spawn(lists.watch(listing)),
         tokio::spawn(async move { load::measure(&measuring).await }),
         tokio::spawn(async move { timing.run_timer().await }),
         tokio::spawn(async move { accepting.run().await }),
@@ -190,7 +220,17 @@ pub async fn start_with(
         tasks,
         writer: Some(writer),
         stopped,
+        _lock: lock,
     })
+}
+
+/// Tells the machine what was kept and what the operator names, before it has any link.
+fn revoke(hub: &Hub, kept: Vec<(Revocation, bool)>, named: Vec<Revocation>) {
+    for heard in [true, false] {
+        let of_kind = kept.iter().filter(|(_, kept)| *kept == heard).map(|(revocation, _)| *revocation);
+        hub.happened(Input::RevocationsFound { revocations: of_kind.collect(), heard });
+    }
+    hub.happened(Input::RevocationsFound { revocations: named, heard: true });
 }
 
 fn open_gateway(

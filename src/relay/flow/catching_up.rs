@@ -83,7 +83,7 @@ impl State {
 
     fn compare(&mut self, now: Moment, link: LinkKey, origin: HostId, ours: Mark, out: &mut Outbox) {
         let Some(known) = self.origins.find_mut(origin) else { return };
-        let empty = || Roster::new(origin, self.network.tag);
+        let empty = || Roster::new(origin, self.network.trust);
         let staging = self.directory.roster(origin).cloned().unwrap_or_else(empty);
         known.comparison = Some(Comparison {
             link,
@@ -170,7 +170,7 @@ impl State {
         }
         let Some((age_ms, signed)) = reply.head else { return self.stop_comparing(now, origin) };
         let head = match signed.peek() {
-            Ok(head) if head.origin == origin && signed.is_signed(&head, self.network.tag) => head,
+            Ok(head) if head.origin == origin && signed.is_signed(&head, self.network.trust) => head,
             _ => {
                 self.stop_comparing(now, origin);
                 return self.misbehaved(now, link, Fault::BadSignature, out);

@@ -187,7 +187,7 @@ impl State {
             self.lose_patience(now, edge, out);
             return Err((Refusal::RateLimited, None));
         }
-        if proof.verify(peer, self.network.tag, self.own)
+        if proof.verify(peer, self.network.trust, self.own)
             && challenge_answered(answer, peer, self.network.tag, self.own, &challenge)
         {
             Ok(())

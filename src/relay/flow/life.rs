@@ -156,10 +156,10 @@ impl State {
 
     /// Lets discovery act.
     pub(crate) fn discover(&mut self, now: Moment, out: &mut Outbox) {
-        let links = &self.links;
+        let (links, barred) = (&self.links, &self.barred);
         let chosen = || links.admitted().filter(|(_, link)| link.role == Role::Dialler);
         let state = LinksNow {
-            linked: |host| links.to_host(host).is_some(),
+            linked: |host| links.to_host(host).is_some() || barred.why(host).is_some(),
             crowded: |address| chosen().any(|(_, link)| near_by(link.address.ip(), address)),
             count: links.admitted().count(),
             chosen: chosen().count(),
@@ -182,6 +182,7 @@ impl State {
         self.passed_on.tidy(now);
         self.directory.remember_departed(now);
         self.origins.tidy(now);
+        self.barred.tidy(now);
         self.introductions.retain(|_, bucket| !bucket.is_full(now));
         for host in self.origins.stale(now) {
             self.forget_host(now, host);

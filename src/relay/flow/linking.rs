@@ -72,6 +72,9 @@ impl State {
         if let Some(reason) = refused {
             return self.drop_link(now, key, reason, out);
         }
+        if role == Role::Dialler && self.turn_away(now, key, out) {
+            return;
+        }
         self.timers.set(Timer::Admission(key), now + ADMISSION_DEADLINE);
         if role == Role::Dialler {
             self.say_hello(key, out);
@@ -107,10 +110,14 @@ impl State {
             Ok(None) => return self.misbehaved(now, key, Fault::OutOfOrder, out),
             Err(_) => return self.misbehaved(now, key, Fault::BadFrame, out),
         };
-        let greeting = matches!(frame, Frame::Hello(_) | Frame::Admitted | Frame::Goodbye(_));
+        let greeting = matches!(frame, Frame::Hello(_) | Frame::Admitted | Frame::Goodbye(_) | Frame::Revoked(_));
         let verified = !matches!(link.phase, Phase::Greeting { verified: false, .. });
         if !frame.belongs_on(channel) || !verified && !greeting {
             return self.misbehaved(now, key, Fault::OutOfOrder, out);
+        }
+        if verified && !greeting && self.barred.why(link.host).is_some() {
+            // On a link to which we have said goodbye.
+            return;
         }
         match frame {
             Frame::Hello(hello) => self.hello_came(now, key, &hello, out),
@@ -126,6 +133,7 @@ impl State {
             Frame::Receipt(receipt) => self.receipt_came(key, &receipt, out),
             Frame::Routed(routed) => self.routed_came(now, key, routed, out),
             Frame::Bounce(bounce) => self.bounce_came(key, bounce, out),
+            Frame::Revoked(revocations) => self.revoked_came(now, key, revocations, out),
         }
     }
 
@@ -139,10 +147,13 @@ impl State {
             out.note(Note::Misbehaved { host: link.host, fault: Fault::WrongProof });
             return self.drop_link(now, key, GoodbyeReason::NotAdmitted, out);
         }
-        if hello.record.host() != link.host || hello.record.open(self.network.tag).is_err() {
+        if hello.record.host() != link.host || hello.record.open(self.network.trust).is_err() {
             return self.misbehaved(now, key, Fault::BadSignature, out);
         }
         let role = link.role;
+        if self.turn_away(now, key, out) {
+            return;
+        }
         if self.links.is_full(role) {
             // It came while there was room, together with too many others.
             return self.drop_link(now, key, GoodbyeReason::Full, out);
@@ -185,6 +196,7 @@ impl State {
         self.send(key, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
         let origins: Vec<HostId> = self.origins.iter().map(|(origin, _)| origin).collect();
         self.summarise_to(now, key, origins.into_iter(), out);
+        self.tell_revocations(key, out);
         if let Some(loser) = self.links.loser(self.own, key) {
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
@@ -196,6 +208,7 @@ impl State {
         let Some(link) = self.links.find_mut(key) else { return };
         let crossed = reason == GoodbyeReason::Crossed && link.phase != Phase::Closing;
         let (host, leaves) = (link.host, link.is_admitted());
+        let unwanted = matches!(reason, GoodbyeReason::NotAllowed | GoodbyeReason::Revoked);
         if leaves {
             link.phase = Phase::Closing;
             let words = format!("the other side says goodbye: {}", reason.words());
@@ -205,6 +218,9 @@ impl State {
             if reason == GoodbyeReason::Closing {
                 self.miss_host(now, host);
             }
+        }
+        if unwanted {
+            self.turned_away(now, key, reason, out);
         }
         if crossed {
             // Both ends stop sending, so that both know soon that everything has come.

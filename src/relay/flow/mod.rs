@@ -11,10 +11,12 @@
 //! | `linking` | a connection opens, says hello, is admitted, closes |
 //! | `losing` | a neighbour is silent; somebody says that a host is gone |
 //! | `tending` | it is time to look after the choice of neighbours |
+//! | `barring` | lists or revocations come, or something of a host that is kept out |
 //! | `life` | a host is not heard any more; the host shuts down; things are forgotten |
 //! | `viewing` | an operator looks |
 
 mod announcing;
+mod barring;
 mod catching_up;
 mod edges;
 mod life;

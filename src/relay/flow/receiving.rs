@@ -28,6 +28,9 @@ impl State {
         if head.origin == self.own {
             return self.own_head_came(now, link, &came, &head, out);
         }
+        if self.barred.why(head.origin).is_some() {
+            return self.barred_came(link, head.origin, true, out);
+        }
         let whole = came.ops.is_some() || head.is_heartbeat();
         if self.is_old(&head, whole) {
             return self.duplicate_came(now, link, &head, out);
@@ -36,7 +39,7 @@ impl State {
             // Its next head shows that something is missing.
             return;
         }
-        if !came.head.is_signed(&head, self.network.tag) {
+        if !came.head.is_signed(&head, self.network.trust) {
             return self.misbehaved(now, link, Fault::BadSignature, out);
         }
         if came.ops.as_ref().is_some_and(|ops| ops_hash(ops) != head.ops_hash) {
@@ -142,7 +145,7 @@ impl State {
     /// forgot its epoch, or another host with our key.
     fn own_head_came(&mut self, now: Moment, link: LinkKey, came: &Announcement, head: &Head, out: &mut Outbox) {
         let ours = (self.announcer.epoch, self.announcer.seq);
-        if head.mark() <= ours || !came.head.is_signed(head, self.network.tag) {
+        if head.mark() <= ours || !came.head.is_signed(head, self.network.trust) {
             if let Some(link) = self.links.find_mut(link) {
                 link.has(head.origin, head.mark());
             }
@@ -185,7 +188,7 @@ impl State {
         };
         let known_epoch = self.origins.find(host).map_or(0, |origin| origin.mark().0);
         let shown = if heard.head.epoch > known_epoch {
-            let mut roster = Roster::new(host, self.network.tag);
+            let mut roster = Roster::new(host, self.network.trust);
             roster.apply(&ops, Some(heard.head.digest))?;
             out.note(Note::HostAppeared { host, epoch: heard.head.epoch });
             let alive = self.origins.find(host).is_some_and(|origin| origin.expires() > now);
@@ -259,9 +262,11 @@ impl State {
     /// An origin that lies is hidden and refused until its next epoch.
     pub(crate) fn quarantine(&mut self, now: Moment, host: HostId, fault: Fault, out: &mut Outbox) {
         if let Some(origin) = self.origins.find_mut(host) {
-            origin.quarantined = Some((origin.newest.0, fault));
+            let epoch = origin.newest.0;
+            origin.quarantined = Some((epoch, fault));
             origin.waiting.clear();
             origin.comparison = None;
+            self.barred.quarantine(now, host, epoch, fault);
         }
         self.asking.remove(&host);
         self.timers.cancel(Timer::Behind(host));
@@ -293,6 +298,10 @@ impl State {
                 }
             };
             link.has(origin, mark);
+            if self.barred.why(origin).is_some() {
+                self.barred_came(key, origin, false, out);
+                continue;
+            }
             let known = self.origins.find(origin);
             let ours = known.map_or_else(|| self.origins.mark_of_forgotten(origin), |known| known.mark());
             let orphan = known.is_some_and(|known| known.next_hop.is_none() && known.expired.is_none());

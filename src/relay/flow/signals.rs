@@ -208,7 +208,7 @@ impl State {
             return self.answer(now, host, *from, *to, id, Outcome::Refused(Refusal::Overloaded), out);
         }
         if !self.is_at_home(host, signal.from, &signal.proof) {
-            if !signal.proof.verify(signal.from, self.network.tag, host) {
+            if !signal.proof.verify(signal.from, self.network.trust, host) {
                 return self.misbehaved(now, key, Fault::ForeignSender, out);
             }
             // The peer was at home there and has a better claim elsewhere, of which that host has not heard yet.
@@ -228,7 +228,7 @@ impl State {
         let known = self.directory.highest_counter(peer);
         let newer =
             known.is_none_or(|(counter, at)| proof.counter() > counter || at == home && proof.counter() == counter);
-        newer && proof.verify(peer, self.network.tag, home)
+        newer && proof.verify(peer, self.network.trust, home)
     }
 
     /// A signal is at its target's home: into the target's queue, unless it has been here before.
@@ -322,12 +322,13 @@ impl State {
 
     /// A sealed frame came: for us, or to be passed on.
     pub(crate) fn routed_came(&mut self, now: Moment, key: LinkKey, mut routed: Routed, out: &mut Outbox) {
-        if routed.to_home == self.own {
+        let barred = [routed.from_home, routed.to_home].iter().any(|home| self.barred.why(*home).is_some());
+        if routed.to_home == self.own && !barred {
             return self.open_routed(now, key, &routed, out);
         }
         routed.hops = routed.hops.saturating_add(1);
         let direct = self.links.to_host(routed.to_home).filter(|link| *link != key);
-        let next = direct.or_else(|| self.next_hop(routed.to_home, Some(key)));
+        let next = direct.or_else(|| self.next_hop(routed.to_home, Some(key))).filter(|_| !barred);
         let bounce = |refusal| Bounce { from_home: routed.from_home, nonce: routed.nonce, refusal };
         let refused = match next {
             _ if routed.hops > HOPS_MAX => Some(bounce(Refusal::HomeUnreachable)),

@@ -91,7 +91,8 @@ impl State {
     }
 
     fn may_probe(&self, host: HostId) -> bool {
-        host != self.own && !self.tender.probed.contains(&host) && self.links.to_host(host).is_none()
+        let barred = self.barred.why(host).is_some();
+        host != self.own && !barred && !self.tender.probed.contains(&host) && self.links.to_host(host).is_none()
     }
 
     /// Whether a host at this distance is better than the near ones that we have.

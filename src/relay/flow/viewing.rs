@@ -1,8 +1,13 @@
 //! What an operator may see.
 
+use std::collections::BTreeSet;
+
+use aldis_wire::id::HostId;
+
+use crate::relay::barred::Quarantine;
 use crate::relay::io::Moment;
 use crate::relay::state::State;
-use crate::relay::view::{HostView, LinkView, Tables, View};
+use crate::relay::view::{HostView, LinkView, QuarantineView, RefusedView, Tables, View};
 
 impl State {
     /// The machine as it is now.
@@ -43,7 +48,28 @@ impl State {
             topics: self.sessions.topics_count(),
             links: links.collect(),
             hosts: hosts.collect(),
+            refused: self.refused(now),
             discovery: self.discovery.view(now),
+        }
+    }
+
+    fn refused(&self, now: Moment) -> RefusedView {
+        let lists = self.barred.lists();
+        let quarantined = self.barred.quarantines().filter(|(host, quarantine)| {
+            // A later epoch ends it.
+            self.origins.find(*host).is_none_or(|origin| origin.newest.0 <= quarantine.epoch)
+        });
+        let view = |(host, quarantine): (HostId, Quarantine)| QuarantineView {
+            host,
+            epoch: quarantine.epoch,
+            fault: quarantine.fault,
+            age: now.since(quarantine.since),
+        };
+        RefusedView {
+            allowed: lists.allow.as_ref().map(BTreeSet::len),
+            denied: lists.deny.len(),
+            revoked: self.barred.revocations().map(|(revocation, _)| revocation.host()).collect(),
+            quarantined: quarantined.map(view).collect(),
         }
     }
 }
@@ -85,6 +111,8 @@ impl State {
             link_bytes_max: most(&mut links().map(|link| link.bytes_on_way())),
             introductions: self.introductions.len(),
             asking: self.asking.len(),
+            revocations: self.barred.revocations().len(),
+            quarantines: self.barred.quarantines().len(),
             shared_keys: self.shared.len(),
             timers: self.timers.len(),
         }

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::{Outcome, Role};
+use aldis_wire::host::{GoodbyeReason, Outcome, Role};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::refusal::Refusal;
 
+use super::bar::Bar;
 use super::place::DialFailure;
 
 /// What is worth a log line or a count. Never steers anything.
@@ -57,6 +58,27 @@ pub enum Note {
         admitted: bool,
         /// In words.
         reason: String,
+    },
+    /// There is no link with a host, because of who it is or because of who we are.
+    LinkRefused {
+        /// With whom.
+        host: HostId,
+        /// `NotAllowed` or `Revoked`.
+        reason: GoodbyeReason,
+        /// Whether it is we who refuse it.
+        by_us: bool,
+    },
+    /// A host is kept out from now on, and everything of it is gone.
+    HostBarred {
+        /// Who.
+        host: HostId,
+        /// Why.
+        bar: Bar,
+    },
+    /// A revocation was not kept: there is no room for one more of a host that was never heard of here.
+    RevocationDropped {
+        /// Of whom.
+        host: HostId,
     },
     /// Another host broke the protocol.
     Misbehaved {
@@ -153,4 +175,25 @@ pub enum Fault {
     ForeignSender,
     /// A sealed frame that does not open.
     Unsealable,
+}
+
+impl Fault {
+    /// For logs, metrics and the status page.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadFrame => "bad_frame",
+            Self::OutOfOrder => "out_of_order",
+            Self::WrongProof => "wrong_proof",
+            Self::NoHello => "no_hello",
+            Self::BadSignature => "bad_signature",
+            Self::WrongDigest => "wrong_digest",
+            Self::BadOp => "bad_op",
+            Self::BadProof => "bad_proof",
+            Self::OverQuota => "over_quota",
+            Self::Replayed => "replayed",
+            Self::ForeignSender => "foreign_sender",
+            Self::Unsealable => "unsealable",
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What must hold all the time, and at the end. What does not is a violation; a run goes on after it, so that one run
 //! shows all that is wrong.
 
-use aldis::relay::io::{Moment, Note};
+use aldis::relay::io::{Fault, Moment, Note};
 
 use crate::edges::Standing;
 use crate::map::Place;
@@ -62,7 +62,11 @@ impl World {
 
     /// A machine leaves a note.
     pub(crate) fn noted(&mut self, place: Place, note: &Note) {
-        if let Note::Misbehaved { fault, host } = note {
+        // What cannot be opened was sealed before the two knew each other's records or present epochs, and a hello that
+        // does not come may have been cut off: nobody is blamed for these.
+        if let Note::Misbehaved { fault, host } = note
+            && !matches!(fault, Fault::Unsealable | Fault::NoHello)
+        {
             self.violated(&[place], format!("an honest host, {host:?}, is held to misbehave: {fault:?}"));
         }
         if let Note::HostQuarantined { fault, host } = note {
@@ -85,14 +89,14 @@ impl World {
             let hears = edge.standing == Standing::Open && edge.since + RECEIPT_MAX < now && !sent.orphan;
             let calm = self.hosts[edge.place].running().is_some();
             if sent.outcome.is_none() && hears && calm && edge.session == sent.session {
-                late.push((*number, edge.place, now - sent.at));
+                late.push((*number, sent.from, edge.place, now - sent.at));
             }
         }
-        for (number, place, waited) in late {
+        for (number, from, place, waited) in late {
             if let Some(sent) = self.crowd.signals.get_mut(&number) {
                 sent.orphan = true;
             }
-            self.violated(&[place], format!("signal {number} has no receipt after {} ms", waited / MS));
+            self.violated(&[place], format!("signal {number} of edge {from} has no receipt after {} ms", waited / MS));
         }
         while let Some(first) = self.crowd.signals.first_entry().filter(|first| first.get().at + REMEMBERED < now) {
             first.remove();

@@ -82,6 +82,8 @@ pub struct Edge {
     /// Counts its sessions, so that what an earlier one planned is not done by a later one.
     pub(crate) session: u32,
     socket: u32,
+    /// Whether its host has answered its hello on the present socket.
+    welcomed: bool,
     seen: u64,
     acked: u64,
     ack_planned: bool,
@@ -190,6 +192,7 @@ impl World {
             peer: None,
             session: 0,
             socket: 0,
+            welcomed: false,
             seen: 0,
             acked: 0,
             ack_planned: false,
@@ -276,6 +279,7 @@ impl World {
     fn open_socket(&mut self, edge: usize) {
         let place = self.edges[edge].place;
         self.edges[edge].socket += 1;
+        self.edges[edge].welcomed = false;
         self.edges[edge].standing = Standing::Open;
         self.edges[edge].since = self.now;
         self.edges[edge].ack_planned = false;
@@ -293,7 +297,7 @@ impl World {
     pub(crate) fn asked(&mut self, place: Place, key: EdgeKey, request: Request) {
         let (edge, socket) = edge_of(key);
         if self.edges[edge].socket != socket || self.edges[edge].place != place {
-            return;
+            return self.lost_on_the_way(&request);
         }
         let what = match &request {
             Request::Hello(_) => "hello",
@@ -322,6 +326,14 @@ impl World {
         }
     }
 
+    /// What an edge asked on a socket that broke before it came: no host has it, so none answers.
+    fn lost_on_the_way(&mut self, request: &Request) {
+        let Request::Signal { id, .. } = request else { return };
+        if let Some(sent) = id.parse().ok().and_then(|number: u64| self.crowd.signals.get_mut(&number)) {
+            sent.orphan = true;
+        }
+    }
+
     /// An edge does what it had planned.
     pub(crate) fn wish(&mut self, edge: u32, session: u32, wish: Wish) {
         let edge = edge as usize;
@@ -331,6 +343,9 @@ impl World {
         }
         match (wish, standing) {
             (Wish::Come, Standing::Out) => self.come(edge),
+            (Wish::Speak | Wish::Go, Standing::Open) if !self.edges[edge].welcomed => {
+                self.plan(edge, 100 * MS, wish);
+            }
             (Wish::Speak, Standing::Open) => {
                 self.speak(edge);
                 let pause = self.crowd.chance.exponential(self.scenario.speak);
@@ -351,7 +366,7 @@ impl World {
                 self.edges[edge].place = self.another_host(place);
                 self.plan(edge, 200 * MS, Wish::Come);
             }
-            (Wish::Ack, Standing::Open) => self.acknowledge(edge),
+            (Wish::Ack, Standing::Open) if self.edges[edge].welcomed => self.acknowledge(edge),
             _ => {}
         }
     }
@@ -531,6 +546,7 @@ impl World {
         match event {
             Event::Greeting { challenge } => self.say_hello(edge, &challenge),
             Event::Welcome(welcome) => {
+                self.edges[edge].welcomed = true;
                 self.edges[edge].token = Some(welcome.token);
                 self.edges[edge].peer = Some(welcome.peer);
                 if !welcome.resumed {

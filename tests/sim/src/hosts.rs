@@ -100,6 +100,8 @@ impl Host {
             Stored::Epoch(epoch) => self.disk.epoch = epoch,
             Stored::Hints(hints) => self.disk.hints = hints,
             Stored::Marks(marks) => self.disk.marks = marks,
+            // Nobody revokes an identity here.
+            Stored::Revocations(_) => {}
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | [`scenario`] | what is played, out of a text file |
 //! | [`world`], [`queue`], [`chance`] | the queue of happenings, and the only source of chance |
 //! | `hosts`, `wires`, `map`, `dht` | machines and what lies between them |
+//! | [`memo`] | signatures that were checked before |
 //! | `edges`, `probes` | the crowd, and joins whose way is measured |
 //! | `faults` | what may go wrong |
 //! | [`checks`] | what must hold |
@@ -28,6 +29,7 @@ pub mod edges;
 pub mod faults;
 pub mod hosts;
 pub mod map;
+pub mod memo;
 pub mod meter;
 pub mod probes;
 pub mod queue;

@@ -125,7 +125,7 @@ fn sightings(text: &mut String, list: &[Sighting]) {
 
 fn costs(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
     let costs = meter.costs_by_name();
-    let all: u64 = costs.iter().map(|(_, cost)| cost.nanos).sum();
+    let all: u64 = costs.iter().map(|(_, cost)| cost.nanos()).sum();
     let _ = writeln!(
         text,
         "machine         {:.1} s of processor: {:.4} % of a core for each host",
@@ -138,8 +138,8 @@ fn costs(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
             text,
             "  {name:<14} {:>12} {:>12.2} {:>6.1} %",
             cost.count,
-            cost.nanos as f64 / 1_000.0 / cost.count as f64,
-            cost.nanos as f64 * 100.0 / all.max(1) as f64
+            cost.nanos() as f64 / 1_000.0 / cost.count as f64,
+            cost.nanos() as f64 * 100.0 / all.max(1) as f64
         );
     }
 }

@@ -6,6 +6,7 @@
 use aldis::relay::io::{EdgeKey, Event, Input, Moment, Outbox, Output, Request};
 use aldis_wire::host::Channel;
 use aldis_wire::network::{Genesis, Network};
+use aldis_wire::proof::Trust;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::dht::Dht;
 use crate::edges::{Edge, Wish};
 use crate::hosts::Host;
 use crate::map::{Map, Place};
+use crate::memo::MEMO;
 use crate::meter::{self, Meter};
 use crate::queue::{At, Queue};
 use crate::scenario::Scenario;
@@ -100,7 +102,8 @@ impl World {
     pub fn new(scenario: Scenario) -> Self {
         let mut chance = Chance::new(scenario.seed, 1);
         let map = Map::new(scenario.hosts, &mut chance);
-        let network = Network::new(&Genesis::open("simulated").expect("a good name"));
+        let mut network = Network::new(&Genesis::open("simulated").expect("a good name"));
+        network.trust = Trust::new(network.tag, &MEMO);
         let hosts = (0..scenario.hosts).map(|place| Host::new(&scenario, place)).collect();
         let mut world = Self {
             now: 0,

@@ -15,6 +15,7 @@ use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::{Proof, Signature};
 use aldis_wire::record::{HostRecord, SignedRecord};
 use aldis_wire::refusal::Refusal;
+use aldis_wire::revocation::Revocation;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use proptest::collection::vec;
@@ -192,8 +193,7 @@ fn routed() -> impl Strategy<Value = Routed> {
 }
 
 pub(crate) fn frame() -> impl Strategy<Value = Frame> {
-    use GoodbyeReason::{Closing, Crossed, Full, Misbehaved, NotAdmitted, NotAllowed};
-    let goodbye = prop::sample::select(vec![Closing, Crossed, NotAdmitted, Misbehaved, Full, NotAllowed]);
+    let goodbye = prop::sample::select(GoodbyeReason::ALL.to_vec());
     let hello = (any::<[u8; 32]>(), any::<u64>(), signed_record(), any::<SocketAddr>())
         .prop_map(|(proof, epoch, record, observed)| Hello { proof, epoch, record, observed: without_scope(observed) });
     let reply = (id(), prop::option::of((any::<u32>(), signed_head())), vec((range(), part()), 0..6));
@@ -220,5 +220,9 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
             nonce,
             refusal
         })),
+        vec((id(), any::<[u8; 32]>(), any::<[u8; 32]>()), 0..20).prop_map(|statements| {
+            let signature = |r: [u8; 32], s: [u8; 32]| Signature::from_bytes(&[r, s].concat().try_into().unwrap());
+            Frame::Revoked(statements.into_iter().map(|(host, r, s)| Revocation::of(host, signature(r, s))).collect())
+        }),
     ]
 }

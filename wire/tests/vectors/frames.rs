@@ -10,6 +10,7 @@ use aldis_wire::id::{PeerId, TopicId};
 use aldis_wire::limits::{FRAME_BYTES, LANES};
 use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
+use aldis_wire::revocation::Revocation;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
@@ -34,6 +35,8 @@ fn link_frames() -> Vec<(&'static str, Frame)> {
         ("goodbye, misbehaved", goodbye(GoodbyeReason::Misbehaved)),
         ("goodbye, full", goodbye(GoodbyeReason::Full)),
         ("goodbye, not allowed", goodbye(GoodbyeReason::NotAllowed)),
+        ("goodbye, revoked", goodbye(GoodbyeReason::Revoked)),
+        ("revoked", Frame::Revoked(vec![Revocation::make(&identity(1)), Revocation::make(&identity(2))])),
     ]
 }
 

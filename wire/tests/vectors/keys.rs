@@ -6,6 +6,7 @@ use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::limits::VERSION;
 use aldis_wire::network::{Genesis, Network, NetworkTag};
 use aldis_wire::proof::{Proof, answer_challenge, challenge_answered};
+use aldis_wire::revocation::Revocation;
 use aldis_wire::seal::{Binding, SealingKey, nonce, nonce_number};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
@@ -162,4 +163,26 @@ fn sealing_stays_the_same() {
         })
         .into();
     golden("sealing", "PROTOCOL.md §8: home to home through a third host.", json!({ "sealed": cases }));
+}
+
+#[test]
+fn revocations_stay_the_same() {
+    let cases: Vec<_> = [1, 9]
+        .map(|byte| {
+            let made = Revocation::make(&identity(byte));
+            assert!(made.is_signed());
+            json!({
+                "host_secret": hex(&identity(byte).to_bytes()),
+                "host": made.host().to_string(),
+                "signed": hex(&[b"aldis 2026 revocation", &made.host().as_bytes()[..]].concat()),
+                "signature": hex(&made.signature().to_bytes()),
+                "revocation": hex(&encode(&made).unwrap()),
+            })
+        })
+        .into();
+    golden(
+        "revocations",
+        "PROTOCOL.md §6.7: the end of a host's identity, in every network. `signed` are the bytes under the signature.",
+        json!({ "revocations": cases }),
+    );
 }

@@ -88,6 +88,7 @@ fn limits_on_which_both_ends_must_agree_do_not_move() {
         "have_entries_max": limits::HAVE_ENTRIES_MAX,
         "have_numbers_max": limits::HAVE_NUMBERS_MAX,
         "query_ranges_max": limits::QUERY_RANGES_MAX,
+        "revocations_max": limits::REVOCATIONS_MAX,
         "below_max": limits::BELOW_MAX,
         "reply_entries_max": limits::REPLY_ENTRIES_MAX,
         "leaf_max": aldis_wire::digest::LEAF_MAX,

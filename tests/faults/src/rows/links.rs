@@ -1,0 +1,146 @@
+//! What goes wrong on the way between hosts. Edges and their hosts are not touched.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::time::sleep;
+
+use super::Run;
+use crate::history::{CALM_MAX, Time};
+use crate::host::{Host, linked};
+use crate::load::HOSTS;
+use crate::network;
+use crate::report::p99;
+
+const ALL: [usize; HOSTS] = [0, 1, 2, 3, 4];
+/// From the end of a fault until all agree again.
+const CONVERGENCE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+pub(super) async fn partition(run: &mut Run) -> Result<()> {
+    let cut = Duration::from_secs(15);
+    run.fault(&ALL, cut + CONVERGENCE);
+    network::part(&[0, 1, 2], &[3, 4]).await?;
+    sleep(cut).await;
+    let inside = {
+        let history = run.load.shared.history();
+        let side = |host: usize| host < 3;
+        history.signals.iter().filter(|it| side(it.homes[0]) == side(it.homes[1]) && !it.is_delivered()).count()
+    };
+    // What was sent a moment ago has no receipt yet.
+    run.figure("not delivered within a side", inside.to_string(), "a few on their way", inside < 20);
+    healed(run).await
+}
+
+/// Ends a fault of links and waits until all agree.
+async fn healed(run: &mut Run) -> Result<()> {
+    network::heal().await?;
+    let healed = run.now();
+    sleep(CONVERGENCE * 2).await;
+    run.agreed("all views agree again, since the links are back", healed, CONVERGENCE);
+    let linked = linked(&run.hosts, HOSTS - 1, Duration::from_secs(30)).await;
+    run.figure("all hosts are linked", if linked.is_ok() { "yes" } else { "no" }, "yes", linked.is_ok());
+    run.delivered("delivered, since the views should agree", healed + CONVERGENCE, 100.0);
+    Ok(())
+}
+
+pub(super) async fn one_way(run: &mut Run) -> Result<()> {
+    let cut = Duration::from_secs(20);
+    let begun = run.fault(&[4], cut + CONVERGENCE);
+    network::rules(&network::drop_between(&[4], &[0, 1, 2, 3])).await?;
+    let closed = links_gone(&run.hosts[4], begun, run, cut).await?;
+    run.time("its own links are closed", closed, Duration::from_secs(10));
+    sleep((begun + cut).saturating_sub(run.now())).await;
+    healed(run).await
+}
+
+/// How long after `begun` a host had no link.
+async fn links_gone(host: &Host, begun: Time, run: &Run, patience: Duration) -> Result<Option<Duration>> {
+    while run.now() < begun + patience {
+        if host.status().await?.links.is_empty() {
+            return Ok(Some(run.now() - begun));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(None)
+}
+
+pub(super) async fn pair(run: &mut Run) -> Result<()> {
+    let cut = Duration::from_secs(20);
+    // Everybody still hears of everybody by a third host.
+    let begun = run.fault(&[3, 4], Duration::from_secs(10));
+    network::part(&[3], &[4]).await?;
+    sleep(cut).await;
+    let around = {
+        let history = run.load.shared.history();
+        let late = begun + Duration::from_secs(10);
+        let between = |homes: [usize; 2]| homes == [3, 4] || homes == [4, 3];
+        let now = run.now() - CALM_MAX;
+        let sent: Vec<_> =
+            history.signals.iter().filter(|it| between(it.homes) && it.sent > late && it.sent < now).collect();
+        (sent.iter().filter(|it| it.is_delivered()).count(), sent.len())
+    };
+    let text = format!("{} of {}", around.0, around.1);
+    run.figure("delivered by a third host, from 10 s on", text, "all", around.0 == around.1);
+    healed(run).await
+}
+
+pub(super) async fn loss(run: &mut Run, percent: u32) -> Result<()> {
+    // Without a round trip, loss costs nothing but timers.
+    run.delay = Some(network::delay(Duration::from_millis(25)).await?);
+    sleep(Duration::from_secs(5)).await;
+    let calm = run.now();
+    sleep(Duration::from_secs(5)).await;
+    let begun = run.fault(&ALL, if percent < 30 { Duration::ZERO } else { Duration::from_secs(20) });
+    network::rules(&[format!("numgen random mod 100 < {percent} drop")]).await?;
+    sleep(Duration::from_secs(15)).await;
+    run.load.pause().await;
+    let (before, during) = {
+        let history = run.load.shared.history();
+        (p99(history.between(calm, begun)), p99(history.between(begun, run.now())))
+    };
+    run.delivered("delivered under loss", begun, if percent < 30 { 100.0 } else { 99.9 });
+    run.time("receipt at 50 ms round trip without loss, p99", before, Duration::from_millis(75));
+    let expected = [75, 150, 5_000][(percent / 10).min(2) as usize];
+    run.time("receipt under loss, p99", during, Duration::from_millis(expected));
+    links_kept(run).await
+}
+
+/// No link was closed, but for those that were one too many.
+async fn links_kept(run: &mut Run) -> Result<()> {
+    let closed = |line: &&str| line.contains("a link is gone") && !line.contains("another connection");
+    let gone: usize = run.hosts.iter().map(|host| host.log().lines().filter(closed).count()).sum();
+    run.figure("links that were closed", gone.to_string(), "0", gone == 0);
+    Ok(())
+}
+
+pub(super) async fn far(run: &mut Run) -> Result<()> {
+    let round_trip = Duration::from_millis(500);
+    let begun = run.fault(&ALL, Duration::from_secs(2));
+    run.delay = Some(network::delay(round_trip / 2).await?);
+    sleep(Duration::from_secs(15)).await;
+    links_kept(run).await?;
+    let settled = begun + Duration::from_secs(3);
+    let during = p99(run.load.shared.history().between(settled, run.now()));
+    run.time("receipt, p99", during, Duration::from_millis(1_200));
+    run.delivered("delivered", Time::ZERO, 99.0);
+    // A host that comes back at this distance.
+    let last = HOSTS - 1;
+    run.hosts[last].kill().await?;
+    run.load.shared.history().excused.push((begun, run.now() + Duration::from_secs(12)));
+    run.hosts[last].begin().await?;
+    let took = linked(&run.hosts[last..], HOSTS - 1, Duration::from_secs(20)).await?;
+    run.time("a host that restarts is linked with all", Some(took), Duration::from_secs(3));
+    sleep(Duration::from_secs(10)).await;
+    Ok(())
+}
+
+pub(super) async fn slow_host(run: &mut Run) -> Result<()> {
+    let slow = Duration::from_secs(15);
+    run.fault(&[4], slow + CONVERGENCE);
+    let address = network::address(4);
+    network::rules(&[format!("ip daddr {address} limit rate over 30 kbytes/second burst 16 kbytes drop")]).await?;
+    sleep(slow).await;
+    ensure!(run.hosts[4].status().await.is_ok(), "the slow host does not answer");
+    healed(run).await
+}

@@ -1,0 +1,233 @@
+//! Hosts that are kept out: revoked, denied, or a second time the same.
+
+use std::fs;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use aldis::net::client::Event;
+
+use super::edges::Edge;
+use super::process::{Place, Process, all_linked, file, metric};
+use super::{PATIENCE, eventually};
+
+/// The promise: a revoked host has no links and shows no edges anywhere within this time.
+const REVOKED_MAX: Duration = Duration::from_secs(10);
+/// The promise: of two hosts with one key that have a neighbour in common, one ends within this time.
+const TWIN_ENDS_MAX: Duration = Duration::from_secs(30);
+const KEY_IN_USE: i32 = 3;
+const REVOKED: i32 = 4;
+const LISTEN: [&str; 7] =
+    ["--allow-private", "--dht", "false", "--listen-quic", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"];
+
+/// What a command says that ends by itself, and its code.
+fn ends(place: &Place, arguments: &[&str]) -> (i32, String) {
+    let Output { status, stdout, stderr } = place.command(arguments).output().unwrap();
+    let text = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
+    (status.code().unwrap(), text)
+}
+
+/// A start that is refused: its one line.
+fn refused(place: &Place, more: &[&str]) -> String {
+    let run = [&["run", "--genesis", "genesis.toml"], &LISTEN[..], &["--log-level", "error"], more].concat();
+    let (code, text) = ends(place, &run);
+    assert_eq!((code, text.lines().count()), (1, 1), "{text}");
+    text
+}
+
+/// Hosts `one`, `two` and `stolen`, linked, with an edge at `stolen` that the edges at the others see; and the statement
+/// that revokes it, in the file `statement`.
+async fn with_stolen(place: &Place) -> (Process, Process, Process, [Edge; 3]) {
+    let stolen = place.host("stolen", &[], &[]).await;
+    let (code, said) = ends(place, &["id", "revoke", "--data-dir", "stolen", "--out", "statement"]);
+    assert!(code == 0 && said.contains(&stolen.id), "{said}");
+    let one = place.host("one", &[], &["--peers", &stolen.quic.to_string()]).await;
+    let two = place.host("two", &[], &["--peers", &stolen.quic.to_string(), "--peers", &one.quic.to_string()]).await;
+    all_linked(&[&one, &two, &stolen]).await;
+    let mut edges = [Edge::at(&one.url()).await, Edge::at(&two.url()).await, Edge::at(&stolen.url()).await];
+    edges[2].join("s0").await;
+    let seen = edges[2].peer();
+    for edge in &mut edges[..2] {
+        edge.finds("s0", seen).await;
+    }
+    (one, two, stolen, edges)
+}
+
+/// Whether a host has no link with the host of this id, and shows nothing of it.
+async fn is_rid_of(host: &Process, id: &str) -> bool {
+    let status = host.status().await;
+    status.links.iter().all(|link| link.host.to_string() != id)
+        && status.hosts.iter().all(|other| other.host.to_string() != id)
+}
+
+#[tokio::test]
+async fn a_revoked_host_is_gone_everywhere_within_ten_seconds_although_the_publisher_was_never_linked_with_it() {
+    let place = Place::new();
+    let (one, two, mut stolen, [mut at_one, mut at_two, _edge]) = with_stolen(&place).await;
+    for edge in [&mut at_one, &mut at_two] {
+        edge.join("s0").await;
+    }
+    let begun = Instant::now();
+    let publisher =
+        place.host("publisher", &[], &["--peers", &one.quic.to_string(), "--revocation", "statement"]).await;
+    let others = [&one, &two, &publisher];
+    for host in others {
+        eventually("it is gone", async || is_rid_of(host, &stolen.id).await).await;
+    }
+    for edge in [&at_one, &at_two] {
+        eventually("its edge is gone", async || edge.members("s0").await.len() == 1).await;
+    }
+    let took = begun.elapsed();
+    assert!(took < REVOKED_MAX, "it took {took:?}");
+    println!("gone everywhere {took:?} after the publisher was started");
+    assert_eq!(stolen.ended().await.code(), Some(REVOKED));
+    assert!(stolen.log().contains("this host's identity is revoked"), "{}", stolen.log());
+    assert!(one.log().contains("its identity is revoked"), "{}", one.log());
+    assert!(one.status().await.refused.revoked.iter().any(|host| host.to_string() == stolen.id));
+    all_linked(&others).await;
+
+    // Neither with its memory nor without, nor at hosts that have forgotten everything but their files.
+    let run = ["run", "--genesis", "genesis.toml", "--data-dir", "stolen"];
+    let (code, said) = ends(&place, &[&run[..], &LISTEN].concat());
+    assert_eq!(code, REVOKED, "{said}");
+    fs::create_dir(place.path("thief")).unwrap();
+    fs::copy(file(&place, "stolen", "host.key"), file(&place, "thief", "host.key")).unwrap();
+    two.kill();
+    let two = place.host("two", &[], &[]).await;
+    let mut thief = place.host("thief", &[], &["--peers", &two.quic.to_string()]).await;
+    assert_eq!(thief.ended().await.code(), Some(REVOKED));
+    assert!(is_rid_of(&two, &stolen.id).await);
+    let counted = "aldis_links_refused_total{by=\"us\",reason=\"revoked\"}";
+    assert!(metric(two.http, counted).await >= 1.0, "{}", two.get("/metrics").await);
+}
+
+#[tokio::test]
+async fn a_revocation_that_is_handed_to_a_running_host_is_published_at_once() {
+    let place = Place::new();
+    let (one, two, mut stolen, _edges) = with_stolen(&place).await;
+    let begun = Instant::now();
+    let (code, said) = ends(&place, &["id", "revoke", "--publish", "statement", "--data-dir", "two"]);
+    assert!(code == 0 && said.contains(&stolen.id) && said.contains("The running host (process "), "{said}");
+    for host in [&one, &two] {
+        eventually("it is gone", async || is_rid_of(host, &stolen.id).await).await;
+    }
+    let took = begun.elapsed();
+    assert!(took < REVOKED_MAX, "it took {took:?}");
+    println!("gone everywhere {took:?} after the command");
+    assert_eq!(stolen.ended().await.code(), Some(REVOKED));
+    let (code, said) = ends(&place, &["status", &format!("http://{}", one.http)]);
+    assert!(code == 0 && said.contains("refused hosts (no lists): 1") && said.contains(&stolen.id), "{said}");
+}
+
+#[tokio::test]
+async fn a_host_can_be_denied_and_allowed_again_while_it_runs() {
+    let place = Place::new();
+    fs::write(place.path("denied.txt"), "# nobody yet\n").unwrap();
+    let guarded = place.host("guarded", &[], &["--hosts-deny", "denied.txt"]).await;
+    let peer = guarded.quic.to_string();
+    let other = place.host("other", &[], &["--peers", &peer]).await;
+    let guest = place.host("guest", &[], &["--peers", &peer, "--peers", &other.quic.to_string()]).await;
+    all_linked(&[&guarded, &other, &guest]).await;
+    let mut here = Edge::at(&guarded.url()).await;
+    let there = Edge::at(&guest.url()).await;
+    there.join("s0").await;
+    here.finds("s0", there.peer()).await;
+    here.join("s0").await;
+
+    let begun = Instant::now();
+    fs::write(place.path("denied.txt"), format!("{}  # not this one\n", guest.id)).unwrap();
+    match here.next("the end of the other's membership").await {
+        Event::PeerLeft { peer, reason, .. } => assert_eq!((peer, reason.as_str()), (there.peer(), "host_lost")),
+        other => panic!("{other:?}"),
+    }
+    eventually("it is gone here", async || is_rid_of(&guarded, &guest.id).await).await;
+    println!("denied {:?} after the file was written", begun.elapsed());
+    assert_eq!(guarded.status().await.refused.denied, 1);
+    eventually("the guest knows why", async || {
+        metric(guest.http, "aldis_links_refused_total{by=\"them\",reason=\"not_allowed\"}").await >= 1.0
+    })
+    .await;
+    let line = format!("a host refuses to be linked with this one host={} reason=\"not allowed here\"", guarded.id);
+    assert!(guest.log().contains(&line), "{}", guest.log());
+    assert!(metric(guarded.http, "aldis_links_refused_total{by=\"us\",reason=\"not_allowed\"}").await >= 1.0);
+    assert_eq!(guest.status().await.links.len(), 1, "others go on with it");
+
+    // A file that cannot be read changes nothing, and its operator is told loudly.
+    fs::write(place.path("denied.txt"), "# still?\nnobody\n").unwrap();
+    eventually("the operator is told", async || guarded.log().contains("denied.txt, line 2: is not a host id")).await;
+    assert!(guarded.log().contains("THE OLD LISTS OF HOSTS STAY IN FORCE"));
+    assert!(is_rid_of(&guarded, &guest.id).await);
+
+    fs::write(place.path("denied.txt"), "").unwrap();
+    here.finds("s0", there.peer()).await;
+    all_linked(&[&guarded, &other, &guest]).await;
+}
+
+#[tokio::test]
+async fn lists_that_cannot_be_used_stop_the_start_with_file_and_line() {
+    let place = Place::new();
+    let (_, said) = ends(&place, &["id", "--genesis", "genesis.toml", "--data-dir", "data"]);
+    let own = said.split_whitespace().nth(1).unwrap().to_owned();
+    for (flag, text, words) in [
+        ("--hosts-deny", "abc\n".to_owned(), "aldis: list, line 1: is not a host id"),
+        ("--hosts-deny", format!("#\n{own}\n"), "aldis: list, line 2: is this host's own id"),
+        ("--hosts-allow", "# nobody\n".to_owned(), "aldis: list: does not allow this host itself"),
+        ("--revocation", "version = 1\n".to_owned(), "aldis: list, field `host`: is missing"),
+    ] {
+        fs::write(place.path("list"), text).unwrap();
+        let said = refused(&place, &["--data-dir", "data", flag, "list"]);
+        assert!(said.starts_with(words), "{said}");
+    }
+    let said = refused(&place, &["--data-dir", "data", "--hosts-allow", "missing"]);
+    assert!(said.starts_with("aldis: missing: cannot be read"), "{said}");
+    let (code, _) = ends(&place, &["id", "revoke", "--data-dir", "data", "--out", "own"]);
+    assert_eq!(code, 0);
+    let said = refused(&place, &["--data-dir", "data", "--revocation", "own"]);
+    assert!(said.contains("own: revokes this host itself"), "{said}");
+}
+
+#[tokio::test]
+async fn a_data_directory_is_for_one_host_at_a_time() {
+    let place = Place::new();
+    let host = place.host("data", &[], &[]).await;
+    let said = refused(&place, &["--data-dir", "data"]);
+    let expected = format!("the data directory data is in use by another host (process {})", host.pid());
+    assert!(said.contains(&expected), "{said}");
+    // Also a host that could say nothing at its end leaves it free.
+    host.kill();
+    let again = place.host("data", &[], &[]).await;
+    assert!(again.get("/healthz").await.contains("ok"));
+}
+
+#[tokio::test]
+async fn of_two_hosts_with_one_key_and_a_neighbour_in_common_one_ends() {
+    let place = Place::new();
+    let neighbour = place.host("neighbour", &[], &[]).await;
+    let peer = neighbour.quic.to_string();
+    let mut first = place.host("first", &[], &["--peers", &peer]).await;
+    all_linked(&[&neighbour, &first]).await;
+    fs::create_dir(place.path("copy")).unwrap();
+    for name in ["host.key", "epoch"] {
+        fs::copy(file(&place, "first", name), file(&place, "copy", name)).unwrap();
+    }
+    let begun = Instant::now();
+    let mut second = place.host("copy", &[], &["--peers", &peer]).await;
+    assert_eq!(first.id, second.id);
+    let mut code = None;
+    eventually("one of the two ends", async || {
+        code = first.has_ended().or_else(|| second.has_ended());
+        code.is_some() || begun.elapsed() > PATIENCE
+    })
+    .await;
+    let took = begun.elapsed();
+    println!("one of the twins ended after {took:?}");
+    assert_eq!(code.unwrap().code(), Some(KEY_IN_USE));
+    assert!(took < TWIN_ENDS_MAX, "it took {took:?}");
+    let ended = if first.has_ended().is_some() { &first } else { &second };
+    assert!(ended.log().contains("another host runs with this host's key"), "{}", ended.log());
+    // The other one goes on.
+    eventually("the other is linked", async || {
+        neighbour.status().await.links.iter().any(|link| link.host.to_string() == first.id)
+    })
+    .await;
+    assert!(first.has_ended().is_none() || second.has_ended().is_none());
+}

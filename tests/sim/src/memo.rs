@@ -1,0 +1,109 @@
+//! Signatures that were checked before. A thousand hosts check one and the same signature; here it is checked once, and
+//! the others are told what came out. Their checks are counted, so that a report can say what they would have cost.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Instant;
+
+use aldis_wire::network::NetworkTag;
+use aldis_wire::proof::{Signature, Verifier};
+
+/// Answers kept; beyond it all are forgotten. About 150 bytes each.
+const KEPT_MAX: usize = 1 << 18;
+
+/// A signature is as good as random: any eight of its bytes are a hash.
+#[derive(Default)]
+struct First(u64);
+
+impl Hasher for First {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 ^= u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+}
+
+/// What was asked, and what came out.
+type Answer = ([u8; 32], blake3::Hash, bool);
+
+#[derive(Debug, Default)]
+struct Kept {
+    answers: HashMap<[u8; 64], Answer, BuildHasherDefault<First>>,
+    counts: Counts,
+}
+
+/// How many checks there were, and what those cost that were carried out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Asked for by machines.
+    pub asked: u64,
+    /// Carried out.
+    pub done: u64,
+    /// Nanoseconds of the clock for these.
+    pub nanos: u64,
+}
+
+/// A verifier that remembers.
+#[derive(Debug)]
+pub struct Memo(LazyLock<Mutex<Kept>>);
+
+/// The one that all machines of the process share.
+pub static MEMO: Memo = Memo(LazyLock::new(Mutex::default));
+
+impl Memo {
+    /// The counts since the process began.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).counts
+    }
+}
+
+impl Verifier for Memo {
+    fn verify(&self, signature: Signature, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.counts.asked += 1;
+        let mut hasher = blake3::Hasher::new();
+        let hash = hasher.update(context.as_bytes()).update(tag.as_bytes()).update(body).finalize();
+        if let Some((of, signed, holds)) = kept.answers.get(&signature.to_bytes())
+            && (of, *signed) == (key, hash)
+        {
+            return *holds;
+        }
+        let began = Instant::now();
+        let holds = signature.verify(key, context, tag, body);
+        kept.counts.done += 1;
+        kept.counts.nanos += began.elapsed().as_nanos() as u64;
+        if kept.answers.len() >= KEPT_MAX {
+            kept.answers.clear();
+        }
+        kept.answers.insert(signature.to_bytes(), (*key, hash, holds));
+        holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::SigningKey;
+
+    #[test]
+    fn a_good_signature_makes_no_other_message_good() {
+        let (key, tag) = (SigningKey::from_bytes(&[7; 32]), NetworkTag::new([1; 8]));
+        let public = key.verifying_key().to_bytes();
+        let signature = Signature::make(&key, "context", tag, b"body");
+        for _ in 0..2 {
+            assert!(MEMO.verify(signature, &public, "context", tag, b"body"));
+            assert!(!MEMO.verify(signature, &public, "context", tag, b"other"));
+            assert!(!MEMO.verify(signature, &public, "another", tag, b"body"));
+            assert!(!MEMO.verify(signature, &public, "context", NetworkTag::new([2; 8]), b"body"));
+            assert!(!MEMO.verify(signature, &[9; 32], "context", tag, b"body"));
+        }
+    }
+}

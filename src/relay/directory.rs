@@ -128,7 +128,7 @@ impl Directory {
     #[must_use]
     pub(crate) fn host_named(&self, short: ShortId) -> Option<HostId> {
         let mut first = [0; 32];
-        first[..short.len()].copy_from_slice(&short);
+        first.iter_mut().zip(short).for_each(|(to, from)| *to = from);
         let (host, held) = self.rosters.range(HostId::new(first)..).next()?;
         (short_id(*host) == short && held.shown).then_some(*host)
     }

@@ -176,9 +176,10 @@ impl Discovery {
         }
         let key = (address, Some(host));
         self.name(now, key, HintSource::Record, now);
-        let due = self.places.find(key).is_some_and(|place| {
-            place.not_before <= now && self.recent.when(now, address, HintSource::Record) <= now
-        });
+        let due = self
+            .places
+            .find(key)
+            .is_some_and(|place| place.not_before <= now && self.recent.when(now, address, HintSource::Record) <= now);
         if due {
             self.start(now, key, true, out);
         }
@@ -349,7 +350,9 @@ impl Discovery {
     fn when<F: Fn(HostId) -> bool, G>(&self, now: Moment, key: Key, links: &LinksNow<F, G>) -> Option<Moment> {
         let place = self.places.find(key)?;
         let (host, standing) = (place.host(key), place.standing(now));
-        if !self.has_slot(standing) || (standing != Standing::Static && !place.is_missed(now) && !self.is_wanted(now, host, links)) {
+        if !self.has_slot(standing)
+            || (standing != Standing::Static && !place.is_missed(now) && !self.is_wanted(now, host, links))
+        {
             return None;
         }
         if host.is_some_and(|host| host == self.own || (links.linked)(host)) || is_dialled(&self.dials, key.0) {

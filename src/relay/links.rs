@@ -61,6 +61,8 @@ pub(crate) struct Link {
     pub(crate) stated: u64,
     /// Origins that the other side wants pushed.
     pub(crate) eager: BTreeSet<HostId>,
+    /// Origins that we do not want pushed here.
+    pub(crate) pruned: BTreeSet<HostId>,
     /// The newest mark of each origin that the other side is known to have.
     pub(crate) theirs: BTreeMap<HostId, (u64, u64)>,
     /// The newest mark of each origin that a summary on this link has told.
@@ -114,6 +116,7 @@ impl Link {
             epoch: 0,
             stated: 0,
             eager: BTreeSet::new(),
+            pruned: BTreeSet::new(),
             theirs: BTreeMap::new(),
             told: BTreeMap::new(),
             leads: BTreeMap::new(),
@@ -149,9 +152,10 @@ impl Link {
     /// Origins about which something is kept for this link: the largest of its tables.
     #[must_use]
     pub(crate) fn origins_count(&self) -> usize {
-        let tables = [self.eager.len(), self.theirs.len(), self.told.len(), self.leads.len()];
+        let asked = [self.eager.len(), self.pruned.len(), self.leads.len()];
+        let tables = [self.theirs.len(), self.told.len()].into_iter().chain(asked);
         let numbers = [self.numbers_out.len(), self.numbers_in.len()];
-        tables.into_iter().chain(numbers).max().unwrap_or(0)
+        tables.chain(numbers).max().unwrap_or(0)
     }
 
     /// Counts bytes handed to the transport.
@@ -217,6 +221,7 @@ impl Link {
         self.theirs.remove(&origin);
         self.eager.remove(&origin);
         self.leads.remove(&origin);
+        self.pruned.remove(&origin);
     }
 
     /// Notes whether this link would have brought an origin's newest announcement earlier than the one that did. True

@@ -4,7 +4,7 @@ use aldis::relay::io::{HintSource, Input, Note};
 
 use crate::world::{World, ms, secs};
 
-const HOSTS: usize = 80;
+const HOSTS: usize = 56;
 
 /// Hosts in four regions, near each other within one and far from the others.
 fn regions(hosts: usize, seed: u8) -> World {
@@ -22,7 +22,7 @@ fn regions(hosts: usize, seed: u8) -> World {
         world.add_host("test");
         world.run(ms(50));
     }
-    world.run(secs(90));
+    world.run(secs(40));
     world
 }
 

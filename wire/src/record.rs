@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError, at_most, decode_prefix, encode};
 use crate::id::HostId;
-use crate::limits::{GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, RECORD_NEIGHBOURS_MAX, SOFTWARE_BYTES};
+use crate::limits::{
+    GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, RECORD_NEIGHBOURS_MAX, SOFTWARE_BYTES,
+};
 use crate::network::NetworkTag;
 use crate::proof::{Signature, Trust};
 

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use aldis_wire::id::HostId;
 
 use crate::relay::io::{Hint, HintSource, Moment};
-use crate::relay::limits::{CACHE_MAX, HINT_KEPT, HINTS_MAX, KNOWN_FOR, KNOWN_MAX, MISSED_FOR, RECORD_AGAIN, RECORD_DIALS_MAX};
+use crate::relay::limits::{
+    CACHE_MAX, HINT_KEPT, HINTS_MAX, KNOWN_FOR, KNOWN_MAX, MISSED_FOR, RECORD_AGAIN, RECORD_DIALS_MAX,
+};
 
 /// An address, and which host is said to be there. What one source says of an address leaves what others say alone.
 pub(crate) type Key = (SocketAddr, Option<HostId>);

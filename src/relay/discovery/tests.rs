@@ -54,13 +54,8 @@ impl World {
         let mut out = Outbox::default();
         let linked = &self.linked;
         let (count, known_hosts) = (linked.len(), self.known_hosts);
-        let links = LinksNow {
-            linked: |host| linked.contains(&host),
-            crowded: |_| false,
-            count,
-            chosen: count,
-            known_hosts,
-        };
+        let links =
+            LinksNow { linked: |host| linked.contains(&host), crowded: |_| false, count, chosen: count, known_hosts };
         self.discovery.poll(self.now, &links, &mut out);
         assert!(self.discovery.next_timeout() > Some(self.now), "a poll leaves nothing due");
         out.outputs

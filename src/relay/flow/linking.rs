@@ -193,7 +193,7 @@ impl State {
         self.show_its_newest(now, key, (epoch, 0), out);
         // The other side's own roster is asked for without waiting for its summary.
         let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
-        self.send(key, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
+        self.graft(key, host, mark, out);
         let origins: Vec<HostId> = self.origins.iter().map(|(origin, _)| origin).collect();
         self.summarise_to(now, key, origins.into_iter(), out);
         self.tell_revocations(key, out);
@@ -344,7 +344,7 @@ impl State {
                 .min_by_key(|(key, link)| (link.host != origin, link.rtt, *key))
                 .map(|(key, _)| key);
             if let Some(link) = near {
-                self.send(link, Channel::Control, &Frame::Graft(origin, mark.0, mark.1), out);
+                self.graft(link, origin, mark, out);
             }
         }
     }

@@ -13,6 +13,7 @@ use aldis_wire::refusal::Refusal;
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
 use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, NEW_ORIGINS_PER_LINK};
+use crate::relay::links::Link;
 use crate::relay::multicast::{Heard, Mark};
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -93,21 +94,43 @@ impl State {
         let Some(known) = self.origins.find(head.origin) else { return };
         // While no way is the wanted one, none is closed: the next announcement decides which it is.
         let elsewhere = known.next_hop.filter(|hop| *hop != link && !known.is_behind() && known.newest == mark);
-        let late = now.since(known.came) > LEAD;
+        let direct = elsewhere.and_then(|hop| self.links.find(hop)).is_some_and(|hop| hop.host == head.origin);
+        let keeps = direct || now.since(known.came) > LEAD;
         let Some(found) = self.links.find_mut(link) else { return };
-        let by_itself = found.host == head.origin;
+        let (by_itself, admitted) = (found.host == head.origin, found.is_admitted());
         found.has(head.origin, mark);
         if let Some(hop) = elsewhere {
+            let pruned = |key| self.links.find(key).is_some_and(|link: &Link| link.pruned.contains(&head.origin));
             // The origin's own link breaks with the origin alone: it is worth a little time.
-            let unwanted = if by_itself && !late { hop } else { link };
-            self.send(unwanted, Channel::Control, &Frame::Prune(head.origin), out);
-            if let Some(known) = self.origins.find_mut(head.origin).filter(|_| unwanted == hop) {
+            let takes_over = by_itself && admitted && !keeps || pruned(hop);
+            if takes_over && pruned(link) {
+                // Both were closed, each while the other led.
+                return self.graft(hop, head.origin, mark, out);
+            }
+            self.prune(if takes_over { hop } else { link }, head.origin, out);
+            if let Some(known) = self.origins.find_mut(head.origin).filter(|_| takes_over) {
                 known.next_hop = Some(link);
             }
         }
         if by_itself {
             self.show_its_newest(now, link, (mark.0, u64::MAX), out);
         }
+    }
+
+    /// Asks a neighbour to push an origin's announcements on this link, beginning after `mark`.
+    pub(crate) fn graft(&mut self, key: LinkKey, origin: HostId, mark: Mark, out: &mut Outbox) {
+        if let Some(link) = self.links.find_mut(key) {
+            link.pruned.remove(&origin);
+        }
+        self.send(key, Channel::Control, &Frame::Graft(origin, mark.0, mark.1), out);
+    }
+
+    /// Asks a neighbour to push an origin's announcements on this link no longer.
+    pub(crate) fn prune(&mut self, key: LinkKey, origin: HostId, out: &mut Outbox) {
+        if let Some(link) = self.links.find_mut(key) {
+            link.pruned.insert(origin);
+        }
+        self.send(key, Channel::Control, &Frame::Prune(origin), out);
     }
 
     /// The link's host is shown the newest head that it signed, if that is above `mark`. One that has forgotten an epoch,
@@ -313,7 +336,7 @@ impl State {
                 let led = came.zip(held).map(|(came, held)| came.0 > now.0.saturating_sub(held) + LEAD);
                 let leads = led.is_some_and(|led| self.links.find_mut(key).is_some_and(|link| link.led(origin, led)));
                 if orphan || leads {
-                    self.send(key, Channel::Control, &Frame::Graft(origin, ours.0, ours.1), out);
+                    self.graft(key, origin, ours, out);
                 }
                 continue;
             }
@@ -369,7 +392,13 @@ impl State {
     }
 
     /// Sends a summary of these origins over one link.
-    pub(crate) fn summarise_to(&mut self, now: Moment, key: LinkKey, origins: impl Iterator<Item = HostId>, out: &mut Outbox) {
+    pub(crate) fn summarise_to(
+        &mut self,
+        now: Moment,
+        key: LinkKey,
+        origins: impl Iterator<Item = HostId>,
+        out: &mut Outbox,
+    ) {
         let mut entries = Vec::new();
         let Some(link) = self.links.find_mut(key) else { return };
         for origin in origins {

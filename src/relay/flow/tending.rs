@@ -73,7 +73,7 @@ impl State {
         let theirs = near.flat_map(|recorded| recorded.record.neighbours.iter());
         let mut candidates: Vec<HostId> = theirs.filter_map(|short| self.directory.host_named(*short)).collect();
         candidates.retain(|host| self.may_probe(*host));
-        if candidates.is_empty() || self.rng.next_u32() % 4 == 0 {
+        if candidates.is_empty() || self.rng.next_u32().is_multiple_of(4) {
             candidates = self.directory.hosts().filter(|host| self.may_probe(*host)).collect();
         }
         if candidates.is_empty() {

@@ -390,10 +390,7 @@ impl World {
             let next = DIAL_AGAIN.into_iter().find(|again| since + again > self.now);
             let Some(again) = next else {
                 let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
-                return self.later(
-                    since + DIAL_DEADLINE - self.now,
-                    Happening::Input(from, life, Box::new(failed)),
-                );
+                return self.later(since + DIAL_DEADLINE - self.now, Happening::Input(from, life, Box::new(failed)));
             };
             return self.later(since + again - self.now, Happening::DialAgain(from, life, tried));
         };

@@ -152,8 +152,11 @@ fn have_entry() -> impl Strategy<Value = HaveEntry> {
     prop_oneof![
         (0..HAVE_NUMBERS_MAX, id(), any::<u64>(), any::<u64>())
             .prop_map(|(number, origin, epoch, seq)| HaveEntry::Named { number, origin, epoch, seq }),
-        (0..HAVE_NUMBERS_MAX, any::<u64>(), any::<u8>())
-            .prop_map(|(number, seq, held)| HaveEntry::Numbered { number, seq, held }),
+        (0..HAVE_NUMBERS_MAX, any::<u64>(), any::<u8>()).prop_map(|(number, seq, held)| HaveEntry::Numbered {
+            number,
+            seq,
+            held
+        }),
     ]
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Other implementations read the same files. After a change that is meant, `ALDIS_BLESS=1 cargo test -p aldis-wire`
 //! writes them anew; the difference then belongs into the commit, and mostly a new protocol version too.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panic")]
 #![allow(clippy::disallowed_methods, reason = "the outside world: this test reads and writes files")]
 

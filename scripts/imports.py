@@ -17,6 +17,7 @@ RELAY_SHARED = {
     "bucket": "the token bucket, a type; each table keeps its own buckets",
     "io": "the contract: what happened, what to do",
     "limits": "every tunable number",
+    "planted": "what tests make a machine do wrong; a constant in the program",
     "roster": "one host's roster, a type; the directory keeps them, and catching up keeps a copy on its way",
     "setup": "what the operator chose, fixed at the start",
     "timers": "the one queue of deadlines",
@@ -35,6 +36,7 @@ RELAY_CRATES = {
     "aldis_wire": "every message",
     "bytes": "payloads without copies",
     "ed25519_dalek": "the host signs its announcements",
+    "hashbrown": "tables whose keys stand elsewhere; looked up, never walked",
     "rand_chacha": "the generator that is seeded from outside",
 }
 # Inside the driver: modules that join the worlds, and may see them all.

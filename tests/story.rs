@@ -506,6 +506,36 @@ fn a_host_whose_key_runs_elsewhere_stops() {
 }
 
 #[test]
+fn of_two_hosts_that_began_with_one_key_in_the_same_second_one_stops_and_the_other_goes_on() {
+    for (seed, latency) in [(1, 10), (2, 40), (3, 150), (4, 10), (5, 300)] {
+        let mut world = World::new(seed);
+        world.latency = ms(latency);
+        // 1 and 2 are the twins. They never meet, and both know 0 and 3.
+        world.cut(1, 2);
+        let (neighbour, one) = (world.add_host("test"), world.add_host("test"));
+        let twin = world.add_host("test");
+        let other = world.add_host("test");
+        world.kill(one);
+        world.kill(twin);
+        world.run(secs(20));
+        world.hosts[twin].key = world.hosts[one].key.clone();
+        world.hosts[twin].id = world.hosts[one].id;
+        world.hosts[twin].epoch = world.hosts[one].epoch;
+        world.start(one);
+        world.start(twin);
+        let stopped = |world: &World, place: usize| world.hosts[place].stopped.is_some();
+        let took = world.until(secs(30), "one of the two stops", |world| stopped(world, one) || stopped(world, twin));
+        println!("seed {seed}, latency {latency} ms: {took:?}");
+        let (ended, stays) = if stopped(&world, one) { (one, twin) } else { (twin, one) };
+        world.shut_down(ended);
+        world.kill(ended);
+        world.run(secs(60));
+        assert!(!stopped(&world, stays), "seed {seed}: one of them goes on");
+        world.settle(&[neighbour, stays, other], secs(10));
+    }
+}
+
+#[test]
 fn two_protocol_versions_of_one_network_never_link() {
     let mut world = World::with_hosts(2);
     let newer = world.add_host("test");

@@ -7,12 +7,14 @@
 //! | [`payload`] | what is sent: SDP-like text, and ids that carry the time |
 //! | [`hosts`] | the hosts under measurement: started here, or given |
 //! | [`measure`] | clock, CPU time, memory, quantiles |
-//! | [`scenario`] | the measurements |
+//! | [`scenario`] | the measurements from outside |
+//! | [`machine`] | the measurements of the machine alone, in this process |
 
 #![allow(clippy::disallowed_methods, reason = "the outside world: it owns clocks, sockets and processes")]
 
 mod edge;
 mod hosts;
+mod machine;
 mod measure;
 mod payload;
 mod scenario;
@@ -49,6 +51,8 @@ enum Scenario {
     Closed(scenario::closed::Plan),
     /// Many edges connect, join and idle; memory and CPU time for each
     Idle(scenario::idle::Plan),
+    /// The machine alone holds the rosters of many others; bytes and time for each record
+    Records(machine::records::Plan),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +80,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Scenario::Offer(plan) => scenario::offer::measure(&hosts, plan).await?,
         Scenario::Closed(plan) => scenario::closed::measure(&hosts, plan).await?,
         Scenario::Idle(plan) => scenario::idle::measure(&hosts, plan).await?,
+        Scenario::Records(plan) => machine::records::measure(&plan)?,
     };
     eprintln!("{}", report.words);
     println!("{}", report.json);

@@ -53,6 +53,11 @@ impl Log {
                 };
                 tracing::warn!(%host, why, "a host is shut out: no link, and nothing of it is shown or passed on");
             }
+            Note::KeySeen { epoch } => tracing::warn!(
+                epoch,
+                "this host's id was heard in words that it never said: another host runs with its key, or its data \
+                 directory was put back from a copy"
+            ),
             Note::LinkEnded { admitted: false, .. }
             | Note::LinkRefused { .. }
             | Note::RevocationDropped { .. }

@@ -45,6 +45,7 @@ struct Counts {
     links_refused: Counters<2>,
     hosts_barred: Counters<1>,
     revocations_dropped: Counter,
+    key_seen: Counter,
     misbehaviours: Counters<1>,
     dials_failed: Counters<1>,
     dht_answers: Counters<2>,
@@ -101,6 +102,7 @@ impl Metrics {
                 count(&counts.links_refused, [("by", by), ("reason", goodbye_name(*reason))]);
             }
             Note::HostBarred { bar, .. } => count(&counts.hosts_barred, [("reason", bar_name(*bar))]),
+            Note::KeySeen { .. } => _ = counts.key_seen.inc(),
             Note::RevocationDropped { .. } => _ = counts.revocations_dropped.inc(),
             Note::Misbehaved { fault, .. } => count(&counts.misbehaviours, [("fault", fault.name())]),
             Note::DialFailed { failure, .. } => count(&counts.dials_failed, [("reason", failure_name(failure))]),
@@ -186,6 +188,11 @@ impl Counts {
             "revocations_dropped",
             "Revocations of hosts never heard of for which there was no room",
             self.revocations_dropped.clone(),
+        );
+        registry.register(
+            "own_key_seen_elsewhere",
+            "Times that this host's id was heard in words that it never said",
+            self.key_seen.clone(),
         );
         registry.register("misbehaviours", "Faults of other hosts, by kind", self.misbehaviours.clone());
         registry.register("dials_failed", "Attempts to reach a host that came to nothing", self.dials_failed.clone());

@@ -3,7 +3,12 @@
 //! A peer may stand in two rosters for a while when it moves. It is shown at the home with the highest counter only
 //! (PROTOCOL.md §3.2). Every change of what is shown is told as a [`Shown`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod hashing;
+mod homes;
+mod hosts;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use aldis_wire::announcement::{GoneReason, Op};
 use aldis_wire::digest::Hash;
@@ -14,7 +19,15 @@ use bytes::Bytes;
 
 use super::counters::Counters;
 use super::io::{Fault, LeftReason, Member, Moment};
-use super::roster::{Change, Recorded, Roster};
+use super::roster::{Change, Recorded, Roster, Slot};
+use super::view::Memory;
+use hashing::Seed;
+use homes::Homes;
+use hosts::{Held, Hosts, Place};
+use topics::Topics;
+
+/// Homes from which a sample is drawn, for each member that is wanted.
+const HOMES_SHUFFLED: usize = 4;
 
 /// A change of what members and watchers of a topic see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,22 +49,15 @@ pub(crate) enum How {
     Left(LeftReason),
 }
 
-#[derive(Debug)]
-struct Held {
-    roster: Roster,
-    /// Whether its peers are shown; an expired roster is kept but hidden.
-    shown: bool,
-}
-
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Directory {
     trust: Trust,
-    rosters: BTreeMap<HostId, Held>,
-    /// Members that are shown, by topic, then by home.
-    topics: HashMap<TopicId, BTreeMap<HostId, BTreeSet<PeerId>>>,
-    /// Shown rosters in which a peer is present, with the claim's counter; the first is its home.
-    homes: HashMap<PeerId, Vec<(u64, HostId)>>,
+    hosts: Hosts,
+    /// Members that are shown.
+    topics: Topics,
+    /// Homes of the peers in shown rosters.
+    homes: Homes,
     /// Counters of keyed peers that have left.
     counters: Counters,
     /// Keyed peers that have left a home since this was last taken: their counters are to be remembered.
@@ -59,14 +65,14 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// A directory that knows nobody.
+    /// A directory that knows nobody; `random` numbers keep strangers from choosing places in its tables.
     #[must_use]
-    pub(crate) fn new(trust: impl Into<Trust>) -> Self {
+    pub(crate) fn new(trust: impl Into<Trust>, mut random: impl FnMut() -> u64) -> Self {
         Self {
             trust: trust.into(),
-            rosters: BTreeMap::new(),
-            topics: HashMap::new(),
-            homes: HashMap::new(),
+            hosts: Hosts::default(),
+            topics: Topics::new(Seed::new(&mut random)),
+            homes: Homes::new(Seed::new(random)),
             counters: Counters::default(),
             departed: Vec::new(),
         }
@@ -75,24 +81,45 @@ impl Directory {
     /// The roster of `origin`.
     #[must_use]
     pub(crate) fn roster(&self, origin: HostId) -> Option<&Roster> {
-        self.rosters.get(&origin).map(|held| &held.roster)
+        self.hosts.find(origin).map(|held| &held.roster)
     }
 
     /// The roster of `origin`, for asking digests and parts of it, which are computed when asked for.
     pub(crate) fn roster_mut(&mut self, origin: HostId) -> Option<&mut Roster> {
-        self.rosters.get_mut(&origin).map(|held| &mut held.roster)
+        self.hosts.find_mut(origin).map(|(_, held)| &mut held.roster)
     }
 
-    /// About how many bytes of memory the roster of `origin` takes.
+    /// About how many bytes of memory the roster of `origin` takes, with its share of the indexes.
     #[must_use]
     pub(crate) fn weight(&self, origin: HostId) -> usize {
-        self.roster(origin).map_or(0, Roster::weight)
+        self.roster(origin).map_or(0, Self::weight_of)
+    }
+
+    /// About how many bytes of memory a roster takes, with its share of the indexes.
+    #[must_use]
+    pub(crate) fn weight_of(roster: &Roster) -> usize {
+        const PEER_BYTES: usize = 24;
+        const MEMBERSHIP_BYTES: usize = 24 + 48;
+        let (entries, digest) = roster.bytes();
+        entries + digest + roster.peers() * PEER_BYTES + roster.memberships() * MEMBERSHIP_BYTES
+    }
+
+    /// What the directory takes of the memory, by part.
+    #[must_use]
+    pub(crate) fn memory(&self) -> Memory {
+        let (entries, digests): (Vec<usize>, Vec<usize>) = self.hosts.iter().map(|held| held.roster.bytes()).unzip();
+        Memory {
+            entries_bytes: entries.iter().sum(),
+            digests_bytes: digests.iter().sum(),
+            peers_bytes: self.homes.bytes(),
+            topics_bytes: self.topics.bytes(),
+        }
     }
 
     /// Whether the roster of `origin` is shown.
     #[must_use]
     pub(crate) fn is_shown(&self, origin: HostId) -> bool {
-        self.rosters.get(&origin).is_some_and(|held| held.shown)
+        self.hosts.find(origin).is_some_and(|held| held.shown)
     }
 
     /// The record of a host.
@@ -104,33 +131,36 @@ impl Directory {
     /// The host at which a peer is at home.
     #[must_use]
     pub(crate) fn home(&self, peer: PeerId) -> Option<HostId> {
-        self.homes.get(&peer).and_then(|homes| homes.first()).map(|(_, home)| *home)
+        self.hosts.at(self.homes.find(&self.hosts, peer)?.host).map(|held| held.host)
     }
 
     /// The highest counter of a keyed peer that is present anywhere, and where.
     #[must_use]
     pub(crate) fn counter(&self, peer: PeerId) -> Option<(u64, HostId)> {
-        self.homes.get(&peer).and_then(|homes| homes.first()).copied()
+        self.homes.find(&self.hosts, peer).map(|home| self.hosts.claim(home))
     }
 
-    /// The proof of a peer's presence at `home`.
+    /// Whether a peer is present at `home`, by whatever claim, with this very proof.
     #[must_use]
-    pub(crate) fn proof(&self, peer: PeerId, home: HostId) -> Option<&Proof> {
-        self.roster(home).and_then(|roster| roster.proof(peer))
+    pub(crate) fn is_present(&self, peer: PeerId, home: HostId, proof: &Proof) -> bool {
+        let at_home =
+            self.homes.find(&self.hosts, peer).and_then(|place| Some((place.slot, self.hosts.at(place.host)?)));
+        let found = match at_home {
+            Some((slot, held)) if held.host == home => held.roster.proof_at(slot),
+            _ => self.roster(home).and_then(|roster| roster.proof_at(roster.find(peer)?)),
+        };
+        found.is_some_and(|kept| kept.is(proof))
     }
 
     /// Hosts with a shown roster, in the order of their ids.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = HostId> {
-        self.rosters.iter().filter(|(_, held)| held.shown).map(|(host, _)| *host)
+        self.hosts.iter().filter(|held| held.shown).map(|held| held.host)
     }
 
     /// The host with a shown roster whose id begins so.
     #[must_use]
     pub(crate) fn host_named(&self, short: ShortId) -> Option<HostId> {
-        let mut first = [0; 32];
-        first.iter_mut().zip(short).for_each(|(to, from)| *to = from);
-        let (host, held) = self.rosters.range(HostId::new(first)..).next()?;
-        (short_id(*host) == short && held.shown).then_some(*host)
+        self.hosts().find(|host| short_id(*host) == short)
     }
 
     /// Number of hosts with a shown roster.
@@ -154,20 +184,21 @@ impl Directory {
     /// Rosters, hidden ones included.
     #[must_use]
     pub(crate) fn rosters_count(&self) -> usize {
-        self.rosters.len()
+        self.hosts.len()
     }
 
     /// Members of a topic that are shown.
     #[must_use]
     pub(crate) fn total(&self, topic: TopicId) -> usize {
-        self.topics.get(&topic).map_or(0, |homes| homes.values().map(BTreeSet::len).sum())
+        self.topics.count(topic)
     }
 
     /// Whether a membership is shown.
     #[must_use]
     pub(crate) fn is_member(&self, topic: TopicId, peer: PeerId) -> bool {
-        let homes = self.topics.get(&topic);
-        homes.zip(self.home(peer)).and_then(|(homes, home)| homes.get(&home)).is_some_and(|all| all.contains(&peer))
+        let Some(home) = self.homes.find(&self.hosts, peer) else { return false };
+        let roster = self.hosts.at(home.host).map(|held| &held.roster);
+        roster.is_some_and(|roster| roster.memberships_at(home.slot).any(|(_, other, _)| other == topic))
     }
 
     /// Up to `limit` members other than `except`, drawn by `random` (a number below its argument), one home after the
@@ -179,29 +210,47 @@ impl Directory {
         limit: usize,
         mut random: impl FnMut(usize) -> usize,
     ) -> Vec<Member> {
-        let Some(homes) = self.topics.get(&topic) else { return Vec::new() };
-        // Each home gives one before any gives two: no more homes are looked at than one more than fit.
-        let mut some: Vec<(&HostId, &BTreeSet<PeerId>)> = homes.iter().collect();
-        shuffle(&mut some, &mut random);
-        some.truncate(limit.saturating_add(1));
-        let mut hands: Vec<(HostId, Vec<PeerId>)> = some
+        let Some(number) = self.topics.number(topic) else { return Vec::new() };
+        // Each home gives one before any gives two: no more homes are looked at than one more than fit, and those are
+        // drawn from not many more.
+        let from = u32::try_from(random(self.hosts.slots())).unwrap_or(0);
+        let mut homes: Vec<u32> = self.topics.homes(number, from).take(HOMES_SHUFFLED * limit.max(1)).collect();
+        shuffle(&mut homes, &mut random);
+        homes.truncate(limit.saturating_add(1));
+        let mut hands: Vec<Vec<Member>> = homes
             .into_iter()
-            .map(|(home, peers)| (*home, draw(peers, except, limit, &mut random)))
-            .filter(|(_, hand)| !hand.is_empty())
+            .map(|home| self.draw((topic, number), home, except, limit, &mut random))
+            .filter(|hand| !hand.is_empty())
             .collect();
         let mut sample = Vec::new();
         while sample.len() < limit && !hands.is_empty() {
-            for (home, hand) in &mut hands {
-                if sample.len() < limit
-                    && let Some(peer) = hand.pop()
-                    && let Some(meta) = self.roster(*home).and_then(|roster| roster.meta(topic, peer))
-                {
-                    sample.push(Member { peer, meta: meta.clone() });
+            for hand in &mut hands {
+                if sample.len() < limit {
+                    sample.extend(hand.pop());
                 }
             }
-            hands.retain(|(_, hand)| !hand.is_empty());
+            hands.retain(|hand| !hand.is_empty());
         }
         sample
+    }
+
+    /// Up to `limit` members of a topic at one home by chance, without walking a large set for a small sample.
+    fn draw(
+        &self,
+        (topic, number): (TopicId, u32),
+        home: u32,
+        except: PeerId,
+        limit: usize,
+        random: &mut impl FnMut(usize) -> usize,
+    ) -> Vec<Member> {
+        let Some(held) = self.hosts.at(home) else { return Vec::new() };
+        let from = Slot::try_from(random(held.roster.slots())).unwrap_or(0);
+        let members = self.topics.members(number, home, from).filter_map(|slot| held.roster.member_at(slot));
+        let others = members.filter(|(other, peer, _)| *other == topic && *peer != except);
+        let mut hand: Vec<Member> =
+            others.take(limit).map(|(_, peer, meta)| Member { peer, meta: Bytes::copy_from_slice(meta) }).collect();
+        shuffle(&mut hand, random);
+        hand
     }
 
     /// The highest counter known of a keyed peer, present or gone, and where.
@@ -226,8 +275,10 @@ impl Directory {
 
     /// Begins the roster of a host, empty and shown.
     pub(crate) fn insert(&mut self, origin: HostId) {
-        let roster = Roster::new(origin, self.trust);
-        self.rosters.entry(origin).or_insert(Held { roster, shown: true });
+        if self.hosts.slot(origin).is_none() {
+            let roster = Roster::new(origin, self.trust);
+            self.hosts.insert(Held { host: origin, roster, shown: true });
+        }
     }
 
     /// Applies ops to a host's roster.
@@ -235,23 +286,27 @@ impl Directory {
     /// # Errors
     /// The [`Fault`] for which nothing was applied; [`Fault::BadOp`] for a host without a roster.
     pub(crate) fn apply(&mut self, origin: HostId, ops: &[Op], expected: Option<Hash>) -> Result<Vec<Shown>, Fault> {
-        let held = self.rosters.get_mut(&origin).ok_or(Fault::BadOp)?;
+        let (host, held) = self.hosts.find_mut(origin).ok_or(Fault::BadOp)?;
         let changes = held.roster.apply(ops, expected)?;
         let mut shown = Vec::new();
         if held.shown {
             for change in changes {
-                self.follow(origin, change, &mut shown);
+                self.follow(host, change, &mut shown);
             }
+        }
+        if let Some((_, held)) = self.hosts.find_mut(origin) {
+            held.roster.sweep();
         }
         Ok(shown)
     }
 
     /// Puts another roster in the place of a host's; `shown` unless the host is not heard any more.
-    pub(crate) fn replace(&mut self, origin: HostId, roster: Roster, shown: bool) -> Vec<Shown> {
+    pub(crate) fn replace(&mut self, origin: HostId, mut roster: Roster, shown: bool) -> Vec<Shown> {
         let (gone, mut come) = self.withdraw(origin);
-        self.rosters.insert(origin, Held { roster, shown });
+        roster.sweep();
+        let host = self.hosts.insert(Held { host: origin, roster, shown });
         if shown {
-            come.extend(self.present_all(origin));
+            come.extend(self.present_all(host));
         }
         difference(gone, come)
     }
@@ -259,7 +314,7 @@ impl Directory {
     /// Hides a host's roster but keeps it.
     pub(crate) fn hide(&mut self, origin: HostId) -> Vec<Shown> {
         let (gone, come) = self.withdraw(origin);
-        if let Some(held) = self.rosters.get_mut(&origin) {
+        if let Some((_, held)) = self.hosts.find_mut(origin) {
             held.shown = false;
         }
         difference(gone, come)
@@ -267,183 +322,147 @@ impl Directory {
 
     /// Shows a hidden roster again.
     pub(crate) fn show(&mut self, origin: HostId) -> Vec<Shown> {
-        match self.rosters.get_mut(&origin) {
-            Some(held) if !held.shown => held.shown = true,
-            _ => return Vec::new(),
+        match self.hosts.find_mut(origin) {
+            Some((host, held)) if !held.shown => {
+                held.shown = true;
+                self.present_all(host)
+            }
+            _ => Vec::new(),
         }
-        self.present_all(origin)
     }
 
     /// Forgets a host's roster.
     pub(crate) fn remove(&mut self, origin: HostId) -> Vec<Shown> {
         let (gone, come) = self.withdraw(origin);
-        self.rosters.remove(&origin);
+        self.hosts.remove(origin);
         difference(gone, come)
     }
 
     /// Takes a host's peers out of the indexes: what went, and what other homes of the same peers show instead.
     fn withdraw(&mut self, origin: HostId) -> (Vec<Gone>, Vec<Shown>) {
-        let peers: Vec<PeerId> = match self.rosters.get(&origin) {
-            Some(held) if held.shown => held.roster.presences().map(|(peer, _)| peer).collect(),
-            _ => return Default::default(),
-        };
+        let Some(held) = self.hosts.find(origin).filter(|held| held.shown) else { return Default::default() };
+        let present: Vec<Slot> = held.roster.presences().collect();
+        let Some(host) = self.hosts.slot(origin) else { return Default::default() };
         let (mut gone, mut come) = (Vec::new(), Vec::new());
-        for peer in peers {
-            let memberships = self.roster(origin).map(|roster| roster.memberships_of(peer)).unwrap_or_default();
-            let was_home = self.home(peer) == Some(origin);
-            gone.extend(self.leave_home(origin, peer, LeftReason::HostLost, memberships));
-            let next = self.home(peer).filter(|_| was_home);
-            come.extend(next.map(|home| self.index_all(home, peer)).unwrap_or_default());
+        for slot in present {
+            let (went, came) = self.move_out(Place { host, slot }, LeftReason::HostLost);
+            gone.extend(went);
+            come.extend(came);
         }
         (gone, come)
     }
 
-    fn present_all(&mut self, origin: HostId) -> Vec<Shown> {
-        let peers: Vec<_> = self.roster(origin).map(|roster| roster.presences().collect()).unwrap_or_default();
+    fn present_all(&mut self, host: u32) -> Vec<Shown> {
+        let present: Vec<Slot> = self.hosts.at(host).map(|held| held.roster.presences().collect()).unwrap_or_default();
         let mut shown = Vec::new();
-        for (peer, counter) in peers {
-            shown.extend(self.enter_home(origin, peer, counter));
+        for slot in present {
+            shown.extend(self.enter_home(Place { host, slot }));
         }
         shown
     }
 
-    fn follow(&mut self, origin: HostId, change: Change, shown: &mut Vec<Shown>) {
+    fn follow(&mut self, host: u32, change: Change, shown: &mut Vec<Shown>) {
         match change {
             Change::Record { .. } => {}
-            Change::Present { peer, old } => {
-                let memberships = self.roster(origin).map(|roster| roster.memberships_of(peer)).unwrap_or_default();
-                let was_home = old.is_some() && self.home(peer) == Some(origin);
+            Change::Present { slot, old } => {
+                let place = Place { host, slot };
                 let moved = LeftReason::Gone(GoneReason::Moved);
-                let gone = old.map(|_| self.leave_home(origin, peer, moved, memberships)).unwrap_or_default();
-                let counter = self.proof(peer, origin).map_or(0, Proof::counter);
-                let mut come = self.enter_home(origin, peer, counter);
-                if let Some(home) = self.home(peer).filter(|home| was_home && *home != origin) {
-                    come.extend(self.index_all(home, peer));
+                let left = old.and_then(|old| self.leave_home(place, moved, old.counter()));
+                let was_home = left.is_some();
+                let mut come = self.enter_home(place);
+                let peer = self.hosts.peer(place);
+                let home = peer.and_then(|peer| self.homes.find(&self.hosts, peer));
+                if let Some(home) = home.filter(|home| was_home && *home != place) {
+                    come.extend(self.index_all(home));
                 }
+                shown.extend(difference(left.unwrap_or_default(), come));
+            }
+            Change::Gone { slot, reason } => {
+                let (gone, come) = self.move_out(Place { host, slot }, LeftReason::Gone(reason));
                 shown.extend(difference(gone, come));
             }
-            Change::Gone { peer, reason, memberships, .. } => {
-                shown.extend(self.move_out(origin, peer, LeftReason::Gone(reason), memberships));
-            }
-            Change::Joined { topic, peer, old } => {
-                if self.home(peer) == Some(origin) {
-                    let meta = self.roster(origin).and_then(|roster| roster.meta(topic, peer)).cloned();
-                    let meta = meta.unwrap_or_default();
+            Change::Joined { slot, old } => {
+                let Some((topic, peer, meta)) = self.hosts.at(host).and_then(|held| held.roster.member_at(slot)) else {
+                    return;
+                };
+                if self.homes.find(&self.hosts, peer).is_some_and(|home| home.host == host) {
                     // Peer and membership may have come in one announcement: then the peer's coming has shown both.
-                    let new = self.index(topic, origin, peer);
-                    if new || old.is_some_and(|old| old != meta) {
-                        shown.push(Shown { topic, peer, how: How::Joined(meta) });
+                    let changed = old.is_some_and(|old| *old != *meta);
+                    let how = How::Joined(Bytes::copy_from_slice(meta));
+                    if self.topics.insert(topic, Place { host, slot }) || changed {
+                        shown.push(Shown { topic, peer, how });
                     }
                 }
             }
-            Change::Left { topic, peer, .. } => {
-                if self.home(peer) == Some(origin) {
-                    self.unindex(topic, origin, peer);
+            Change::Left { slot } => {
+                let member = self.hosts.at(host).and_then(|held| held.roster.member_at(slot));
+                if let Some((topic, peer, _)) = member
+                    && self.topics.remove(topic, Place { host, slot })
+                {
                     shown.push(Shown { topic, peer, how: How::Left(LeftReason::Left) });
                 }
             }
         }
     }
 
-    /// A peer is present at `origin`; if that makes it its home, its memberships there are shown in place of others.
-    fn enter_home(&mut self, origin: HostId, peer: PeerId, counter: u64) -> Vec<Shown> {
+    /// A peer is present at a place; if that makes it its home, its memberships there are shown in place of others.
+    fn enter_home(&mut self, place: Place) -> Vec<Shown> {
+        let Some(peer) = self.hosts.peer(place) else { return Vec::new() };
+        let (counter, origin) = self.hosts.claim(place);
         let gone = self.counters.find(peer);
         if gone.is_some_and(|(known, home)| counter < known || counter == known && home != origin) {
             // The peer has been at home elsewhere since: a former home may not bring it back.
             return Vec::new();
         }
-        let homes = self.homes.entry(peer).or_default();
-        let before = homes.first().map(|(_, home)| *home);
-        // Nearly every peer has one home; by itself a list makes room for four.
-        homes.reserve_exact(1);
-        homes.push((counter, origin));
-        homes.sort_by(|(a, a_home), (b, b_home)| b.cmp(a).then(a_home.cmp(b_home)));
-        if homes.first().map(|(_, home)| *home) != Some(origin) {
-            return Vec::new();
-        }
-        let gone = before.map(|home| self.unindex_all(home, peer)).unwrap_or_default();
-        difference(gone, self.index_all(origin, peer))
-    }
-
-    /// A peer is not present at `origin` any more, where it was a member of these topics. What its next home shows
-    /// instead is up to the caller ([`Directory::settle_home`]).
-    fn leave_home(
-        &mut self,
-        origin: HostId,
-        peer: PeerId,
-        reason: LeftReason,
-        memberships: Vec<(TopicId, Bytes)>,
-    ) -> Vec<Gone> {
-        let Some(homes) = self.homes.get_mut(&peer) else { return Vec::new() };
-        let was_home = homes.first().is_some_and(|(_, home)| *home == origin);
-        let counter = homes.iter().find(|(_, home)| *home == origin).map_or(0, |(counter, _)| *counter);
-        if counter > 0 {
-            self.departed.push((peer, counter, origin));
-        }
-        homes.retain(|(_, home)| *home != origin);
-        if homes.is_empty() {
-            self.homes.remove(&peer);
-        }
-        if !was_home {
-            return Vec::new();
-        }
-        let gone = |(topic, meta)| {
-            self.unindex(topic, origin, peer);
-            Gone { topic, peer, reason, meta }
-        };
-        memberships.into_iter().map(gone).collect()
-    }
-
-    /// A peer is not present at `origin` any more. If that was its home, its next one is shown instead.
-    fn move_out(
-        &mut self,
-        origin: HostId,
-        peer: PeerId,
-        reason: LeftReason,
-        memberships: Vec<(TopicId, Bytes)>,
-    ) -> Vec<Shown> {
-        let was_home = self.home(peer) == Some(origin);
-        let gone = self.leave_home(origin, peer, reason, memberships);
-        let next = self.home(peer).filter(|_| was_home);
-        let come = next.map(|home| self.index_all(home, peer)).unwrap_or_default();
-        difference(gone, come)
-    }
-
-    fn index_all(&mut self, home: HostId, peer: PeerId) -> Vec<Shown> {
-        let memberships = self.roster(home).map(|roster| roster.memberships_of(peer)).unwrap_or_default();
-        let mut shown = Vec::new();
-        for (topic, meta) in memberships {
-            self.index(topic, home, peer);
-            shown.push(Shown { topic, peer, how: How::Joined(meta) });
-        }
-        shown
-    }
-
-    fn unindex_all(&mut self, home: HostId, peer: PeerId) -> Vec<Gone> {
-        let memberships = self.roster(home).map(|roster| roster.memberships_of(peer)).unwrap_or_default();
-        let gone = |(topic, meta)| {
-            self.unindex(topic, home, peer);
-            Gone { topic, peer, reason: LeftReason::Gone(GoneReason::Moved), meta }
-        };
-        memberships.into_iter().map(gone).collect()
-    }
-
-    /// Whether it was not shown before.
-    fn index(&mut self, topic: TopicId, home: HostId, peer: PeerId) -> bool {
-        self.topics.entry(topic).or_default().entry(home).or_default().insert(peer)
-    }
-
-    fn unindex(&mut self, topic: TopicId, home: HostId, peer: PeerId) {
-        let Some(homes) = self.topics.get_mut(&topic) else { return };
-        if let Some(peers) = homes.get_mut(&home) {
-            peers.remove(&peer);
-            if peers.is_empty() {
-                homes.remove(&home);
+        match self.homes.enter(&self.hosts, peer, place) {
+            Some(before) => {
+                let moved = LeftReason::Gone(GoneReason::Moved);
+                let gone = before.map(|before| self.unindex_all(before, moved)).unwrap_or_default();
+                difference(gone, self.index_all(place))
             }
+            None => Vec::new(),
         }
-        if homes.is_empty() {
-            self.topics.remove(&topic);
+    }
+
+    /// A peer is not present at a place any more, where its claim had this counter. If that was its home, its memberships
+    /// there are hidden; what its next one shows instead is up to the caller.
+    fn leave_home(&mut self, place: Place, reason: LeftReason, counter: u64) -> Option<Vec<Gone>> {
+        let peer = self.hosts.peer(place)?;
+        let was_home = self.homes.leave(peer, place)?;
+        if counter > 0 {
+            self.departed.push((peer, counter, self.hosts.claim(place).1));
         }
+        was_home.then(|| self.unindex_all(place, reason))
+    }
+
+    /// A peer is not present at a place any more. If that was its home, its next one is shown instead.
+    fn move_out(&mut self, place: Place, reason: LeftReason) -> (Vec<Gone>, Vec<Shown>) {
+        let counter = self.hosts.claim(place).0;
+        let Some(gone) = self.leave_home(place, reason, counter) else { return Default::default() };
+        let next = self.hosts.peer(place).and_then(|peer| self.homes.find(&self.hosts, peer));
+        (gone, next.map(|home| self.index_all(home)).unwrap_or_default())
+    }
+
+    /// Shows the memberships of the peer at a place.
+    fn index_all(&mut self, place: Place) -> Vec<Shown> {
+        let Some(held) = self.hosts.at(place.host) else { return Vec::new() };
+        let Some(peer) = held.roster.peer_at(place.slot) else { return Vec::new() };
+        let show = |(slot, topic, meta): (Slot, TopicId, &[u8])| {
+            self.topics.insert(topic, Place { host: place.host, slot });
+            Shown { topic, peer, how: How::Joined(Bytes::copy_from_slice(meta)) }
+        };
+        held.roster.memberships_at(place.slot).map(show).collect()
+    }
+
+    /// Hides the memberships of the peer at a place: those that were shown.
+    fn unindex_all(&mut self, place: Place, reason: LeftReason) -> Vec<Gone> {
+        let Some(held) = self.hosts.at(place.host) else { return Vec::new() };
+        let Some(peer) = held.roster.peer_at(place.slot) else { return Vec::new() };
+        let hide = |(slot, topic, meta): (Slot, TopicId, &[u8])| {
+            let was = self.topics.remove(topic, Place { host: place.host, slot });
+            was.then(|| Gone { topic, peer, reason, meta: Bytes::copy_from_slice(meta) })
+        };
+        held.roster.memberships_at(place.slot).filter_map(hide).collect()
     }
 }
 
@@ -471,20 +490,6 @@ fn difference(gone: Vec<Gone>, come: Vec<Shown>) -> Vec<Shown> {
     gone.iter().filter(|gone| !back.contains(&(gone.topic, gone.peer))).map(left).chain(come).collect()
 }
 
-/// Up to `limit` of `peers` by chance, without walking a large set for a small sample.
-fn draw(
-    peers: &BTreeSet<PeerId>,
-    except: PeerId,
-    limit: usize,
-    random: &mut impl FnMut(usize) -> usize,
-) -> Vec<PeerId> {
-    let start = PeerId::new(std::array::from_fn(|_| u8::try_from(random(256)).unwrap_or(0)));
-    let around = peers.range(start..).chain(peers.range(..start)).filter(|peer| **peer != except);
-    let mut hand: Vec<PeerId> = around.take(limit).copied().collect();
-    shuffle(&mut hand, random);
-    hand
-}
-
 fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {
     for at in (1..list.len()).rev() {
         list.swap(at, random(at + 1));
@@ -501,7 +506,7 @@ mod tests {
     fn a_peer_that_comes_and_joins_in_one_announcement_is_shown_once() {
         let (origin, topic) = (HostId::new([1; 32]), TopicId::new([2; 32]));
         let peer = Proof::mint(origin, &[3; 16]);
-        let mut directory = Directory::new(NetworkTag::new([4; 8]));
+        let mut directory = Directory::new(NetworkTag::new([4; 8]), || 7);
         directory.insert(origin);
         let present = Op::Present { peer, proof: Proof::Minted { nonce: [3; 16] } };
         let join = |meta: &'static [u8]| Op::Join { topic, peer, meta: Bytes::from_static(meta) };
@@ -518,7 +523,7 @@ mod tests {
         let tag = NetworkTag::new([4; 8]);
         let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
         let peer = PeerId::new(key.verifying_key().to_bytes());
-        let mut directory = Directory::new(tag);
+        let mut directory = Directory::new(tag, || 7);
         directory.insert(former);
         directory.insert(later);
         let claim = |home, counter| Op::Present { peer, proof: Proof::claim(&key, tag, home, counter, None) };

@@ -32,6 +32,7 @@ use super::limits::{
     FULL_MESH_MAX, LINKS_CHOSEN, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL,
     TURNED_AWAY_PAUSE, WANTED_AFTER, WANTED_FOR, WANTED_MAX,
 };
+use super::planted::{Defect, Planted};
 use super::setup::Setup;
 use super::view::DiscoveryView;
 
@@ -89,6 +90,7 @@ pub(crate) struct Discovery {
     wake: Moment,
     cache_changed: bool,
     cache_stored: Option<Moment>,
+    planted: Planted,
 }
 
 impl Discovery {
@@ -112,6 +114,7 @@ impl Discovery {
             wake: now,
             cache_changed: false,
             cache_stored: None,
+            planted: setup.planted(),
         };
         discovery.hints_found(now, HintSource::Static, settings.static_peers.clone());
         discovery.hints_found(now, HintSource::Cache, setup.cache.iter().copied().take(CACHE_MAX).collect());
@@ -408,6 +411,7 @@ impl Discovery {
         for place in self.places.at(address) {
             place.failures = place.failures.saturating_add(1);
             let pause = pause.unwrap_or_else(|| back_off(place, now, known).mul_f64(0.5 + part / 2.0));
+            let pause = if self.planted.has(Defect::NoBackOff) { Duration::ZERO } else { pause };
             place.not_before = place.not_before.max(now + pause);
         }
     }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`io`], [`setup`], [`view`] | the contract: what goes in, what comes out, what may be seen |
 //! | [`limits`] | every number that is ours alone |
+//! | [`planted`] | what the simulator may make a machine do wrong; not in the program |
 //! | `timers`, `bucket`, `addresses`, `counters` | deadlines, token buckets, counts by address |
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
@@ -26,6 +27,7 @@ pub mod io;
 pub mod limits;
 mod links;
 mod multicast;
+pub mod planted;
 mod replays;
 mod roster;
 mod sessions;
@@ -115,6 +117,12 @@ impl Relay {
     #[must_use]
     pub fn tables(&self) -> view::Tables {
         self.state.tables()
+    }
+
+    /// What the rosters of all hosts take of the memory. Costs a walk over all hosts.
+    #[must_use]
+    pub fn memory(&self) -> view::Memory {
+        self.state.directory.memory()
     }
 
     /// The digest that the newest applied announcement of a host states for its roster; our own included. Two hosts that

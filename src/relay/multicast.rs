@@ -160,6 +160,12 @@ impl Origin {
         self.applied.as_ref().map_or((0, 0), |heard| heard.head.mark())
     }
 
+    /// The newest announcement that is kept, applied or not.
+    #[must_use]
+    pub(crate) fn newest_heard(&self) -> Option<&Heard> {
+        self.waiting.values().next_back().or(self.applied.as_ref())
+    }
+
     /// Whether something is known to exist that is not applied.
     #[must_use]
     pub(crate) fn is_behind(&self) -> bool {

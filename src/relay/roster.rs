@@ -1,184 +1,148 @@
 //! One host's roster: its record, who is present, who is a member of what; and the digest of it all.
 //!
-//! Applying ops either changes everything or nothing. What changed is told, so that indexes can follow.
+//! Applying ops either changes everything or nothing. What changed is told by the numbers of the entries (*slots*), so
+//! that indexes can follow; entries that went can still be read under theirs until [`Roster::sweep`].
+
+mod change;
+mod counts;
+mod slots;
 
 use std::collections::BTreeMap;
 
-use aldis_wire::announcement::{GoneReason, Op, encode_ops};
-use aldis_wire::digest::{self, Hash, Key, Trie};
+use aldis_wire::announcement::{GoneReason, Op};
+use aldis_wire::digest::{self, Entries, Hash, Tree};
 use aldis_wire::host::{Part, Range};
 use aldis_wire::id::{HostId, PeerId, TopicId};
 use aldis_wire::limits::{
     OPS_BYTES, PEER_TOPICS_MAX, REPLY_ENTRIES_MAX, ROSTER_MEMBERSHIPS_MAX, ROSTER_META_BYTES, ROSTER_PEERS_MAX,
 };
 use aldis_wire::proof::{Proof, Trust};
-use aldis_wire::record::{HostRecord, SignedRecord};
-use bytes::Bytes;
+use aldis_wire::record::SignedRecord;
 
 use super::io::Fault;
+pub(crate) use change::Change;
+use counts::Counts;
+use slots::{Entry, Slots};
+pub(crate) use slots::{Kept, Recorded, Slot};
 
-/// Something that changed in a roster, with what is needed to take it back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// A new record.
-    Record {
-        /// The one before.
-        old: Option<Box<Recorded>>,
-    },
-    /// A peer is present, or has another proof.
-    Present {
-        /// Who.
-        peer: PeerId,
-        /// The proof before.
-        old: Option<Proof>,
-    },
-    /// A peer and its memberships are gone.
-    Gone {
-        /// Who.
-        peer: PeerId,
-        /// Its proof.
-        proof: Proof,
-        /// Why.
-        reason: GoneReason,
-        /// Where it was a member.
-        memberships: Vec<(TopicId, Bytes)>,
-    },
-    /// A peer is a member, or has another meta.
-    Joined {
-        /// Where.
-        topic: TopicId,
-        /// Who.
-        peer: PeerId,
-        /// The meta before, if it was a member.
-        old: Option<Bytes>,
-    },
-    /// A peer is not a member any more.
-    Left {
-        /// Where.
-        topic: TopicId,
-        /// Who.
-        peer: PeerId,
-        /// Its meta.
-        meta: Bytes,
-    },
-}
-
-/// A record as signed and as read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Recorded {
-    /// For passing on.
-    pub(crate) signed: SignedRecord,
-    /// For reading.
-    pub(crate) record: HostRecord,
-}
-
-#[derive(Clone, Debug)]
-struct Presence {
-    proof: Proof,
-    topics: Vec<TopicId>,
-}
-
-#[derive(Clone, Debug)]
-enum Entry {
-    Record(Box<Recorded>),
-    Presence(PeerId, Presence),
-    Membership(TopicId, PeerId, Bytes),
-}
+/// Topics of one peer while a roster is put together out of parts of different age.
+const STAGED_TOPICS_MAX: usize = 8 * PEER_TOPICS_MAX;
 
 /// What one host says of its edges.
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
     origin: HostId,
     trust: Trust,
-    entries: BTreeMap<Key, Entry>,
-    trie: Trie,
-    peers: usize,
-    memberships: usize,
-    meta_bytes: usize,
+    slots: Slots,
+    tree: Tree,
+    record: Option<Slot>,
+    /// Entries that went, but can still be read.
+    cut: Vec<Slot>,
+    /// Peers that have memberships and are not present, while the roster is put together.
+    absent: BTreeMap<PeerId, Slot>,
+    counts: Counts,
 }
 
 impl Roster {
     /// The empty roster of `origin`.
     #[must_use]
     pub(crate) fn new(origin: HostId, trust: impl Into<Trust>) -> Self {
-        let trust = trust.into();
-        Self { origin, trust, entries: BTreeMap::new(), trie: Trie::default(), peers: 0, memberships: 0, meta_bytes: 0 }
+        Self {
+            origin,
+            trust: trust.into(),
+            slots: Slots::default(),
+            tree: Tree::default(),
+            record: None,
+            cut: Vec::new(),
+            absent: BTreeMap::new(),
+            counts: Counts::default(),
+        }
     }
 
     /// Present peers.
     #[must_use]
     pub(crate) fn peers(&self) -> usize {
-        self.peers
+        self.counts.peers
     }
 
     /// Memberships.
     #[must_use]
     pub(crate) fn memberships(&self) -> usize {
-        self.memberships
+        self.counts.memberships
     }
 
-    /// About how many bytes of memory it takes, with its share of the directory's indexes.
+    /// Slots, free ones included: a number above all of them.
     #[must_use]
-    pub(crate) fn weight(&self) -> usize {
-        const PEER_BYTES: usize = 400;
-        const MEMBERSHIP_BYTES: usize = 400;
-        self.peers * PEER_BYTES + self.memberships * MEMBERSHIP_BYTES + self.meta_bytes
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// About how many bytes of memory the entries take, metas and proofs included, and how many the digest.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        (self.slots.bytes() + self.counts.bytes(), self.tree.bytes())
     }
 
     /// The digest of everything in it.
     pub(crate) fn digest(&mut self) -> Hash {
-        self.trie.digest()
+        self.tree.digest(&self.slots)
     }
 
     /// The digest of a part of it.
     pub(crate) fn digest_of(&mut self, range: &Range) -> Hash {
-        self.trie.digest_of(range)
+        self.tree.digest_of(&self.slots, range)
     }
 
     /// The host's record, once it has announced one.
     #[must_use]
     pub(crate) fn record(&self) -> Option<&Recorded> {
-        match self.entries.get(&digest::RECORD_KEY) {
-            Some(Entry::Record(recorded)) => Some(recorded),
+        match self.slots.at(self.record?)? {
+            Entry::Record(recorded) => Some(recorded),
             _ => None,
         }
     }
 
-    /// The proof of a present peer.
+    /// Where a present peer stands. Costs a hash.
     #[must_use]
-    pub(crate) fn proof(&self, peer: PeerId) -> Option<&Proof> {
-        self.presence(peer).map(|presence| &presence.proof)
+    pub(crate) fn find(&self, peer: PeerId) -> Option<Slot> {
+        self.tree.find(&digest::presence_key(peer), |slot| self.slots.peer(slot) == Some(peer))
     }
 
-    /// The topics in which a peer is a member, with its metas.
+    /// The peer in a slot.
     #[must_use]
-    pub(crate) fn memberships_of(&self, peer: PeerId) -> Vec<(TopicId, Bytes)> {
-        let topics = self.presence(peer).map_or(&[][..], |presence| &presence.topics);
-        topics.iter().filter_map(|topic| Some((*topic, self.meta(*topic, peer)?.clone()))).collect()
+    pub(crate) fn peer_at(&self, slot: Slot) -> Option<PeerId> {
+        self.slots.peer(slot)
+    }
+
+    /// The proof of the peer in a slot.
+    #[must_use]
+    pub(crate) fn proof_at(&self, slot: Slot) -> Option<&Kept> {
+        self.slots.proof(slot)
+    }
+
+    /// Topic, peer and meta of the membership in a slot.
+    #[must_use]
+    pub(crate) fn member_at(&self, slot: Slot) -> Option<(TopicId, PeerId, &[u8])> {
+        let (topic, peer, meta) = self.slots.member(slot)?;
+        Some((topic, self.slots.peer(peer)?, meta))
+    }
+
+    /// Slots, topics and metas of the memberships of the peer in a slot.
+    pub(crate) fn memberships_at(&self, peer: Slot) -> impl Iterator<Item = (Slot, TopicId, &[u8])> {
+        self.slots.memberships(peer)
     }
 
     /// The meta of a membership.
     #[must_use]
-    pub(crate) fn meta(&self, topic: TopicId, peer: PeerId) -> Option<&Bytes> {
-        match self.entries.get(&digest::membership_key(topic, peer)) {
-            Some(Entry::Membership(_, _, meta)) => Some(meta),
-            _ => None,
-        }
+    pub(crate) fn meta(&self, topic: TopicId, peer: PeerId) -> Option<&[u8]> {
+        let found = self.slots.memberships(self.find(peer)?).find(|(_, other, _)| *other == topic);
+        found.map(|(_, _, meta)| meta)
     }
 
-    /// All present peers with their counters, in no order that means anything.
-    pub(crate) fn presences(&self) -> impl Iterator<Item = (PeerId, u64)> {
-        self.entries.values().filter_map(|entry| match entry {
-            Entry::Presence(peer, presence) => Some((*peer, presence.proof.counter())),
-            _ => None,
-        })
-    }
-
-    fn presence(&self, peer: PeerId) -> Option<&Presence> {
-        match self.entries.get(&digest::presence_key(peer)) {
-            Some(Entry::Presence(_, presence)) => Some(presence),
-            _ => None,
-        }
+    /// Slots of all present peers, by number.
+    pub(crate) fn presences(&self) -> impl Iterator<Item = Slot> {
+        let present = |entry: &Entry| matches!(entry, Entry::Peer { proof: Some(_), .. });
+        self.slots.iter().filter(move |(_, entry)| present(entry)).map(|(slot, _)| slot)
     }
 
     /// Applies ops in their order. `expected` is the digest that must come out.
@@ -203,12 +167,19 @@ impl Roster {
         Ok(changes)
     }
 
+    /// Forgets entries that went: nobody reads them any more.
+    pub(crate) fn sweep(&mut self) {
+        for slot in std::mem::take(&mut self.cut) {
+            self.slots.release(slot);
+        }
+    }
+
     fn apply_one(&mut self, op: &Op) -> Result<Option<Change>, Fault> {
         match op {
             Op::Record(signed) => self.set_record(signed).map(Some),
             Op::Present { peer, proof } => self.set_present(*peer, proof).map(Some),
             Op::Gone { peer, reason } => self.remove_peer(*peer, *reason).map(Some),
-            Op::Join { topic, peer, meta } => self.join(*topic, *peer, meta.clone()).map(Some),
+            Op::Join { topic, peer, meta } => self.join(*topic, *peer, meta).map(Some),
             Op::Leave { topic, peer } => self.leave(*topic, *peer).map(Some),
             Op::Status(_) | Op::Lost { .. } => Ok(None),
         }
@@ -219,158 +190,185 @@ impl Roster {
             return Err(Fault::BadOp);
         }
         let record = signed.open(self.trust).map_err(|_| Fault::BadSignature)?;
-        let old = match self.entries.remove(&digest::RECORD_KEY) {
-            Some(Entry::Record(old)) => Some(old),
-            _ => None,
-        };
-        self.put(Entry::Record(Box::new(Recorded { signed: signed.clone(), record })));
-        Ok(Change::Record { old })
+        let new = Box::new(Recorded { signed: signed.clone(), record });
+        Ok(Change::Record { old: self.put_record(Some(new)) })
+    }
+
+    fn put_record(&mut self, new: Option<Box<Recorded>>) -> Option<Box<Recorded>> {
+        match (self.record, new) {
+            (Some(slot), Some(new)) => {
+                self.tree.touch(&digest::RECORD_KEY);
+                let old = self.slots.at_mut(slot).map(|place| std::mem::replace(place, Entry::Record(new)));
+                if let Some(Entry::Record(old)) = old { Some(old) } else { None }
+            }
+            (Some(slot), None) => {
+                self.tree.remove(&digest::RECORD_KEY, slot);
+                self.slots.release(slot);
+                self.record = None;
+                None
+            }
+            (None, Some(new)) => {
+                let slot = self.slots.add(Entry::Record(new));
+                self.tree.insert(&self.slots, slot);
+                self.record = Some(slot);
+                None
+            }
+            (None, None) => None,
+        }
     }
 
     fn set_present(&mut self, peer: PeerId, proof: &Proof) -> Result<Change, Fault> {
-        let old = self.presence(peer).cloned();
-        if old.as_ref().is_none_or(|old| old.proof != *proof) && !proof.verify(peer, self.trust, self.origin) {
+        let found = self.find(peer);
+        let known = found.and_then(|slot| self.slots.proof(slot));
+        if known.is_none_or(|known| !known.is(proof)) && !proof.verify(peer, self.trust, self.origin) {
             return Err(Fault::BadProof);
         }
-        if old.is_none() && self.peers >= ROSTER_PEERS_MAX {
+        if let Some(slot) = found {
+            return Ok(Change::Present { slot, old: self.put_proof(slot, Kept::of(proof)) });
+        }
+        if self.counts.peers >= ROSTER_PEERS_MAX {
             return Err(Fault::OverQuota);
         }
-        let topics = old.as_ref().map(|old| old.topics.clone()).unwrap_or_default();
-        self.put(Entry::Presence(peer, Presence { proof: proof.clone(), topics }));
-        Ok(Change::Present { peer, old: old.map(|old| old.proof) })
+        let slot = self.slots.add(Entry::peer(peer, Some(Kept::of(proof))));
+        self.enter(slot);
+        Ok(Change::Present { slot, old: None })
+    }
+
+    fn put_proof(&mut self, slot: Slot, new: Kept) -> Option<Kept> {
+        self.tree.touch(&self.slots.key(slot));
+        self.counts.proof_bytes += new.bytes();
+        let old = self.slots.set_proof(slot, Some(new));
+        self.counts.proof_bytes -= old.as_ref().map_or(0, Kept::bytes);
+        old
     }
 
     fn remove_peer(&mut self, peer: PeerId, reason: GoneReason) -> Result<Change, Fault> {
-        let memberships = self.memberships_of(peer);
-        for (topic, _) in &memberships {
-            self.cut(&digest::membership_key(*topic, peer));
+        let slot = self.find(peer).ok_or(Fault::BadOp)?;
+        let memberships: Vec<Slot> = self.slots.memberships(slot).map(|(slot, ..)| slot).collect();
+        // They stay linked, so that they can be read, and come back if this is taken back.
+        for membership in memberships.into_iter().chain([slot]) {
+            self.withdraw(membership);
+            self.cut.push(membership);
         }
-        match self.cut(&digest::presence_key(peer)) {
-            Some(Entry::Presence(_, presence)) => Ok(Change::Gone { peer, proof: presence.proof, reason, memberships }),
-            _ => Err(Fault::BadOp),
-        }
+        Ok(Change::Gone { slot, reason })
     }
 
-    fn join(&mut self, topic: TopicId, peer: PeerId, meta: Bytes) -> Result<Change, Fault> {
-        let old = self.meta(topic, peer).cloned();
-        let bytes = self.meta_bytes - old.as_ref().map_or(0, Bytes::len) + meta.len();
-        if bytes > ROSTER_META_BYTES || old.is_none() && self.memberships >= ROSTER_MEMBERSHIPS_MAX {
+    fn join(&mut self, topic: TopicId, peer: PeerId, meta: &[u8]) -> Result<Change, Fault> {
+        let peer = self.find(peer).ok_or(Fault::BadOp)?;
+        let (slot, count) = self.membership(peer, topic);
+        let old = slot.and_then(|slot| self.slots.member(slot)).map_or(0, |(_, _, meta)| meta.len());
+        if self.counts.meta_bytes - old + meta.len() > ROSTER_META_BYTES {
             return Err(Fault::OverQuota);
         }
-        let Some(Entry::Presence(_, presence)) = self.entries.get_mut(&digest::presence_key(peer)) else {
-            return Err(Fault::BadOp);
-        };
-        if old.is_none() {
-            if presence.topics.len() >= PEER_TOPICS_MAX {
-                return Err(Fault::OverQuota);
-            }
-            if presence.topics.is_empty() {
-                // Most peers are in one topic; by itself a list makes room for four.
-                presence.topics.reserve_exact(1);
-            }
-            presence.topics.push(topic);
+        if let Some(slot) = slot {
+            return Ok(Change::Joined { slot, old: self.put_meta(slot, meta.into()) });
         }
-        self.put(Entry::Membership(topic, peer, meta));
-        Ok(Change::Joined { topic, peer, old })
+        if self.counts.memberships >= ROSTER_MEMBERSHIPS_MAX || count >= PEER_TOPICS_MAX {
+            return Err(Fault::OverQuota);
+        }
+        Ok(Change::Joined { slot: self.add_member(topic, peer, meta), old: None })
+    }
+
+    /// The membership of the peer in a slot, and how many it has.
+    fn membership(&self, peer: Slot, topic: TopicId) -> (Option<Slot>, usize) {
+        let mut found = (None, 0);
+        for (slot, other, _) in self.slots.memberships(peer) {
+            found = (found.0.or((other == topic).then_some(slot)), found.1 + 1);
+        }
+        found
+    }
+
+    fn add_member(&mut self, topic: TopicId, peer: Slot, meta: &[u8]) -> Slot {
+        let slot = self.slots.add(Entry::member(topic, peer, meta.into()));
+        self.slots.link(slot);
+        self.enter(slot);
+        slot
+    }
+
+    fn put_meta(&mut self, slot: Slot, new: Box<[u8]>) -> Option<Box<[u8]>> {
+        self.tree.touch(&self.slots.key(slot));
+        self.counts.meta_bytes += new.len();
+        let old = self.slots.set_meta(slot, new);
+        self.counts.meta_bytes -= old.as_ref().map_or(0, |old| old.len());
+        old
     }
 
     fn leave(&mut self, topic: TopicId, peer: PeerId) -> Result<Change, Fault> {
-        match self.cut(&digest::membership_key(topic, peer)) {
-            Some(Entry::Membership(_, _, meta)) => {
-                if let Some(Entry::Presence(_, presence)) = self.entries.get_mut(&digest::presence_key(peer)) {
-                    presence.topics.retain(|other| *other != topic);
-                }
-                Ok(Change::Left { topic, peer, meta })
-            }
-            _ => Err(Fault::BadOp),
-        }
+        let peer = self.find(peer).ok_or(Fault::BadOp)?;
+        let slot = self.membership(peer, topic).0.ok_or(Fault::BadOp)?;
+        self.withdraw(slot);
+        self.slots.unlink(slot);
+        self.cut.push(slot);
+        Ok(Change::Left { slot })
     }
 
     fn take_back(&mut self, changes: Vec<Change>) {
         for change in changes.into_iter().rev() {
-            // Taking back what was just done cannot fail: each step meets the state that its change left.
-            let _ = match change {
-                Change::Record { old } => {
-                    self.cut(&digest::RECORD_KEY);
-                    if let Some(old) = old {
-                        self.put(Entry::Record(old));
-                    }
-                    None
+            match change {
+                Change::Record { old } => _ = self.put_record(old),
+                Change::Present { slot, old: None } => {
+                    self.withdraw(slot);
+                    self.slots.release(slot);
                 }
-                Change::Present { peer, old: None } => self.remove_peer(peer, GoneReason::Ended).ok(),
-                Change::Present { peer, old: Some(proof) } => {
-                    let topics = self.presence(peer).map(|presence| presence.topics.clone()).unwrap_or_default();
-                    self.put(Entry::Presence(peer, Presence { proof, topics }));
-                    None
+                Change::Present { slot, old: Some(proof) } => _ = self.put_proof(slot, proof),
+                Change::Gone { slot, .. } => {
+                    let memberships: Vec<Slot> = self.slots.memberships(slot).map(|(slot, ..)| slot).collect();
+                    self.cut.truncate(self.cut.len().saturating_sub(memberships.len() + 1));
+                    memberships.into_iter().chain([slot]).for_each(|slot| self.enter(slot));
                 }
-                Change::Gone { peer, proof, memberships, .. } => {
-                    self.put(Entry::Presence(peer, Presence { proof, topics: Vec::new() }));
-                    memberships.into_iter().filter_map(|(topic, meta)| self.join(topic, peer, meta).ok()).last()
+                Change::Joined { slot, old: None } => {
+                    self.withdraw(slot);
+                    self.slots.unlink(slot);
+                    self.slots.release(slot);
                 }
-                Change::Joined { topic, peer, old: None } => self.leave(topic, peer).ok(),
-                Change::Joined { topic, peer, old: Some(meta) } | Change::Left { topic, peer, meta } => {
-                    self.join(topic, peer, meta).ok()
+                Change::Joined { slot, old: Some(meta) } => _ = self.put_meta(slot, meta),
+                Change::Left { slot } => {
+                    self.cut.pop();
+                    self.slots.link(slot);
+                    self.enter(slot);
                 }
-            };
-        }
-    }
-
-    fn put(&mut self, entry: Entry) {
-        let (key, op) = (entry.key(), entry.op());
-        if let Ok(encoded) = encode_ops(&[op]) {
-            self.trie.insert(key, digest::entry_hash(&encoded));
-        }
-        self.count(&entry, 1);
-        if let Some(old) = self.entries.insert(key, entry) {
-            self.count(&old, -1);
-        }
-    }
-
-    fn cut(&mut self, key: &Key) -> Option<Entry> {
-        self.trie.remove(key);
-        let entry = self.entries.remove(key)?;
-        self.count(&entry, -1);
-        Some(entry)
-    }
-
-    fn count(&mut self, entry: &Entry, by: isize) {
-        match entry {
-            Entry::Record(_) => {}
-            Entry::Presence(..) => self.peers = self.peers.saturating_add_signed(by),
-            Entry::Membership(_, _, meta) => {
-                self.memberships = self.memberships.saturating_add_signed(by);
-                let bytes = isize::try_from(meta.len()).unwrap_or(0) * by;
-                self.meta_bytes = self.meta_bytes.saturating_add_signed(bytes);
             }
         }
+    }
+
+    /// What is in a slot counts.
+    fn enter(&mut self, slot: Slot) {
+        self.tree.insert(&self.slots, slot);
+        self.counts.add(self.slots.at(slot), 1);
+    }
+
+    /// What is in a slot does not count any more.
+    fn withdraw(&mut self, slot: Slot) {
+        self.tree.remove(&self.slots.key(slot), slot);
+        self.counts.add(self.slots.at(slot), -1);
     }
 
     /// What `range` holds, for a host that compares (PROTOCOL.md §6.5).
     pub(crate) fn part(&mut self, range: &Range) -> Part {
-        let count = self.trie.len_of(range);
-        if count <= REPLY_ENTRIES_MAX {
-            let ops: Vec<Op> =
-                self.trie.keys_of(range).iter().filter_map(|key| self.entries.get(key)).map(Entry::op).collect();
-            if let Ok(bytes) = encode_ops(&ops) {
-                return Part::Entries(bytes);
+        if self.tree.len_of(&self.slots, range) <= REPLY_ENTRIES_MAX {
+            let mut encoded = Vec::new();
+            for (_, slot) in self.tree.slots_of(&self.slots, range) {
+                self.slots.encode(slot, &mut encoded);
+            }
+            if encoded.len() <= OPS_BYTES {
+                return Part::Entries(encoded.into());
             }
         }
-        Part::Below(self.trie.below(range))
+        Part::Below(self.tree.below(&self.slots, range))
     }
 
-    /// Makes `range` hold exactly these entries. Memberships are put aside until their peers are known to be present.
+    /// Makes `range` hold exactly these entries. Memberships may come before their peers.
     ///
     /// # Errors
     /// The [`Fault`] of an entry that does not belong here; the roster must then be thrown away.
     pub(crate) fn replace_range(&mut self, range: &Range, ops: &[Op]) -> Result<(), Fault> {
-        for key in self.trie.keys_of(range) {
-            self.cut(&key);
+        for (_, slot) in self.tree.slots_of(&self.slots, range) {
+            self.drop_entry(slot);
         }
         for op in ops {
-            let entry = self.entry_of(op)?;
-            self.put(entry);
+            self.put(op)?;
         }
-        self.check_quota()
+        self.counts.check()
     }
 
     /// Makes up for announcements that were made while the roster was fetched in ranges: whatever entry they touch ends
@@ -379,104 +377,110 @@ impl Roster {
     /// # Errors
     /// As [`Roster::replace_range`].
     pub(crate) fn bring_forward(&mut self, ops: &[Op]) -> Result<(), Fault> {
-        let mut topics = self.topics_by_peer();
         for op in ops {
             match op {
-                Op::Record(_) | Op::Present { .. } | Op::Join { .. } => {
-                    if let Op::Join { topic, peer, .. } = op {
-                        topics.entry(*peer).or_default().push(*topic);
-                    }
-                    let entry = self.entry_of(op)?;
-                    self.put(entry);
-                }
+                Op::Record(_) | Op::Present { .. } | Op::Join { .. } => self.put(op)?,
                 Op::Gone { peer, .. } => {
-                    for topic in topics.remove(peer).unwrap_or_default() {
-                        self.cut(&digest::membership_key(topic, *peer));
+                    let Some(slot) = self.find_staged(*peer) else { continue };
+                    let memberships: Vec<Slot> = self.slots.memberships(slot).map(|(slot, ..)| slot).collect();
+                    // The presence first: without it, a peer goes with its last membership.
+                    if self.slots.proof(slot).is_some() {
+                        self.drop_entry(slot);
                     }
-                    self.cut(&digest::presence_key(*peer));
+                    memberships.into_iter().for_each(|slot| self.drop_entry(slot));
                 }
-                Op::Leave { topic, peer } => _ = self.cut(&digest::membership_key(*topic, *peer)),
+                Op::Leave { topic, peer } => {
+                    let found = self.find_staged(*peer).and_then(|peer| self.membership(peer, *topic).0);
+                    found.into_iter().for_each(|slot| self.drop_entry(slot));
+                }
                 Op::Status(_) | Op::Lost { .. } => {}
             }
         }
-        self.check_quota()
+        self.counts.check()
     }
 
-    /// The entry that an op makes, checked but for the presence of members.
-    fn entry_of(&self, op: &Op) -> Result<Entry, Fault> {
+    /// Where a peer stands, also one that is not present yet.
+    fn find_staged(&self, peer: PeerId) -> Option<Slot> {
+        self.find(peer).or_else(|| self.absent.get(&peer).copied())
+    }
+
+    /// Puts the entry in that an op makes, checked but for the presence of members.
+    fn put(&mut self, op: &Op) -> Result<(), Fault> {
         match op {
-            Op::Record(signed) if signed.host() == self.origin => {
-                let record = signed.open(self.trust).map_err(|_| Fault::BadSignature)?;
-                Ok(Entry::Record(Box::new(Recorded { signed: signed.clone(), record })))
+            Op::Record(signed) => _ = self.set_record(signed)?,
+            Op::Present { peer, proof } => {
+                if let Some(slot) = self.absent.get(peer).copied() {
+                    if !proof.verify(*peer, self.trust, self.origin) {
+                        return Err(Fault::BadProof);
+                    }
+                    self.absent.remove(peer);
+                    self.slots.set_proof(slot, Some(Kept::of(proof)));
+                    self.enter(slot);
+                } else {
+                    self.set_present(*peer, proof)?;
+                }
             }
-            Op::Present { peer, proof } if proof.verify(*peer, self.trust, self.origin) => {
-                Ok(Entry::Presence(*peer, Presence { proof: proof.clone(), topics: Vec::new() }))
+            Op::Join { topic, peer, meta } => {
+                let slot = match self.find_staged(*peer) {
+                    Some(slot) => slot,
+                    None => {
+                        let slot = self.slots.add(Entry::peer(*peer, None));
+                        self.absent.insert(*peer, slot);
+                        slot
+                    }
+                };
+                match self.membership(slot, *topic) {
+                    (Some(slot), _) => _ = self.put_meta(slot, meta[..].into()),
+                    (None, STAGED_TOPICS_MAX..) => return Err(Fault::OverQuota),
+                    (None, _) => _ = self.add_member(*topic, slot, meta),
+                }
             }
-            Op::Present { .. } => Err(Fault::BadProof),
-            Op::Join { topic, peer, meta } => Ok(Entry::Membership(*topic, *peer, meta.clone())),
-            _ => Err(Fault::BadOp),
+            _ => return Err(Fault::BadOp),
         }
+        Ok(())
     }
 
-    fn check_quota(&self) -> Result<(), Fault> {
-        let over = self.peers > ROSTER_PEERS_MAX
-            || self.memberships > ROSTER_MEMBERSHIPS_MAX
-            || self.meta_bytes > ROSTER_META_BYTES;
-        if over { Err(Fault::OverQuota) } else { Ok(()) }
-    }
-
-    fn topics_by_peer(&self) -> BTreeMap<PeerId, Vec<TopicId>> {
-        let mut topics: BTreeMap<PeerId, Vec<TopicId>> = BTreeMap::new();
-        for entry in self.entries.values() {
-            if let Entry::Membership(topic, peer, _) = entry {
-                topics.entry(*peer).or_default().push(*topic);
+    /// Takes an entry out while the roster is put together.
+    fn drop_entry(&mut self, slot: Slot) {
+        if self.record == Some(slot) {
+            self.put_record(None);
+        } else if let Some((_, peer, _)) = self.slots.member(slot) {
+            self.withdraw(slot);
+            self.slots.unlink(slot);
+            self.slots.release(slot);
+            if self.slots.proof(peer).is_none() && !self.slots.has_memberships(peer) {
+                self.slots.peer(peer).and_then(|id| self.absent.remove(&id));
+                self.slots.release(peer);
+            }
+        } else {
+            self.withdraw(slot);
+            if self.slots.has_memberships(slot) {
+                self.slots.set_proof(slot, None);
+                self.slots.peer(slot).and_then(|peer| self.absent.insert(peer, slot));
+            } else {
+                self.slots.release(slot);
             }
         }
-        topics
     }
 
     /// Drops everything in `range` that lies in none of `kept`.
     pub(crate) fn keep_only(&mut self, range: &Range, kept: &[(Range, Hash)]) {
-        for key in self.trie.keys_of(range) {
+        for (key, slot) in self.tree.slots_of(&self.slots, range) {
             if !kept.iter().any(|(range, _)| range.holds(&key)) {
-                self.cut(&key);
+                self.drop_entry(slot);
             }
         }
     }
 
-    /// Ties memberships to their peers after ranges were replaced.
+    /// Whether it is a roster, after ranges were replaced.
     ///
     /// # Errors
     /// [`Fault::BadOp`] when a member is not present, [`Fault::OverQuota`] when one has too many topics.
-    pub(crate) fn settle(&mut self) -> Result<(), Fault> {
-        let mut topics = self.topics_by_peer();
-        for entry in self.entries.values_mut() {
-            if let Entry::Presence(peer, presence) = entry {
-                presence.topics = topics.remove(peer).unwrap_or_default();
-                if presence.topics.len() > PEER_TOPICS_MAX {
-                    return Err(Fault::OverQuota);
-                }
-            }
+    pub(crate) fn settle(&self) -> Result<(), Fault> {
+        if self.presences().any(|slot| self.slots.memberships(slot).count() > PEER_TOPICS_MAX) {
+            return Err(Fault::OverQuota);
         }
-        if topics.is_empty() { Ok(()) } else { Err(Fault::BadOp) }
-    }
-}
-
-impl Entry {
-    fn key(&self) -> Key {
-        match self {
-            Self::Record(_) => digest::RECORD_KEY,
-            Self::Presence(peer, _) => digest::presence_key(*peer),
-            Self::Membership(topic, peer, _) => digest::membership_key(*topic, *peer),
-        }
-    }
-
-    fn op(&self) -> Op {
-        match self {
-            Self::Record(recorded) => Op::Record(recorded.signed.clone()),
-            Self::Presence(peer, presence) => Op::Present { peer: *peer, proof: presence.proof.clone() },
-            Self::Membership(topic, peer, meta) => Op::Join { topic: *topic, peer: *peer, meta: meta.clone() },
-        }
+        if self.absent.is_empty() { Ok(()) } else { Err(Fault::BadOp) }
     }
 }
 
@@ -508,6 +512,11 @@ mod tests {
         Op::Join { topic: TopicId::new(topic), peer, meta: vec![7; bytes].into() }
     }
 
+    fn topics_of(roster: &Roster, peer: PeerId) -> Vec<TopicId> {
+        let slot = roster.find(peer).unwrap();
+        roster.memberships_at(slot).map(|(_, topic, _)| topic).collect()
+    }
+
     #[test]
     fn what_cannot_be_applied_changes_nothing_at_all() {
         let mut roster = Roster::new(host(), TAG);
@@ -525,10 +534,10 @@ mod tests {
             let ops: Vec<Op> = ops.into_iter().chain([bad]).collect();
             assert_eq!(roster.apply(&ops, None), Err(fault));
             assert_eq!((roster.digest(), roster.peers(), roster.memberships()), (digest, 1, 1));
-            assert_eq!(roster.memberships_of(peer).len(), 1);
+            assert_eq!(topics_of(&roster, peer).len(), 1);
         }
         assert_eq!(roster.apply(&before, Some([0; 32])), Err(Fault::WrongDigest));
-        assert_eq!((roster.digest(), roster.memberships_of(peer).len()), (digest, 1));
+        assert_eq!((roster.digest(), topics_of(&roster, peer).len()), (digest, 1));
     }
 
     #[test]
@@ -579,7 +588,7 @@ mod tests {
         replica.settle().unwrap();
         assert_eq!(replica.digest(), roster.digest());
         let (peer, _) = present(3);
-        assert_eq!(replica.memberships_of(peer), roster.memberships_of(peer));
+        assert_eq!(topics_of(&replica, peer), topics_of(&roster, peer));
         let orphan = [join(1, present(99).0, 1)];
         let mut bad = Roster::new(host(), TAG);
         bad.replace_range(&all, &orphan).unwrap();

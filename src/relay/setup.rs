@@ -9,6 +9,7 @@ use ed25519_dalek::SigningKey;
 
 use super::io::{Hint, HostLists};
 use super::limits::{self, Rate};
+use super::planted::Planted;
 
 /// Everything a `Relay` needs to begin.
 #[derive(Clone, Debug)]
@@ -29,6 +30,20 @@ pub struct Setup {
     pub marks: Vec<(HostId, u64, u64)>,
     /// What the operator chose.
     pub settings: Settings,
+    /// What the machine is to do wrong.
+    #[cfg(feature = "planted")]
+    pub planted: Planted,
+}
+
+impl Setup {
+    /// What the machine is to do wrong.
+    pub(crate) fn planted(&self) -> Planted {
+        #[cfg(feature = "planted")]
+        let planted = self.planted;
+        #[cfg(not(feature = "planted"))]
+        let planted = Planted;
+        planted
+    }
 }
 
 /// What the operator may choose.

@@ -20,6 +20,7 @@ use super::discovery::Discovery;
 use super::io::{EdgeKey, Event, LinkKey, Moment, Note, Outbox, Output, RequestId};
 use super::links::Links;
 use super::multicast::Origins;
+use super::planted::{Defect, Planted};
 use super::replays::Replays;
 use super::sessions::Sessions;
 use super::setup::{Settings, Setup};
@@ -91,6 +92,8 @@ pub(crate) struct State {
     pub(crate) too_slow: std::collections::BTreeSet<u64>,
     /// Links whose other side does not even take control frames. Closed at the end of the step.
     pub(crate) stuck: std::collections::BTreeSet<LinkKey>,
+    /// What the machine is to do wrong: nothing, but in tests.
+    pub(crate) planted: Planted,
     /// Whether the host is shutting down.
     pub(crate) draining: bool,
 }
@@ -144,12 +147,15 @@ impl State {
     #[must_use]
     pub(crate) fn new(setup: Setup, now: Moment) -> Self {
         let own = HostId::new(setup.identity.verifying_key().to_bytes());
+        let planted = setup.planted();
         let discovery = Discovery::new(&setup, own, now);
         let mut origins = Origins::default();
         origins.remember(now, &setup.marks);
         let mut rng = ChaCha12Rng::from_seed(setup.seed);
         let sessions = Sessions::new(rng.next_u64());
-        let mut directory = Directory::new(setup.network.trust);
+        // Two hosts that run with one key, one configuration and in one epoch still say different things.
+        let revision = setup.epoch.saturating_mul(1 << 20) | u64::from(rng.next_u32() >> 12);
+        let mut directory = Directory::new(setup.network.trust, || rng.next_u64());
         directory.insert(own);
         Self {
             own,
@@ -180,7 +186,7 @@ impl State {
                 pace: Bucket::default(),
                 queries: Vec::new(),
                 heartbeats: 0,
-                revision: setup.epoch,
+                revision,
                 neighbours: Vec::new(),
                 recorded: now,
                 answered: None,
@@ -197,6 +203,7 @@ impl State {
             woken: None,
             too_slow: std::collections::BTreeSet::new(),
             stuck: std::collections::BTreeSet::new(),
+            planted,
             draining: false,
             network: setup.network,
         }
@@ -224,7 +231,7 @@ impl State {
         out: &mut Outbox,
     ) -> bool {
         let Some(found) = self.links.find_mut(link) else { return false };
-        if !found.has_room(channel, frame.len()) {
+        if !found.has_room(channel, frame.len()) && !self.planted.has(Defect::ExceedQueue) {
             if channel == Channel::Control {
                 self.stuck.insert(link);
             }

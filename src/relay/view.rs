@@ -192,3 +192,16 @@ pub struct Tables {
     /// Deadlines.
     pub timers: usize,
 }
+
+/// What the directory takes of the memory, in bytes; the spare room of its lists included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Entries of all rosters, metas and proofs included.
+    pub entries_bytes: usize,
+    /// Digests of all rosters.
+    pub digests_bytes: usize,
+    /// The index by peer.
+    pub peers_bytes: usize,
+    /// The index by topic.
+    pub topics_bytes: usize,
+}

@@ -214,6 +214,48 @@ fn encode_op(op: &Op) -> Result<(u8, Vec<u8>), CodecError> {
     })
 }
 
+/// An op that makes an entry of a roster, borrowed from wherever its parts are kept.
+#[derive(Clone, Copy, Debug)]
+pub enum EntryOp<'a> {
+    /// [`Op::Record`].
+    Record(&'a SignedRecord),
+    /// [`Op::Present`].
+    Present(PeerId, &'a Proof),
+    /// [`Op::Join`].
+    Join(TopicId, PeerId, &'a [u8]),
+}
+
+/// Appends what [`encode_ops`] makes of this one op. Digests hash it again and again, so nothing is allocated for it.
+///
+/// # Errors
+/// [`CodecError::TooLong`] as [`encode_ops`]; nothing is appended then.
+pub fn encode_entry(op: EntryOp<'_>, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let begin = out.len();
+    let mut put = |kind: u8, parts: &[&[u8]]| {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let length = u16::try_from(length).map_err(|_| CodecError::TooLong { limit: OPS_BYTES })?;
+        out.push(kind);
+        out.extend_from_slice(&length.to_be_bytes());
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        Ok(())
+    };
+    match op {
+        EntryOp::Record(record) => put(RECORD, &[&encode(record)?])?,
+        EntryOp::Present(peer, Proof::Minted { nonce }) => put(PRESENT, &[peer.as_bytes(), &[0], nonce])?,
+        EntryOp::Present(peer, proof) => put(PRESENT, &[&encode(&(peer, proof))?])?,
+        EntryOp::Join(topic, peer, meta) => {
+            at_most(meta.len(), META_BYTES)?;
+            // A varint: seven bits a byte, the lowest first.
+            let [low, high] = [meta.len() & 0x7f, meta.len() >> 7].map(|part| u8::try_from(part).unwrap_or(u8::MAX));
+            let short = [low];
+            let long = [low | 0x80, high];
+            let length = if high == 0 { &short[..] } else { &long[..] };
+            put(JOIN, &[topic.as_bytes(), peer.as_bytes(), length, meta])?;
+        }
+    }
+    at_most(out.len() - begin, OPS_BYTES)
+}
+
 /// Reads ops. Kinds of newer minor versions are skipped; they are never covered by the digest.
 ///
 /// # Errors
@@ -266,4 +308,39 @@ fn decode_op(kind: u8, body: &[u8]) -> Result<Option<Op>, CodecError> {
 #[must_use]
 pub fn ops_hash(ops: &[u8]) -> [u8; 32] {
     *blake3::hash(ops).as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use super::*;
+
+    #[test]
+    fn an_entry_is_encoded_as_the_op_that_makes_it() {
+        let (topic, peer) = (TopicId::new([1; 32]), PeerId::new([2; 32]));
+        let key = SigningKey::from_bytes(&[3; 32]);
+        let (tag, home) = (NetworkTag::new([4; 8]), HostId::new([5; 32]));
+        let check = |entry: EntryOp<'_>, op: Op| {
+            let mut encoded = vec![9];
+            encode_entry(entry, &mut encoded).unwrap();
+            assert_eq!(encoded[1..], encode_ops(&[op]).unwrap());
+        };
+        for length in [0, 1, 127, 128, 129, 300, META_BYTES] {
+            let meta = vec![7; length];
+            check(EntryOp::Join(topic, peer, &meta), Op::Join { topic, peer, meta: meta.clone().into() });
+        }
+        assert!(encode_entry(EntryOp::Join(topic, peer, &[0; META_BYTES + 1]), &mut Vec::new()).is_err());
+        for proof in [Proof::Minted { nonce: [6; 16] }, Proof::claim(&key, tag, home, 300, Some([8; 32]))] {
+            check(EntryOp::Present(peer, &proof), Op::Present { peer, proof: proof.clone() });
+        }
+        let record = crate::record::HostRecord {
+            revision: 1,
+            sealing: [4; 32],
+            addresses: vec!["192.0.2.1:4000".parse().unwrap()],
+            gateways: vec!["wss://h.example/v1".into()],
+            software: "aldis 0.1.0".into(),
+        };
+        let record = SignedRecord::make(&key, tag, &record).unwrap();
+        check(EntryOp::Record(&record), Op::Record(record.clone()));
+    }
 }

@@ -14,10 +14,13 @@ use crate::relay::multicast::Heard;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
+/// An epoch is raised by at most so much: seconds, if it was the time of day.
+const EPOCH_STEPS: u16 = 1_024;
+
 impl State {
     /// Announces our record; the first thing a host says.
     pub(crate) fn announce_record(&mut self, now: Moment, out: &mut Outbox) {
-        self.announcer.revision += 1;
+        self.announcer.revision = self.announcer.revision.saturating_add(1);
         self.announcer.recorded = now;
         if let Some(record) = self.signed_record() {
             self.change(now, Op::Record(record), out);
@@ -178,9 +181,11 @@ impl State {
         self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
     }
 
-    /// Our id was seen under an epoch of ours or above: take a higher one, so that what we say is new to everybody.
+    /// Our id was seen under an epoch of ours or above: take a higher one, so that what we say is new to everybody. By how
+    /// much is left to chance, so that two hosts with one key do not go up in step.
     pub(crate) fn raise_epoch(&mut self, now: Moment, above: u64, out: &mut Outbox) {
-        self.announcer.epoch = above + 1;
+        let [high, low] = self.random();
+        self.announcer.epoch = above.saturating_add(1 + u64::from(u16::from_be_bytes([high, low]) % EPOCH_STEPS));
         // The roster does not begin empty in this epoch: nobody may take the next announcement for its first.
         self.announcer.seq = 1;
         out.push(Output::Store(Stored::Epoch(self.announcer.epoch)));

@@ -14,6 +14,7 @@ use crate::relay::limits::{
     SYNC_TIMEOUT,
 };
 use crate::relay::multicast::{Comparison, Heard, Mark, Origin};
+use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -37,6 +38,9 @@ impl State {
         }
         if self.origins.find(origin).is_some_and(Origin::is_refused) {
             self.asking.remove(&origin);
+            return;
+        }
+        if self.planted.has(Defect::ForgetGraft) {
             return;
         }
         let asked = self.asking.get(&origin).copied().unwrap_or(0);
@@ -229,7 +233,7 @@ impl State {
     fn comparison_done(&mut self, now: Moment, link: LinkKey, heard: Heard, out: &mut Outbox) {
         let (host, mark) = (heard.head.origin, heard.head.mark());
         let Some(known) = self.origins.find_mut(host) else { return };
-        let Some(mut roster) = known.comparison.take().map(|comparison| comparison.staging) else { return };
+        let Some(roster) = known.comparison.take().map(|comparison| comparison.staging) else { return };
         if let Err(fault) = roster.settle() {
             return self.quarantine(now, host, fault, out);
         }

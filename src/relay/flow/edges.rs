@@ -14,6 +14,7 @@ use crate::relay::io::{
     Welcome,
 };
 use crate::relay::limits::{CLAIM_TOKENS, HELLO_DEADLINE, PATIENCE};
+use crate::relay::planted::Defect;
 use crate::relay::sessions::SessionKey;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -74,7 +75,9 @@ impl State {
 
     /// The grace period of a session is over.
     pub(crate) fn grace_over(&mut self, now: Moment, session: SessionKey, out: &mut Outbox) {
-        self.end_session(now, session, GoneReason::Lost, None, out);
+        if !self.planted.has(Defect::LeakSessions) {
+            self.end_session(now, session, GoneReason::Lost, None, out);
+        }
     }
 
     /// Takes a request's tokens; if there are none, says so to the edge.
@@ -244,7 +247,7 @@ impl State {
         self.welcome(edge, key, true, out);
         self.acknowledged(now, key, seq, out);
         let missed = self.sessions.find_mut(key).map(|session| session.replay()).unwrap_or_default();
-        for event in missed {
+        for event in missed.into_iter().filter(|_| !self.planted.has(Defect::ForgetMissed)) {
             out.tell(edge, event);
         }
     }
@@ -260,7 +263,9 @@ impl State {
     ) {
         let Some(mut session) = self.sessions.end(key) else { return };
         self.timers.cancel(Timer::Grace(key));
-        self.change(now, Op::Gone { peer: session.peer, reason }, out);
+        if !self.planted.has(Defect::ForgetGone) {
+            self.change(now, Op::Gone { peer: session.peer, reason }, out);
+        }
         out.note(Note::SessionEnded { peer: session.peer, reason });
         for finished in session.abandon() {
             self.delivery_finished(now, finished, out);
@@ -291,7 +296,8 @@ impl State {
             Request::Join { id, topic, meta } => self.join_asked(now, edge, session, id, topic, meta, out),
             Request::Leave { id, topic } => {
                 let Some(peer) = self.sessions.find(session).map(|session| session.peer) else { return };
-                if self.directory.roster(self.own).is_some_and(|own| own.meta(topic.id, peer).is_some()) {
+                let is_member = self.directory.roster(self.own).is_some_and(|own| own.meta(topic.id, peer).is_some());
+                if is_member && !self.planted.has(Defect::ForgetLeave) {
                     self.change(now, Op::Leave { topic: topic.id, peer }, out);
                 }
                 self.sessions.loosen(session, topic.id, |subscription| subscription.member = false);
@@ -332,7 +338,7 @@ impl State {
         let Some(session) = self.sessions.find_mut(key) else { return };
         let (peer, meta) = (session.peer, meta.unwrap_or_else(|| session.meta.clone()));
         let old = self.directory.roster(self.own).and_then(|own| own.meta(topic.id, peer));
-        if old != Some(&meta) {
+        if old != Some(&meta[..]) {
             if let Err(wait) = session.changes.take(now, self.settings.edge_change_rate, 1) {
                 let refusal = Refusal::RateLimited;
                 return Self::refuse_with(edge, Some(id), refusal, Some(wait), String::new(), out);

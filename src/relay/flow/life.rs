@@ -6,11 +6,12 @@ use aldis_wire::id::HostId;
 use aldis_wire::refusal::Refusal;
 use std::time::Duration;
 
-use crate::relay::directory::{How, Shown};
+use crate::relay::directory::{Directory, How, Shown};
 use crate::relay::discovery::{LinksNow, near_by};
 use crate::relay::io::{Event, Fault, Member, Moment, Note, Outbox, Output, StopReason, Stored};
 use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, ORIGINS_MAX, STORE_INTERVAL};
 use crate::relay::multicast::Origin;
+use crate::relay::planted::Defect;
 use crate::relay::sessions::SessionKey;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -22,7 +23,7 @@ impl State {
     /// The machine was called late: it slept, and nobody could be heard meanwhile. Nobody is expired for that.
     pub(crate) fn forgive_lateness(&mut self, now: Moment) {
         let late = self.timers.lateness(now);
-        if late < LATENESS_FORGIVEN {
+        if late < LATENESS_FORGIVEN || self.planted.has(Defect::BlameOthersForSleep) {
             return;
         }
         self.woken = Some(now);
@@ -50,8 +51,10 @@ impl State {
         if self.directory.is_shown(host) {
             out.note(Note::HostExpired { host });
         }
-        let shown = self.directory.hide(host);
-        self.tell_followers(now, shown, out);
+        if !self.planted.has(Defect::KeepExpired) {
+            let shown = self.directory.hide(host);
+            self.tell_followers(now, shown, out);
+        }
         let mut expired: Vec<(Moment, HostId)> =
             self.origins.iter().filter_map(|(host, origin)| Some((origin.expired?, host))).collect();
         if expired.len() > EXPIRED_MAX {
@@ -66,7 +69,7 @@ impl State {
     pub(crate) fn show_again(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
         let Some(origin) = self.origins.find_mut(host) else { return };
         // What closes a gap may be older than that: the last words of a host that has been silent since.
-        if origin.expires() > now && origin.expired.take().is_some() {
+        if origin.expires() > now && !self.planted.has(Defect::NeverRestore) && origin.expired.take().is_some() {
             let epoch = origin.mark().0;
             out.note(Note::HostAppeared { host, epoch });
             let shown = self.directory.show(host);
@@ -108,7 +111,7 @@ impl State {
     }
 
     fn weight(&self, host: HostId, origin: &Origin) -> usize {
-        let staged = origin.comparison.as_ref().map_or(0, |comparison| comparison.staging.weight());
+        let staged = origin.comparison.as_ref().map_or(0, |comparison| Directory::weight_of(&comparison.staging));
         self.directory.weight(host) + staged
     }
 
@@ -177,7 +180,9 @@ impl State {
     /// Forgets what is old, stores what should outlive us.
     pub(crate) fn keep_house(&mut self, now: Moment, out: &mut Outbox) {
         self.deliveries.tidy(now);
-        self.routes.tidy(now);
+        if !self.planted.has(Defect::LeakRoutes) {
+            self.routes.tidy(now);
+        }
         self.sealed.tidy(now);
         self.passed_on.tidy(now);
         self.directory.remember_departed(now);

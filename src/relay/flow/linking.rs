@@ -6,6 +6,7 @@ use aldis_wire::id::HostId;
 use crate::relay::io::{DialFailure, DialKey, Fault, Input, LinkKey, Moment, Note, Outbox, Output};
 use crate::relay::limits::{ADMISSION_DEADLINE, CLOSING, LINKS_PENDING_MAX, LINKS_PENDING_PER_ADDRESS_MAX};
 use crate::relay::links::{Link, Phase};
+use crate::relay::planted::Defect;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -197,7 +198,9 @@ impl State {
         let origins: Vec<HostId> = self.origins.iter().map(|(origin, _)| origin).collect();
         self.summarise_to(now, key, origins.into_iter(), out);
         self.tell_revocations(key, out);
-        if let Some(loser) = self.links.loser(self.own, key) {
+        if let Some(loser) = self.links.loser(self.own, key)
+            && !self.planted.has(Defect::KeepBothLinks)
+        {
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
         self.send_broken(now, out);

@@ -14,7 +14,8 @@ use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
 use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, NEW_ORIGINS_PER_LINK};
 use crate::relay::links::Link;
-use crate::relay::multicast::{Heard, Mark};
+use crate::relay::multicast::{Heard, Mark, Origin};
+use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -40,7 +41,7 @@ impl State {
             // Its next head shows that something is missing.
             return;
         }
-        if !came.head.is_signed(&head, self.network.trust) {
+        if !came.head.is_signed(&head, self.network.trust) && !self.planted.has(Defect::SkipSignature) {
             return self.misbehaved(now, link, Fault::BadSignature, out);
         }
         if came.ops.as_ref().is_some_and(|ops| ops_hash(ops) != head.ops_hash) {
@@ -78,6 +79,7 @@ impl State {
     fn is_old(&self, head: &Head, whole: bool) -> bool {
         match self.origins.find(head.origin) {
             Some(origin) => origin.has_heard(head.mark(), whole),
+            None if self.planted.has(Defect::AcceptReplay) => false,
             None => head.mark() <= self.origins.mark_of_forgotten(head.origin),
         }
     }
@@ -137,8 +139,8 @@ impl State {
     /// or has begun the same one twice within a second, takes a higher one then; without it, all that it says would be
     /// taken for old. To any other it is an echo.
     pub(crate) fn show_its_newest(&mut self, now: Moment, link: LinkKey, mark: Mark, out: &mut Outbox) {
-        let applied = self.links.find(link).and_then(|link| self.origins.find(link.host)?.applied.as_ref());
-        let newer = applied.filter(|applied| applied.head.mark() > mark);
+        let origin = self.links.find(link).and_then(|link| self.origins.find(link.host));
+        let newer = origin.and_then(Origin::newest_heard).filter(|heard| heard.head.mark() > mark);
         if let Some(frame) = newer.and_then(|newer| newer.frame(now, false).ok()) {
             self.send_encoded(link, Channel::Control, frame, out);
         }
@@ -154,7 +156,17 @@ impl State {
             }
         }
         let origin = self.origins.find_or_insert(now, head.origin)?;
+        let before = origin.made;
         let newer = origin.hear(now, head, made);
+        if self.planted.has(Defect::TrustInterval) {
+            origin.interval = Duration::from_millis(u64::from(head.interval_ms));
+        }
+        if self.planted.has(Defect::TrustAge) {
+            origin.made = made;
+        }
+        if self.planted.has(Defect::DeafToHeartbeats) && head.is_heartbeat() {
+            origin.made = before;
+        }
         if newer {
             // A link to which somebody said goodbye still brings news, but nothing goes back over it.
             origin.next_hop = admitted.then_some(link).or(origin.next_hop);
@@ -167,8 +179,7 @@ impl State {
     /// Our own id comes back. Under our epoch that is an echo; under a higher one it is a former life of ours that
     /// forgot its epoch, or another host with our key.
     fn own_head_came(&mut self, now: Moment, link: LinkKey, came: &Announcement, head: &Head, out: &mut Outbox) {
-        let ours = (self.announcer.epoch, self.announcer.seq);
-        if head.mark() <= ours || !came.head.is_signed(head, self.network.trust) {
+        if self.is_ours(came, head) || !came.head.is_signed(head, self.network.trust) {
             if let Some(link) = self.links.find_mut(link) {
                 link.has(head.origin, head.mark());
             }
@@ -179,7 +190,17 @@ impl State {
             return;
         }
         self.doubled = Some(now);
+        out.note(Note::KeySeen { epoch: head.epoch });
         self.raise_epoch(now, head.epoch, out);
+    }
+
+    /// Whether a head that bears our id may be one that we have issued, in this life or a former one. Of another with the
+    /// same mark it is known for certain, as long as we have our own.
+    fn is_ours(&self, came: &Announcement, head: &Head) -> bool {
+        let ours = (self.announcer.epoch, self.announcer.seq);
+        let log = self.origins.find(self.own).map(|origin| &origin.log);
+        let another = |issued: &Heard| issued.head.mark() == head.mark() && issued.signed != came.head;
+        head.mark() <= ours && !log.is_some_and(|log| log.iter().any(another))
     }
 
     /// Applies what can be applied, and asks for what is missing if something still waits.
@@ -210,14 +231,15 @@ impl State {
             None => Vec::new(),
         };
         let known_epoch = self.origins.find(host).map_or(0, |origin| origin.mark().0);
+        let expected = (!self.planted.has(Defect::SkipDigest)).then_some(heard.head.digest);
         let shown = if heard.head.epoch > known_epoch {
             let mut roster = Roster::new(host, self.network.trust);
-            roster.apply(&ops, Some(heard.head.digest))?;
+            roster.apply(&ops, expected)?;
             out.note(Note::HostAppeared { host, epoch: heard.head.epoch });
             let alive = self.origins.find(host).is_some_and(|origin| origin.expires() > now);
             self.directory.replace(host, roster, alive)
         } else {
-            self.directory.apply(host, &ops, Some(heard.head.digest))?
+            self.directory.apply(host, &ops, expected)?
         };
         if let Some(origin) = self.origins.find_mut(host) {
             let status = ops.iter().rev().find_map(|op| if let Op::Status(status) = op { Some(*status) } else { None });

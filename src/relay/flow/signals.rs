@@ -19,6 +19,7 @@ use aldis_wire::seal::{self, Binding, SharedKey};
 
 use crate::relay::io::{EdgeKey, Event, Fault, LinkKey, Moment, Note, Outbox, Request, RequestId};
 use crate::relay::limits::CLAIM_CHECKS;
+use crate::relay::planted::Defect;
 use crate::relay::sessions::{Finished, SessionKey};
 use crate::relay::signals::{Delivery, Path, Taken};
 use crate::relay::state::State;
@@ -202,12 +203,12 @@ impl State {
     pub(crate) fn signal_came(&mut self, now: Moment, key: LinkKey, signal: Signal, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         let host = link.host;
-        let known = self.directory.proof(signal.from, host) == Some(&signal.proof);
+        let known = self.directory.is_present(signal.from, host, &signal.proof);
         if !known && matches!(signal.proof, Proof::Keyed { .. }) && link.claims.take(now, CLAIM_CHECKS, 1).is_err() {
             let (Signal { from, to, .. }, id) = (&signal, Arc::from(signal.id.as_str()));
             return self.answer(now, host, *from, *to, id, Outcome::Refused(Refusal::Overloaded), out);
         }
-        if !self.is_at_home(host, signal.from, &signal.proof) {
+        if !self.is_at_home(host, signal.from, &signal.proof) && !self.planted.has(Defect::AcceptForeignSender) {
             if !signal.proof.verify(signal.from, self.network.trust, host) {
                 return self.misbehaved(now, key, Fault::ForeignSender, out);
             }
@@ -222,7 +223,7 @@ impl State {
 
     /// Whether `home` may speak for the peer: its roster says so, or the proof does and nobody has a newer one.
     fn is_at_home(&self, home: HostId, peer: PeerId, proof: &Proof) -> bool {
-        if self.directory.proof(peer, home) == Some(proof) && self.directory.home(peer) == Some(home) {
+        if self.directory.is_present(peer, home, proof) && self.directory.home(peer) == Some(home) {
             return true;
         }
         let known = self.directory.highest_counter(peer);
@@ -234,7 +235,9 @@ impl State {
     /// A signal is at its target's home: into the target's queue, unless it has been here before.
     fn arrive(&mut self, now: Moment, sender_home: HostId, signal: Signal, id: RequestId, out: &mut Outbox) {
         let Signal { from, to, session, n, topic, data, .. } = signal;
-        if let Some(earlier) = self.deliveries.find(from, &id) {
+        if let Some(earlier) = self.deliveries.find(from, &id)
+            && !self.planted.has(Defect::SkipDedup)
+        {
             let outcome = if earlier.to == to { earlier.outcome } else { Some(Outcome::Refused(Refusal::BadField)) };
             if let Some(outcome) = outcome {
                 self.answer(now, sender_home, from, to, id, outcome, out);
@@ -245,7 +248,7 @@ impl State {
         let taken = match self.sessions.by_peer(to).and_then(|key| self.sessions.find_mut(key)) {
             None => Err(Refusal::NoSuchPeer),
             Some(target) => {
-                if target.takes(now, from, session, n) {
+                if target.takes(now, from, session, n) || self.planted.has(Defect::IgnoreOrder) {
                     let bytes = SIGNAL_OVERHEAD_BYTES + data.len();
                     let id = id.clone();
                     let event = |seq| Event::Signal { seq, id, from, topic: name, data };
@@ -258,7 +261,10 @@ impl State {
         match taken {
             Err(refusal) => self.answer(now, sender_home, from, to, id, Outcome::Refused(refusal), out),
             Ok(told) => {
-                self.deliveries.insert(now, from, id, Delivery { to, outcome: None });
+                self.deliveries.insert(now, from, id.clone(), Delivery { to, outcome: None });
+                if self.planted.has(Defect::DeliveredEarly) {
+                    self.answer(now, sender_home, from, to, id, Outcome::Delivered, out);
+                }
                 if let Some((edge, event)) = told {
                     out.tell(edge, event);
                 }
@@ -315,7 +321,8 @@ impl State {
         let id = Arc::from(receipt.id.as_str());
         let Some(session) = self.sessions.by_peer(receipt.from) else { return };
         let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
-        if sent.is_some_and(|sent| sent.home == Some(home) && sent.to == receipt.to) {
+        let believed = self.planted.has(Defect::BelieveAnyReceipt);
+        if sent.is_some_and(|sent| (sent.home == Some(home) || believed) && sent.to == receipt.to) {
             self.signal_ended(session, &id, receipt.outcome, out);
         }
     }
@@ -327,8 +334,9 @@ impl State {
             return self.open_routed(now, key, &routed, out);
         }
         routed.hops = routed.hops.saturating_add(1);
-        let direct = self.links.to_host(routed.to_home).filter(|link| *link != key);
-        let next = direct.or_else(|| self.next_hop(routed.to_home, Some(key))).filter(|_| !barred);
+        let except = (!self.planted.has(Defect::RouteBack)).then_some(key);
+        let direct = self.links.to_host(routed.to_home).filter(|link| Some(*link) != except);
+        let next = direct.or_else(|| self.next_hop(routed.to_home, except)).filter(|_| !barred);
         let bounce = |refusal| Bounce { from_home: routed.from_home, nonce: routed.nonce, refusal };
         let refused = match next {
             _ if routed.hops > HOPS_MAX => Some(bounce(Refusal::HomeUnreachable)),
@@ -417,6 +425,12 @@ impl State {
                 session.outgoing.broke(id);
             }
         }
+        if self.planted.has(Defect::DropOnLostLink) {
+            for (key, id) in open {
+                self.sessions.find_mut(key).map(|session| session.outgoing.finish(&id, Outcome::Unknown));
+            }
+            return;
+        }
         for (key, id) in open {
             let sent = self.sessions.find(key).and_then(|session| session.outgoing.find(&id));
             let home = sent.and_then(|sent| self.directory.home(sent.to).or(sent.home));
@@ -432,7 +446,7 @@ impl State {
         while let Some((session, id)) = self.deadlines.pop_due(now) {
             let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
             // A signal that was tried again has a later deadline, further back in the queue.
-            if sent.is_some_and(|sent| sent.until <= now) {
+            if sent.is_some_and(|sent| sent.until <= now) && !self.planted.has(Defect::NoTimeout) {
                 self.signal_ended(session, &id, Outcome::Unknown, out);
             }
         }
@@ -450,7 +464,7 @@ impl State {
             Outcome::Refused(_) if sent.is_some_and(|sent| sent.elsewhere) => Outcome::Unknown,
             outcome => outcome,
         };
-        if session.outgoing.finish(id, outcome) {
+        if session.outgoing.finish(id, outcome) || self.planted.has(Defect::AnswerTwice) {
             out.note(Note::SignalEnded { outcome, local });
             self.tell_receipt(key, id.clone(), outcome, out);
         }

@@ -80,6 +80,12 @@ pub enum Note {
         /// Of whom.
         host: HostId,
     },
+    /// Our own id was heard under our signature in words that we never said: another host runs with our key, or we have
+    /// forgotten a former life. We take a higher epoch.
+    KeySeen {
+        /// Under which epoch.
+        epoch: u64,
+    },
     /// Another host broke the protocol.
     Misbehaved {
         /// Who.

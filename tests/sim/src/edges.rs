@@ -54,7 +54,9 @@ pub(crate) enum Wish {
 pub enum Standing {
     /// It has no session.
     Out,
-    /// Its socket is open.
+    /// Its socket is open, and it is not welcomed yet.
+    Opening,
+    /// Its session stands and its socket is open.
     Open,
     /// Its socket is gone; it may resume.
     Away,
@@ -66,8 +68,8 @@ struct Keyed {
     counter: u64,
 }
 
-/// Whom an edge sees in its topics.
-pub(crate) type View = BTreeMap<u32, BTreeMap<PeerId, At>>;
+/// Since when an edge is in each of its topics, and whom it sees there since when.
+pub(crate) type View = BTreeMap<u32, (At, BTreeMap<PeerId, At>)>;
 
 /// An edge. When it goes, another one takes its place in the list.
 pub struct Edge {
@@ -82,8 +84,6 @@ pub struct Edge {
     /// Counts its sessions, so that what an earlier one planned is not done by a later one.
     pub(crate) session: u32,
     socket: u32,
-    /// Whether its host has answered its hello on the present socket.
-    welcomed: bool,
     seen: u64,
     acked: u64,
     ack_planned: bool,
@@ -91,12 +91,20 @@ pub struct Edge {
     keyed: Option<Box<Keyed>>,
     pub(crate) topics: Vec<u32>,
     known: Vec<PeerId>,
+    /// Signals that have no receipt yet.
+    open: Vec<u64>,
     /// The newest signal of each sender.
     last_from: BTreeMap<PeerId, u64>,
     /// What it sees, if it is a witness and in step with its host.
     pub(crate) view: Option<Box<View>>,
     /// It watches the topic of the probes and does nothing else.
     pub(crate) is_probe: bool,
+}
+
+impl Edge {
+    fn is_connected(&self) -> bool {
+        matches!(self.standing, Standing::Open | Standing::Opening)
+    }
 }
 
 /// A signal that was sent.
@@ -107,6 +115,9 @@ pub(crate) struct Sent {
     pub(crate) from_peer: PeerId,
     pub(crate) to: PeerId,
     pub(crate) at: At,
+    /// How often its host was asked to send it, and how often it answered.
+    pub(crate) asked: u32,
+    pub(crate) answered: u32,
     /// The edge and session that saw it.
     pub(crate) seen: Option<(u32, u32)>,
     pub(crate) outcome: Option<Outcome>,
@@ -114,10 +125,15 @@ pub(crate) struct Sent {
     pub(crate) orphan: bool,
 }
 
-/// Until when somebody is a member of a topic.
+/// Since when, and until when, somebody is a member of a topic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Membership {
+    pub(crate) home: Place,
+    pub(crate) since: At,
+    /// Until when it may be seen at all: later than it went, if the others cannot know at once.
     pub(crate) until: Option<At>,
+    /// Since when its socket is gone: it is a member as long as its session is kept.
+    pub(crate) away: Option<At>,
 }
 
 /// What belongs to all edges together.
@@ -192,7 +208,6 @@ impl World {
             peer: None,
             session: 0,
             socket: 0,
-            welcomed: false,
             seen: 0,
             acked: 0,
             ack_planned: false,
@@ -200,6 +215,7 @@ impl World {
             keyed,
             topics: Vec::new(),
             known: Vec::new(),
+            open: Vec::new(),
             last_from: BTreeMap::new(),
             view: witness.then(Box::default),
             is_probe,
@@ -207,9 +223,14 @@ impl World {
         self.edges.len() - 1
     }
 
-    fn plan(&mut self, edge: usize, after: At, wish: Wish) {
+    pub(crate) fn plan(&mut self, edge: usize, after: At, wish: Wish) {
         let session = self.edges[edge].session;
         self.later(after, Happening::Wish(edge as u32, session, wish));
+    }
+
+    /// Whether the crowd has come to rest, for the last checks.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.now >= self.scenario.warm + self.scenario.measure
     }
 
     /// How long it takes between an edge and its host.
@@ -220,7 +241,7 @@ impl World {
 
     /// A host has begun: those who live near it come.
     pub(crate) fn host_began(&mut self, place: Place) {
-        if self.hosts[place].life == 1 {
+        if self.hosts[place].life == 1 && !self.is_liar(place) {
             if self.scenario.probe > 0 {
                 let edge = self.add_edge(place, true);
                 self.plan(edge, SEC, Wish::Come);
@@ -237,28 +258,28 @@ impl World {
     pub(crate) fn host_ended(&mut self, place: Place) {
         for edge in 0..self.edges.len() {
             if self.edges[edge].place == place && self.edges[edge].standing != Standing::Out {
-                self.session_lost(edge);
+                self.session_lost(edge, Self::still_seen(true));
                 let after = 500 * MS + self.crowd.chance.below(3 * SEC);
                 self.plan(edge, after, Wish::Come);
             }
         }
     }
 
-    /// An edge's session is over for good, as the truth has it.
-    fn session_lost(&mut self, edge: usize) {
+    /// An edge's session is over for good, as the truth has it; but for so long others cannot know.
+    fn session_lost(&mut self, edge: usize, unknown_for: At) {
         let now = self.now;
         let Edge { peer, .. } = self.edges[edge];
         for topic in std::mem::take(&mut self.edges[edge].topics) {
             let member = peer.and_then(|peer| self.crowd.members.get_mut(&topic)?.get_mut(&peer));
             if let Some(member) = member {
-                member.until = member.until.or(Some(now));
+                member.until = member.until.or(Some(now + unknown_for));
             }
         }
-        let session = self.edges[edge].session;
-        let orphans = self.crowd.signals.values_mut().rev().take_while(|sent| sent.at + 20 * SEC > now);
-        orphans
-            .filter(|sent| sent.from as usize == edge && sent.session == session)
-            .for_each(|sent| sent.orphan = true);
+        for number in std::mem::take(&mut self.edges[edge].open) {
+            if let Some(sent) = self.crowd.signals.get_mut(&number) {
+                sent.orphan = true;
+            }
+        }
         let edge = &mut self.edges[edge];
         edge.standing = Standing::Out;
         edge.since = now;
@@ -279,8 +300,7 @@ impl World {
     fn open_socket(&mut self, edge: usize) {
         let place = self.edges[edge].place;
         self.edges[edge].socket += 1;
-        self.edges[edge].welcomed = false;
-        self.edges[edge].standing = Standing::Open;
+        self.edges[edge].standing = Standing::Opening;
         self.edges[edge].since = self.now;
         self.edges[edge].ack_planned = false;
         let key = key(edge, self.edges[edge].socket);
@@ -297,15 +317,15 @@ impl World {
     pub(crate) fn asked(&mut self, place: Place, key: EdgeKey, request: Request) {
         let (edge, socket) = edge_of(key);
         if self.edges[edge].socket != socket || self.edges[edge].place != place {
-            return self.lost_on_the_way(&request);
+            return;
         }
         let what = match &request {
             Request::Hello(_) => "hello",
             Request::Join { topic, .. } => {
-                let (number, peer) = (number_of(&topic.name), self.edges[edge].peer);
+                let (number, peer, now) = (number_of(&topic.name), self.edges[edge].peer, self.now);
                 if let (Some(number), Some(peer)) = (number, peer) {
                     let members = self.crowd.members.entry(number).or_default();
-                    members.insert(peer, Membership { until: None });
+                    members.insert(peer, Membership { home: place, since: now, until: None, away: None });
                 }
                 "join"
             }
@@ -320,17 +340,9 @@ impl World {
         let bye = request == Request::Bye;
         self.input(place, Input::EdgeAsked { edge: key, request });
         if bye {
-            self.session_lost(edge);
+            self.session_lost(edge, 0);
             let pause = self.crowd.chance.exponential(self.scenario.pause);
             self.plan(edge, pause, Wish::Come);
-        }
-    }
-
-    /// What an edge asked on a socket that broke before it came: no host has it, so none answers.
-    fn lost_on_the_way(&mut self, request: &Request) {
-        let Request::Signal { id, .. } = request else { return };
-        if let Some(sent) = id.parse().ok().and_then(|number: u64| self.crowd.signals.get_mut(&number)) {
-            sent.orphan = true;
         }
     }
 
@@ -338,22 +350,25 @@ impl World {
     pub(crate) fn wish(&mut self, edge: u32, session: u32, wish: Wish) {
         let edge = edge as usize;
         let Edge { place, standing, .. } = self.edges[edge];
-        if self.edges[edge].session != session {
+        if self.edges[edge].session != session
+            || self.is_quiet() && matches!(wish, Wish::Speak | Wish::Drop | Wish::Roam)
+        {
+            return;
+        }
+        let leaves = self.scenario.everybody_leaves_at.is_some_and(|at| self.now >= at);
+        if self.is_quiet() && wish == Wish::Go && !leaves {
             return;
         }
         match (wish, standing) {
             (Wish::Come, Standing::Out) => self.come(edge),
-            (Wish::Speak | Wish::Go, Standing::Open) if !self.edges[edge].welcomed => {
-                self.plan(edge, 100 * MS, wish);
-            }
             (Wish::Speak, Standing::Open) => {
                 self.speak(edge);
                 let pause = self.crowd.chance.exponential(self.scenario.speak);
                 self.plan(edge, pause, Wish::Speak);
             }
-            (Wish::Speak, Standing::Away) => self.plan(edge, SEC, Wish::Speak),
+            (Wish::Speak, Standing::Away | Standing::Opening) => self.plan(edge, SEC, Wish::Speak),
             (Wish::Go, Standing::Open) => self.ask(edge, Request::Bye),
-            (Wish::Go | Wish::Roam | Wish::Drop, Standing::Away) => self.plan(edge, 5 * SEC, wish),
+            (Wish::Go | Wish::Roam | Wish::Drop, Standing::Away | Standing::Opening) => self.plan(edge, 5 * SEC, wish),
             (Wish::Drop, Standing::Open) => {
                 self.break_socket(edge);
                 let away = self.crowd.chance.exponential(self.scenario.away);
@@ -362,11 +377,11 @@ impl World {
             (Wish::Return, Standing::Away) => self.come_back(edge),
             (Wish::Roam, Standing::Open) => {
                 self.break_socket(edge);
-                self.session_lost(edge);
+                self.session_lost(edge, Self::grace());
                 self.edges[edge].place = self.another_host(place);
                 self.plan(edge, 200 * MS, Wish::Come);
             }
-            (Wish::Ack, Standing::Open) if self.edges[edge].welcomed => self.acknowledge(edge),
+            (Wish::Ack, Standing::Open) => self.acknowledge(edge),
             _ => {}
         }
     }
@@ -374,7 +389,8 @@ impl World {
     fn another_host(&mut self, but: Place) -> Place {
         let count = self.hosts.len();
         let tries: Vec<Place> = (0..16).map(|_| self.crowd.chance.index(count)).collect();
-        tries.into_iter().find(|place| *place != but && self.hosts[*place].running().is_some()).unwrap_or(but)
+        let fits = |place: &Place| *place != but && self.hosts[*place].running().is_some() && !self.is_liar(*place);
+        tries.into_iter().find(fits).unwrap_or(but)
     }
 
     /// The host is told at once or, when the whole device is gone, never; here always at once.
@@ -383,8 +399,18 @@ impl World {
         self.edges[edge].standing = Standing::Away;
         self.edges[edge].since = self.now;
         self.edges[edge].socket += 1;
+        self.set_away(edge, Some(self.now));
         let lag = self.lag(key);
         self.later(lag, Happening::Closed(place, key));
+    }
+
+    fn set_away(&mut self, edge: usize, away: Option<At>) {
+        let Edge { peer: Some(peer), topics, .. } = &self.edges[edge] else { return };
+        for topic in topics {
+            if let Some(member) = self.crowd.members.get_mut(topic).and_then(|members| members.get_mut(peer)) {
+                member.away = away;
+            }
+        }
     }
 
     fn come(&mut self, edge: usize) {
@@ -474,18 +500,29 @@ impl World {
         let (to, Some(peer)) = (self.edges[edge].known[at], self.edges[edge].peer) else { return };
         self.crowd.last_signal += 1;
         let number = self.crowd.last_signal;
-        let size = [200, 600, 2_000][self.crowd.chance.index(3)];
         let sent = Sent {
             from: edge as u32,
             session: self.edges[edge].session,
             from_peer: peer,
             to,
             at: self.now,
+            asked: 0,
+            answered: 0,
             seen: None,
             outcome: None,
             orphan: false,
         };
         self.crowd.signals.insert(number, sent);
+        self.edges[edge].open.push(number);
+        self.send_signal(edge, number);
+    }
+
+    fn send_signal(&mut self, edge: usize, number: u64) {
+        let Some(sent) = self.crowd.signals.get_mut(&number) else { return };
+        sent.at = self.now;
+        sent.asked += 1;
+        let to = sent.to;
+        let size = [200, 600, 2_000][number as usize % 3];
         let data = Bytes::from(vec![b'1'; size]);
         self.ask(edge, Request::Signal { id: number.to_string().into(), to, topic: None, data });
     }
@@ -502,8 +539,8 @@ impl World {
     /// The host has closed a socket.
     pub(crate) fn hung(&mut self, key: EdgeKey) {
         let (edge, socket) = edge_of(key);
-        if self.edges[edge].socket == socket && self.edges[edge].standing == Standing::Open {
-            self.session_lost(edge);
+        if self.edges[edge].socket == socket && self.edges[edge].is_connected() {
+            self.session_lost(edge, 0);
             self.plan(edge, SEC, Wish::Come);
         }
     }
@@ -511,7 +548,7 @@ impl World {
     /// An edge is told something.
     pub(crate) fn told(&mut self, key: EdgeKey, event: Event) {
         let (edge, socket) = edge_of(key);
-        if self.edges[edge].socket != socket || self.edges[edge].standing != Standing::Open {
+        if self.edges[edge].socket != socket || !self.edges[edge].is_connected() {
             return;
         }
         let seq = match &event {
@@ -546,10 +583,17 @@ impl World {
         match event {
             Event::Greeting { challenge } => self.say_hello(edge, &challenge),
             Event::Welcome(welcome) => {
-                self.edges[edge].welcomed = true;
+                self.edges[edge].standing = Standing::Open;
+                self.edges[edge].since = self.now;
                 self.edges[edge].token = Some(welcome.token);
                 self.edges[edge].peer = Some(welcome.peer);
-                if !welcome.resumed {
+                if welcome.resumed {
+                    self.set_away(edge, None);
+                    // What the host may never have got is asked again; what it has got is attached to the same delivery.
+                    for number in self.edges[edge].open.clone() {
+                        self.send_signal(edge, number);
+                    }
+                } else {
                     self.welcomed(edge);
                 }
             }
@@ -558,7 +602,8 @@ impl World {
                     let now = self.now;
                     let complete = sample.members.len() == sample.total;
                     if let Some(view) = self.edges[edge].view.as_mut().filter(|_| complete) {
-                        let members = view.entry(topic).or_default();
+                        let (joined, members) = view.entry(topic).or_default();
+                        *joined = now;
                         members.extend(sample.members.iter().map(|member| (member.peer, now)));
                     }
                 }
@@ -566,14 +611,18 @@ impl World {
             }
             Event::PeerJoined { topic, member, .. } => {
                 let now = self.now;
-                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic)) {
-                    view.entry(topic).or_default().insert(member.peer, now);
+                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic))
+                    && let Some((_, members)) = view.get_mut(&topic)
+                {
+                    members.insert(member.peer, now);
                 }
                 self.meets(edge, &member);
             }
             Event::PeerLeft { topic, peer, .. } => {
-                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic)) {
-                    view.entry(topic).or_default().remove(&peer);
+                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic))
+                    && let Some((_, members)) = view.get_mut(&topic)
+                {
+                    members.remove(&peer);
                 }
                 self.edges[edge].known.retain(|known| *known != peer);
             }
@@ -596,7 +645,7 @@ impl World {
             Refusal::SessionLost => {
                 // The socket stays usable for a fresh hello; here a new one is opened.
                 self.break_socket(edge);
-                self.session_lost(edge);
+                self.session_lost(edge, Self::grace());
                 self.plan(edge, 10 * MS, Wish::Come);
             }
             Refusal::ClaimOld => {
@@ -604,7 +653,7 @@ impl World {
                     keyed.counter = keyed.counter.max(known);
                 }
                 self.break_socket(edge);
-                self.session_lost(edge);
+                self.session_lost(edge, Self::grace());
                 self.plan(edge, 10 * MS, Wish::Come);
             }
             _ => {}
@@ -647,8 +696,12 @@ impl World {
         let Some(sent) = self.crowd.signals.get_mut(&number) else {
             return self.violated(&[place], format!("edge {edge} got a receipt for {id}, which it did not send"));
         };
-        let (before, seen, to) = (sent.outcome.replace(outcome), sent.seen, sent.to);
-        if before.is_some() {
+        sent.answered += 1;
+        // The application is told the first one.
+        let (too_many, before) = (sent.answered > sent.asked, *sent.outcome.get_or_insert(outcome));
+        let (seen, to) = (sent.seen, sent.to);
+        self.edges[edge].open.retain(|open| *open != number);
+        if too_many {
             self.violated(&[place], format!("signal {id} has two receipts: {before:?} and {outcome:?}"));
         }
         if outcome == Outcome::Delivered && seen.is_none() {

@@ -34,10 +34,12 @@ pub struct Host {
     pub id: HostId,
     /// Counts its starts.
     pub life: u32,
-    /// When this life began.
+    /// When it began, or ended.
     pub since: At,
     /// What it is called and its version, as its record says.
     pub software: String,
+    /// Whether it runs a newer minor version.
+    pub(crate) newer: bool,
     /// Since when its process stands still.
     pub frozen: Option<At>,
     /// Ends of connections that it reads, closed ones that still bring something included.
@@ -66,6 +68,7 @@ impl Host {
             life: 0,
             since: 0,
             software: format!("aldis {}", env!("CARGO_PKG_VERSION")),
+            newer: false,
             frozen: None,
             ends: Vec::new(),
             waiting: Vec::new(),
@@ -132,6 +135,8 @@ impl World {
                 software: host.software.clone(),
                 ..Settings::default()
             },
+            #[cfg(feature = "planted")]
+            planted: self.scenario.planted,
         };
         let clock = host.clock(now);
         let mut out = Outbox::default();
@@ -139,6 +144,7 @@ impl World {
         self.hosts[place].relay = Some(relay);
         self.trace.mix(now ^ place as u64);
         self.trace.push(now, Arrow::Fault(place, "starts"));
+        self.recovers(place);
         self.finish(place, clock, out);
         self.host_began(place);
     }
@@ -157,6 +163,7 @@ impl World {
     fn end_life(&mut self, place: Place) {
         let host = &mut self.hosts[place];
         host.relay = None;
+        host.since = self.now;
         host.frozen = None;
         host.life += 1;
         host.wake = At::MAX;

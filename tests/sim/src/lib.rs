@@ -12,8 +12,8 @@
 //! | `hosts`, `wires`, `map`, `dht` | machines and what lies between them |
 //! | [`memo`] | signatures that were checked before |
 //! | `edges`, `probes` | the crowd, and joins whose way is measured |
-//! | `faults` | what may go wrong |
-//! | [`checks`] | what must hold |
+//! | `faults`, `liars` | what may go wrong, and who says what is not so |
+//! | [`checks`], `beliefs` | what must hold, and what nobody may be made to believe |
 //! | [`meter`], [`trace`], [`report`] | what was counted, what happened, what is told |
 //! | [`run`] | a scenario from its beginning to its end |
 
@@ -22,12 +22,14 @@
 #![allow(clippy::disallowed_methods, reason = "a test is not the machine; it measures what the machine costs")]
 #![allow(missing_debug_implementations, reason = "worlds are too large to print")]
 
+pub mod beliefs;
 pub mod chance;
 pub mod checks;
 pub mod dht;
 pub mod edges;
 pub mod faults;
 pub mod hosts;
+pub mod liars;
 pub mod map;
 pub mod memo;
 pub mod meter;

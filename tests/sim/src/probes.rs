@@ -41,7 +41,7 @@ impl World {
         let watchers: Vec<usize> = (0..self.edges.len())
             .filter(|edge| self.edges[*edge].is_probe && self.edges[*edge].standing == Standing::Open)
             .collect();
-        if watchers.is_empty() {
+        if watchers.is_empty() || self.is_quiet() {
             return;
         }
         let edge = watchers[self.chance.index(watchers.len())];

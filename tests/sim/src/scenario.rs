@@ -8,6 +8,9 @@
 //! at 60s crash 3
 //! ```
 
+use std::collections::BTreeSet;
+
+use crate::liars::Lie;
 use crate::queue::{At, MS, SEC};
 
 /// Something that is done to the world.
@@ -64,8 +67,17 @@ pub struct Scenario {
     pub probe: At,
     /// When everybody leaves; the tables must be empty then.
     pub everybody_leaves_at: Option<At>,
+    /// Hosts of a million that lie, from the end of the warm part on; they have no edges.
+    pub liars: u32,
+    /// In what ways.
+    pub lies: BTreeSet<Lie>,
+    /// Signals of a million that must be delivered.
+    pub delivered: u32,
     /// What is done to the world, in order.
     pub lines: Vec<Line>,
+    /// What every machine does wrong.
+    #[cfg(feature = "planted")]
+    pub planted: aldis::relay::planted::Planted,
 }
 
 impl Default for Scenario {
@@ -92,7 +104,12 @@ impl Default for Scenario {
             roams: 0,
             probe: 0,
             everybody_leaves_at: None,
+            liars: 0,
+            lies: BTreeSet::new(),
+            delivered: 0,
             lines: Vec::new(),
+            #[cfg(feature = "planted")]
+            planted: Default::default(),
         }
     }
 }
@@ -153,6 +170,9 @@ impl Scenario {
             "roams" => self.roams = time(value)?,
             "probe" => self.probe = time(value)?,
             "everybody_leaves" => self.everybody_leaves_at = Some(time(value)?),
+            "liars" => self.liars = percent(value)?,
+            "lies" => self.lies = Lie::read(rest)?,
+            "delivered" => self.delivered = percent(value)?,
             _ => return Err(format!("'{first}' is no setting")),
         }
         Ok(())

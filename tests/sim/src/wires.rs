@@ -126,6 +126,11 @@ impl Wires {
         }
     }
 
+    /// The host at the other end.
+    pub(crate) fn place_of_other(&self, end: EndId) -> Place {
+        self.ends[end.other().at()].place
+    }
+
     /// Ends of connections that somebody reads, with the hosts at both ends.
     pub(crate) fn standing(&self) -> impl Iterator<Item = (EndId, Place, Place)> + '_ {
         let standing = self.ends.iter().enumerate().filter(|(_, end)| end.reads);
@@ -228,6 +233,10 @@ impl World {
     pub(crate) fn send(&mut self, place: Place, end: EndId, channel: Channel, frame: Bytes) {
         let Some(here) = self.wires.ends.get(end.at()).filter(|end| end.reads && !end.closed) else { return };
         debug_assert_eq!(here.place, place);
+        let bytes = frame.len();
+        let Some(frame) = self.as_told(place, end, frame) else { return self.take_at_once(end, channel, bytes) };
+        self.check_way(place, end, &frame);
+        let here = &self.wires.ends[end.at()];
         self.meter.sends(place, frame.first().copied().unwrap_or(0), frame.len());
         let waits = here.pumping || here.busy > self.now + TAKEN_AHEAD;
         if waits {
@@ -270,7 +279,8 @@ impl World {
         }
     }
 
-    fn transmit(&mut self, end: EndId, channel: Channel, frame: Bytes) {
+    /// A frame goes on its way at once.
+    pub(crate) fn transmit(&mut self, end: EndId, channel: Channel, frame: Bytes) {
         let other = end.other();
         let to = self.wires.ends[other.at()].place;
         let time = frame.len() as u64 * SEC / self.bytes_a_second(to);
@@ -311,6 +321,7 @@ impl World {
         assert_eq!(length + HEADER_BYTES, frame.len(), "a frame is sent whole");
         assert!(length <= aldis_wire::limits::FRAME_BYTES, "a frame is within its limit");
         self.meter.receives(to, kind, frame.len());
+        self.came(from, to, &frame);
         self.trace.push(self.now, Arrow::Frame { from, to, kind, bytes: frame.len() as u32 });
         frame.advance(HEADER_BYTES);
         self.input(to, Input::LinkReceived { link: id.key(), channel, kind, body: frame });
@@ -389,6 +400,7 @@ impl World {
         let Some(target) = target else {
             let next = DIAL_AGAIN.into_iter().find(|again| since + again > self.now);
             let Some(again) = next else {
+                self.dialled_in_vain(from, to);
                 let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
                 return self.later(since + DIAL_DEADLINE - self.now, Happening::Input(from, life, Box::new(failed)));
             };
@@ -399,6 +411,7 @@ impl World {
             let after = 2 * self.map.one_way(from, target);
             return self.later(after, Happening::Input(from, life, Box::new(failed)));
         }
+        self.dials_in_vain.remove(&(from, to));
         self.connect(from, target, Some(dial));
     }
 

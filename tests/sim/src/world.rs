@@ -8,6 +8,8 @@ use aldis_wire::host::Channel;
 use aldis_wire::network::{Genesis, Network};
 use aldis_wire::proof::Trust;
 use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -64,6 +66,8 @@ pub(crate) enum Happening {
     Thaw(Place),
     /// A look at everything, for what is checked all the time.
     Look,
+    /// A liar says something of its own.
+    Lie(Place),
     /// The next join whose way is measured.
     Probe,
 }
@@ -90,6 +94,10 @@ pub struct World {
     pub(crate) dht: Dht,
     pub(crate) crowd: crate::edges::Crowd,
     pub(crate) probes: crate::probes::Probes,
+    pub(crate) liars: crate::liars::Liars,
+    /// Dials that came to nothing, one after the other, by who dialled whom.
+    pub(crate) dials_in_vain: BTreeMap<(Place, SocketAddr), VecDeque<At>>,
+    pub(crate) beliefs: crate::beliefs::Beliefs,
     pub(crate) chance: Chance,
     pub(crate) queue: Queue<Happening>,
     outbox: Outbox,
@@ -114,6 +122,9 @@ impl World {
             checks: Checks::default(),
             crowd: crate::edges::Crowd::new(&scenario, &network),
             probes: crate::probes::Probes::new(&network),
+            liars: Default::default(),
+            dials_in_vain: BTreeMap::new(),
+            beliefs: Default::default(),
             network,
             map,
             wires: Wires::default(),
@@ -133,6 +144,7 @@ impl World {
             world.later(at, Happening::Line(line));
         }
         world.later(crate::queue::SEC, Happening::Look);
+        world.choose_liars();
         if world.scenario.probe > 0 {
             world.later(world.scenario.warm, Happening::Probe);
         }
@@ -182,6 +194,7 @@ impl World {
             Happening::End(place, life) => self.end(place, life),
             Happening::Thaw(place) => self.thaw(place),
             Happening::Look => self.look(),
+            Happening::Lie(place) => self.lie(place),
             Happening::Probe => self.probe(),
         }
     }

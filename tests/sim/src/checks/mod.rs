@@ -1,6 +1,11 @@
 //! What must hold all the time, and at the end. What does not is a violation; a run goes on after it, so that one run
 //! shows all that is wrong.
 
+mod bounds;
+mod views;
+
+use std::collections::BTreeMap;
+
 use aldis::relay::io::{Fault, Moment, Note};
 
 use crate::edges::Standing;
@@ -10,6 +15,9 @@ use crate::world::{Happening, World};
 
 /// How often everything is looked at.
 const LOOK_EVERY: At = SEC;
+/// Hosts whose view, and whose tables, are looked at each time.
+const VIEWS_EACH_LOOK: usize = 3;
+const TABLES_EACH_LOOK: usize = 2;
 /// A receipt may take so long: the time-out, the way between edge and host, and a little for the machine to be called.
 const RECEIPT_MAX: At = 5 * SEC + 200 * MS;
 /// Violations kept; the rest is counted.
@@ -39,6 +47,15 @@ pub struct Checks {
     pub count: usize,
     /// Signals whose receipts were looked at.
     pub signals: u64,
+    pub(crate) trouble: views::Trouble,
+    digests: BTreeMap<Place, views::Digests>,
+    next_view: usize,
+    next_tables: usize,
+}
+
+/// What honest hosts cause: a peer has moved and its old home does not know; a greeting is lost with its connection.
+fn blames_nobody(fault: Fault) -> bool {
+    matches!(fault, Fault::Unsealable | Fault::NoHello)
 }
 
 impl World {
@@ -62,14 +79,18 @@ impl World {
 
     /// A machine leaves a note.
     pub(crate) fn noted(&mut self, place: Place, note: &Note) {
-        // What cannot be opened was sealed before the two knew each other's records or present epochs, and a hello that
-        // does not come may have been cut off: nobody is blamed for these.
+        if let Note::Announced { .. } = note {
+            self.announced(place);
+        }
         if let Note::Misbehaved { fault, host } = note
-            && !matches!(fault, Fault::Unsealable | Fault::NoHello)
+            && !blames_nobody(*fault)
+            && !self.is_about_liars(place, *host)
         {
             self.violated(&[place], format!("an honest host, {host:?}, is held to misbehave: {fault:?}"));
         }
-        if let Note::HostQuarantined { fault, host } = note {
+        if let Note::HostQuarantined { fault, host } = note
+            && !self.is_about_liars(place, *host)
+        {
             self.violated(&[place], format!("an honest host, {host:?}, is quarantined: {fault:?}"));
         }
     }
@@ -78,6 +99,10 @@ impl World {
     pub(crate) fn look(&mut self) {
         self.later(LOOK_EVERY, Happening::Look);
         self.look_at_signals();
+        self.look_at_members();
+        self.look_at_replicas(VIEWS_EACH_LOOK);
+        self.look_at_tables(TABLES_EACH_LOOK);
+        self.look_at_beliefs();
     }
 
     fn look_at_signals(&mut self) {
@@ -87,7 +112,8 @@ impl World {
             let edge = &self.edges[sent.from as usize];
             // Who was away hears it when it is back; whose session is over hears nothing.
             let hears = edge.standing == Standing::Open && edge.since + RECEIPT_MAX < now && !sent.orphan;
-            let calm = self.hosts[edge.place].running().is_some();
+            let calm =
+                self.hosts[edge.place].running().is_some() && !self.checks.trouble.is_recovering(now, edge.place);
             if sent.outcome.is_none() && hears && calm && edge.session == sent.session {
                 late.push((*number, sent.from, edge.place, now - sent.at));
             }
@@ -99,7 +125,8 @@ impl World {
             self.violated(&[place], format!("signal {number} of edge {from} has no receipt after {} ms", waited / MS));
         }
         while let Some(first) = self.crowd.signals.first_entry().filter(|first| first.get().at + REMEMBERED < now) {
-            first.remove();
+            let (_, sent) = first.remove_entry();
+            self.count_delivered(&sent);
             self.checks.signals += 1;
         }
     }
@@ -108,6 +135,14 @@ impl World {
 impl World {
     /// What must hold at the end.
     pub(crate) fn last_look(&mut self) {
-        self.look_at_signals();
+        self.look();
+        self.look_at_tables(self.hosts.len());
+        if self.scenario.quiet > 0 {
+            self.look_at_all_replicas();
+        }
+        if self.scenario.everybody_leaves_at.is_some() {
+            self.look_at_empty_tables();
+        }
+        self.look_at_delivered();
     }
 }

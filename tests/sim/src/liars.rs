@@ -1,0 +1,260 @@
+//! Hosts that lie. A liar is a real machine whose words are changed on their way out, and that says a few things of its
+//! own besides. It has no edges: what a host does to its own edges is nobody else's affair.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aldis_wire::announcement::SignedHead;
+use aldis_wire::codec::HEADER_BYTES;
+use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry, Outcome, Query, Range, Receipt, Signal};
+use aldis_wire::id::HostId;
+use aldis_wire::proof::Proof;
+use bytes::Bytes;
+
+use crate::edges::Standing;
+use crate::map::Place;
+use crate::queue::{At, MS};
+use crate::wires::EndId;
+use crate::world::{Happening, World};
+
+/// How often a liar says something of its own.
+const EVERY: At = 200 * MS;
+/// Announcements of each host that a liar keeps to play again: five minutes of heartbeats.
+const KEPT_MAX: usize = 100;
+/// The age that a liar gives to what others made.
+const AGE_MS: u32 = 3_600_000;
+
+/// In what way a host lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lie {
+    /// It signs digests of its roster that are not those of its ops.
+    Digests,
+    /// It makes up announcements of others.
+    Forges,
+    /// It plays old announcements again.
+    Replays,
+    /// It says that it will be silent for ever.
+    Intervals,
+    /// It says that what others announce is old.
+    Ages,
+    /// It sends signals in the names of others' peers.
+    Claims,
+    /// It answers signals that are not its to answer.
+    Receipts,
+    /// It passes on half of what it should.
+    Withholds,
+    /// It asks for everything, and tells of hosts that are not there.
+    Floods,
+}
+
+impl Lie {
+    const ALL: [(&'static str, Self); 9] = [
+        ("digests", Self::Digests),
+        ("forges", Self::Forges),
+        ("replays", Self::Replays),
+        ("intervals", Self::Intervals),
+        ("ages", Self::Ages),
+        ("claims", Self::Claims),
+        ("receipts", Self::Receipts),
+        ("withholds", Self::Withholds),
+        ("floods", Self::Floods),
+    ];
+
+    /// Reads the words of a scenario; `all` are all of them.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn read(words: &[&str]) -> Result<BTreeSet<Self>, String> {
+        if words == ["all"] {
+            return Ok(Self::ALL.into_iter().map(|(_, lie)| lie).collect());
+        }
+        let find = |word: &&str| Self::ALL.iter().find(|(name, _)| name == word).map(|(_, lie)| *lie);
+        words.iter().map(|word| find(word).ok_or_else(|| format!("'{word}' is no way to lie"))).collect()
+    }
+}
+
+/// Who lies, and what they keep for it.
+#[derive(Debug, Default)]
+pub(crate) struct Liars {
+    places: BTreeSet<Place>,
+    /// Announcements as they went by, by whom and in their order.
+    heard: BTreeMap<HostId, Vec<Announcement>>,
+    /// How many of them have been played again.
+    played: usize,
+    /// Digests that were signed and are not true.
+    pub(crate) wrong: BTreeSet<[u8; 32]>,
+}
+
+impl World {
+    /// Chooses the liars, at the beginning.
+    pub(crate) fn choose_liars(&mut self) {
+        let count = self.hosts.len() * self.scenario.liars as usize / 1_000_000;
+        while self.liars.places.len() < count {
+            let place = self.chance.index(self.hosts.len());
+            self.liars.places.insert(place);
+        }
+        for place in self.liars.places.clone() {
+            self.later(self.scenario.warm, Happening::Lie(place));
+        }
+    }
+
+    /// Whether this host is one of the liars.
+    pub(crate) fn is_liar(&self, place: Place) -> bool {
+        self.liars.places.contains(&place)
+    }
+
+    /// Whether this id is that of a liar.
+    pub(crate) fn is_liar_id(&self, host: HostId) -> bool {
+        self.liars.places.iter().any(|place| self.hosts[*place].id == host)
+    }
+
+    fn tells(&self, lie: Lie) -> bool {
+        self.scenario.lies.contains(&lie)
+    }
+
+    /// What goes out when the machine of this host sends this; nothing if it is withheld.
+    pub(crate) fn as_told(&mut self, place: Place, end: EndId, frame: Bytes) -> Option<Bytes> {
+        if self.hosts[place].newer {
+            return Some(self.as_newer(end, frame));
+        }
+        if !self.is_liar(place) {
+            return Some(frame);
+        }
+        let (Some(kind), Some(body)) = (frame.first().copied(), frame.get(HEADER_BYTES..)) else { return Some(frame) };
+        match Frame::decode(kind, body) {
+            Ok(Some(Frame::Announcement(announcement))) => self.announcement_told(place, announcement),
+            Ok(Some(Frame::Routed(_))) if self.lies_now() && self.withholds() => None,
+            _ => Some(frame),
+        }
+    }
+
+    fn lies_now(&self) -> bool {
+        self.now >= self.scenario.warm
+    }
+
+    fn withholds(&mut self) -> bool {
+        self.tells(Lie::Withholds) && self.chance.below(2) == 0
+    }
+
+    fn announcement_told(&mut self, place: Place, mut told: Announcement) -> Option<Bytes> {
+        let mut head = told.head.peek().ok()?;
+        let own = head.origin == self.hosts[place].id;
+        if !own && self.tells(Lie::Replays) {
+            let heard = self.liars.heard.entry(head.origin).or_default();
+            let new = heard.last().is_none_or(|last| last.head.peek().is_ok_and(|last| last.mark() < head.mark()));
+            if new && heard.len() < KEPT_MAX {
+                heard.push(told.clone());
+            }
+        }
+        if !self.lies_now() {
+            return Frame::Announcement(told).encode().ok();
+        }
+        if !own && self.withholds() {
+            return None;
+        }
+        let changed = if own {
+            if self.tells(Lie::Intervals) {
+                head.interval_ms = u32::MAX;
+            }
+            if self.tells(Lie::Digests) && told.ops.is_some() {
+                head.digest[0] ^= 1;
+                self.liars.wrong.insert(head.digest);
+            }
+            self.tells(Lie::Intervals) || self.tells(Lie::Digests)
+        } else {
+            if self.tells(Lie::Ages) {
+                told.age_ms = AGE_MS;
+            }
+            let forges = self.tells(Lie::Forges) && self.chance.below(4) == 0;
+            head.seq += u64::from(forges) * 1_000;
+            forges
+        };
+        if changed {
+            told.head = SignedHead::make(&self.hosts[place].key, self.network.tag, &head).ok()?;
+        }
+        Frame::Announcement(told).encode().ok()
+    }
+
+    /// A liar says something of its own.
+    pub(crate) fn lie(&mut self, place: Place) {
+        self.later(EVERY, Happening::Lie(place));
+        let Some(relay) = self.hosts[place].running() else { return };
+        let links = relay.view(self.hosts[place].clock(self.now)).links;
+        self.liars.played += 1;
+        for link in links {
+            let end = EndId::of(link.link);
+            let Some(there) = self.hosts.iter().position(|host| host.id == link.host) else { continue };
+            for lie in self.scenario.lies.clone() {
+                let told = match lie {
+                    Lie::Replays => self.old_announcement(),
+                    Lie::Claims => self.foreign_signal(there),
+                    Lie::Receipts => self.foreign_receipt(there),
+                    Lie::Floods => {
+                        self.flood(end);
+                        None
+                    }
+                    _ => None,
+                };
+                if let Some((channel, frame)) = told {
+                    self.says(end, channel, &frame);
+                }
+            }
+        }
+    }
+
+    fn says(&mut self, end: EndId, channel: Channel, frame: &Frame) {
+        if let Ok(frame) = frame.encode() {
+            self.transmit(end, channel, frame);
+        }
+    }
+
+    /// The next old announcement in turn, as if it were fresh.
+    fn old_announcement(&mut self) -> Option<(Channel, Frame)> {
+        let all = || self.liars.heard.values().flatten();
+        let count = all().count();
+        let old = all().nth(self.liars.played % count.max(1))?.clone();
+        let channel = if old.ops.is_some() { Channel::Announce } else { Channel::Control };
+        Some((channel, Frame::Announcement(Announcement { age_ms: 0, ..old })))
+    }
+
+    /// A signal to somebody at home there, in the name of somebody else's peer.
+    fn foreign_signal(&mut self, there: Place) -> Option<(Channel, Frame)> {
+        let open = |at: bool| {
+            let edges = self.edges.iter().filter(move |edge| (edge.place == there) == at);
+            edges.filter(|edge| edge.standing == Standing::Open).filter_map(|edge| edge.peer).collect()
+        };
+        let (targets, others): (Vec<_>, Vec<_>) = (open(true), open(false));
+        let (to, from) =
+            (*targets.get(self.chance.index(targets.len()))?, *others.get(self.chance.index(others.len()))?);
+        let [nonce, session] = [self.chance.number(), self.chance.number()];
+        let proof = Proof::Minted { nonce: u128::from(nonce).to_be_bytes() };
+        let data = Bytes::from_static(b"1");
+        let id = format!("lie {session}");
+        Some((Channel::Lane(0), Frame::Signal(Signal { from, to, session, n: 1, id, proof, topic: None, data })))
+    }
+
+    /// A receipt for a signal that somebody at home there has sent to somebody at home elsewhere.
+    fn foreign_receipt(&mut self, there: Place) -> Option<(Channel, Frame)> {
+        let open = self.crowd.signals.iter().rev().take(64).find(|(_, sent)| {
+            sent.outcome.is_none() && sent.seen.is_none() && self.edges[sent.from as usize].place == there
+        });
+        let (number, sent) = open?;
+        let (from, to, id) = (sent.from_peer, sent.to, number.to_string());
+        Some((Channel::Lane(0), Frame::Receipt(Receipt { from, to, id, outcome: Outcome::Delivered })))
+    }
+
+    fn flood(&mut self, end: EndId) {
+        let hosts: Vec<HostId> = self.hosts.iter().map(|host| host.id).collect();
+        for origin in hosts {
+            let ranges = vec![Range { key: [0; 32], nibbles: 0 }];
+            self.says(end, Channel::Sync, &Frame::Query(Query { origin, ranges }));
+            self.says(end, Channel::Control, &Frame::Graft(origin, 0, 0));
+        }
+        // Above the numbers that its machine gives on this link, so that both keep their meaning.
+        let invented = (4_000..4_050).map(|number| {
+            let origin = HostId::new(self.chance.bytes());
+            HaveEntry::Named { number, origin, epoch: 1, seq: 1 }
+        });
+        let invented = invented.collect();
+        self.says(end, Channel::Control, &Frame::Have(invented));
+    }
+}

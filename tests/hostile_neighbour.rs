@@ -271,13 +271,13 @@ fn a_host_that_finds_its_own_id_under_epochs_it_never_issued_stops() {
 fn one_link_brings_a_bounded_number_of_new_hosts_in_a_time() {
     let (mut house, player) = (House::new(), Player::new(1));
     let link = house.link(&player);
-    for number in 0..1_000 {
+    for number in 0..1_100 {
         let mut invented = Player::new(1_000 + number);
         let announcement = invented.announce(&[Op::Record(invented.record())]);
         house.send(link, &announced(&announcement));
     }
     let known = house.relay.view(house.now).hosts.len();
-    assert_eq!(known, 64);
+    assert_eq!(known, 1_024, "a quarter of the table");
 }
 
 // ---- Summaries --------------------------------------------------------------------------------------------------

@@ -52,10 +52,10 @@ Examples:
   aldis run --genesis our-testnet.genesis.toml --revocation host1.revocation.toml
                                                from a machine without a host: one runs, and publishes it")]
 struct Revoke {
-    /// Where to write the statement, or - for standard output
+    /// Where to write the statement, or - for standard output [default: <first digits of the id>.revocation.toml]
     #[arg(long, value_name = "FILE", conflicts_with = "publish")]
     out: Option<PathBuf>,
-    /// Publish this statement
+    /// Publish this statement, a file that --out has written
     #[arg(long, value_name = "FILE")]
     publish: Option<PathBuf>,
     #[command(flatten)]

@@ -44,9 +44,13 @@ Examples:
   aldis run --public-urls wss://relay.example.org/v1 behind a TLS proxy for relay.example.org
   aldis run --listen-http 0.0.0.0:443 --tls-cert fullchain.pem --tls-key privkey.pem
   aldis run --dht false --peers relay.example.org:47474
-  aldis run --hosts-deny denied-hosts.txt            without links to these hosts, and without their edges
-Exit codes: 0 asked to end; 1 cannot run, and says why; 2 wrong arguments; 3 another host runs with this host's key;
-4 this host's identity is revoked. There is no use in starting a host again after 3 or 4.")]
+  aldis run --hosts-deny denied-hosts.txt            no links with these hosts, and none of their edges
+Exit codes:
+  0  it was asked to end
+  1  it cannot run, and says why
+  2  the arguments are wrong
+  3  another host runs with this host's key: starting it again only ends the other one
+  4  this host's identity is revoked: it will never run again")]
 pub(super) struct Arguments {
     #[command(flatten)]
     flags: Flags,
@@ -152,6 +156,15 @@ fn introduce(config: &Config, host: &Host) {
     tracing::info!(%listening, "ready for edges: pages at {scheme}://{shown}/, gateway at {}", gateway(scheme, shown));
     if config.public_urls.is_empty() {
         tracing::info!("no public_urls: other hosts cannot tell their edges of this one");
+    }
+    if config.hosts.allow.is_some() || config.hosts.deny.is_some() {
+        let refused = host.hub().view().refused;
+        let allowed = refused.allowed.map_or("all".to_owned(), |allowed| allowed.to_string());
+        tracing::info!(
+            allowed,
+            denied = refused.denied,
+            "hosts that may be here; the lists are read again when they change"
+        );
     }
     let nodes = match config.dht_bootstrap.as_slice() {
         [] => "its well-known nodes".to_owned(),

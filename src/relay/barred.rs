@@ -18,6 +18,8 @@ pub(crate) struct Barred {
     lists: HostLists,
     /// By the revoked host; true for one that was heard of here, or whose statement was handed over here.
     revoked: BTreeMap<HostId, (Revocation, bool)>,
+    /// Whether there are revocations that were not given out for storing.
+    unstored: bool,
     quarantines: BTreeMap<HostId, Quarantine>,
 }
 
@@ -36,7 +38,7 @@ impl Barred {
     /// Keeps out whom the lists keep out, and never `own`.
     #[must_use]
     pub(crate) fn new(own: HostId, lists: HostLists) -> Self {
-        Self { own, lists, revoked: BTreeMap::new(), quarantines: BTreeMap::new() }
+        Self { own, lists, revoked: BTreeMap::new(), unstored: false, quarantines: BTreeMap::new() }
     }
 
     /// Why a host is barred, if it is.
@@ -86,7 +88,13 @@ impl Barred {
             }
         }
         self.revoked.insert(revocation.host(), (revocation, heard));
+        self.unstored = true;
         true
+    }
+
+    /// Whether there are new revocations since this was last asked.
+    pub(crate) fn take_unstored(&mut self) -> bool {
+        std::mem::take(&mut self.unstored)
     }
 
     /// Forgets quarantines that are too long ago.

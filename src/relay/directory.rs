@@ -6,9 +6,10 @@
 mod hashing;
 mod homes;
 mod hosts;
+mod shown;
 mod topics;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aldis_wire::announcement::{GoneReason, Op};
 use aldis_wire::digest::Hash;
@@ -24,30 +25,12 @@ use super::view::Memory;
 use hashing::Seed;
 use homes::Homes;
 use hosts::{Held, Hosts, Place};
+use shown::{Gone, difference};
+pub(crate) use shown::{How, Shown};
 use topics::Topics;
 
 /// Homes from which a sample is drawn, for each member that is wanted.
 const HOMES_SHUFFLED: usize = 4;
-
-/// A change of what members and watchers of a topic see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shown {
-    /// Where.
-    pub(crate) topic: TopicId,
-    /// Who.
-    pub(crate) peer: PeerId,
-    /// How.
-    pub(crate) how: How,
-}
-
-/// How a member changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// It came, or has a new meta.
-    Joined(Bytes),
-    /// It went.
-    Left(LeftReason),
-}
 
 /// See the module's text.
 #[derive(Debug)]
@@ -62,6 +45,8 @@ pub(crate) struct Directory {
     counters: Counters,
     /// Keyed peers that have left a home since this was last taken: their counters are to be remembered.
     departed: Vec<(PeerId, u64, HostId)>,
+    /// While changes are followed: metas that were shown before, of memberships whose turn has not come.
+    unfollowed: BTreeMap<Place, Box<[u8]>>,
 }
 
 impl Directory {
@@ -75,6 +60,7 @@ impl Directory {
             homes: Homes::new(Seed::new(random)),
             counters: Counters::default(),
             departed: Vec::new(),
+            unfollowed: BTreeMap::new(),
         }
     }
 
@@ -290,9 +276,15 @@ impl Directory {
         let changes = held.roster.apply(ops, expected)?;
         let mut shown = Vec::new();
         if held.shown {
+            for change in &changes {
+                if let Change::Joined { slot, old: Some(old) } = change {
+                    self.unfollowed.entry(Place { host, slot: *slot }).or_insert_with(|| old.clone());
+                }
+            }
             for change in changes {
                 self.follow(host, change, &mut shown);
             }
+            self.unfollowed.clear();
         }
         if let Some((_, held)) = self.hosts.find_mut(origin) {
             held.roster.sweep();
@@ -382,6 +374,7 @@ impl Directory {
                 shown.extend(difference(gone, come));
             }
             Change::Joined { slot, old } => {
+                self.unfollowed.remove(&Place { host, slot });
                 let Some((topic, peer, meta)) = self.hosts.at(host).and_then(|held| held.roster.member_at(slot)) else {
                     return;
                 };
@@ -459,35 +452,12 @@ impl Directory {
         let Some(held) = self.hosts.at(place.host) else { return Vec::new() };
         let Some(peer) = held.roster.peer_at(place.slot) else { return Vec::new() };
         let hide = |(slot, topic, meta): (Slot, TopicId, &[u8])| {
-            let was = self.topics.remove(topic, Place { host: place.host, slot });
-            was.then(|| Gone { topic, peer, reason, meta: Bytes::copy_from_slice(meta) })
+            let place = Place { host: place.host, slot };
+            let meta = self.unfollowed.get(&place).map_or(meta, |shown| shown);
+            self.topics.remove(topic, place).then(|| Gone { topic, peer, reason, meta: Bytes::copy_from_slice(meta) })
         };
         held.roster.memberships_at(place.slot).filter_map(hide).collect()
     }
-}
-
-/// A membership that is not shown any more, unless it comes back in the same breath.
-#[derive(Debug)]
-struct Gone {
-    topic: TopicId,
-    peer: PeerId,
-    reason: LeftReason,
-    meta: Bytes,
-}
-
-/// What remains to be told when `gone` is followed by `come`: a member that comes back with another meta is told once,
-/// one that comes back as it was not at all.
-fn difference(gone: Vec<Gone>, come: Vec<Shown>) -> Vec<Shown> {
-    let old: BTreeMap<(TopicId, PeerId), &Bytes> =
-        gone.iter().map(|gone| ((gone.topic, gone.peer), &gone.meta)).collect();
-    let back: BTreeSet<(TopicId, PeerId)> = come.iter().map(|shown| (shown.topic, shown.peer)).collect();
-    let same = |shown: &Shown| match (&shown.how, old.get(&(shown.topic, shown.peer))) {
-        (How::Joined(meta), Some(old)) => meta == *old,
-        _ => false,
-    };
-    let come: Vec<Shown> = come.into_iter().filter(|shown| !same(shown)).collect();
-    let left = |gone: &Gone| Shown { topic: gone.topic, peer: gone.peer, how: How::Left(gone.reason) };
-    gone.iter().filter(|gone| !back.contains(&(gone.topic, gone.peer))).map(left).chain(come).collect()
 }
 
 fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {
@@ -536,5 +506,145 @@ mod tests {
         directory.apply(former, &[gone], None).unwrap();
         directory.apply(former, &[claim(former, 7)], None).unwrap();
         assert_eq!(directory.home(peer), Some(former), "a newer one does");
+    }
+
+    /// What one host says: each peer's counter, and its topics with metas.
+    type Said = BTreeMap<PeerId, (u64, BTreeMap<TopicId, u8>)>;
+
+    /// Who is shown where with which meta, by the rules of PROTOCOL.md §3.2 alone.
+    fn expected(said: &[(HostId, bool, Said)]) -> (BTreeMap<PeerId, HostId>, BTreeMap<(TopicId, PeerId), u8>) {
+        let mut best: BTreeMap<PeerId, (std::cmp::Reverse<u64>, HostId)> = BTreeMap::new();
+        let shown = || said.iter().filter(|(_, shown, _)| *shown);
+        for (host, _, roster) in shown() {
+            for (peer, (counter, _)) in roster {
+                let rank = (std::cmp::Reverse(*counter), *host);
+                let known = best.entry(*peer).or_insert(rank);
+                *known = rank.min(*known);
+            }
+        }
+        let homes: BTreeMap<PeerId, HostId> = best.into_iter().map(|(peer, (_, host))| (peer, host)).collect();
+        let members = shown().flat_map(|(host, _, roster)| roster.iter().map(move |entry| (*host, entry)));
+        let at_home = members.filter(|(host, (peer, _))| homes[*peer] == *host);
+        let members =
+            at_home.flat_map(|(_, (peer, (_, topics)))| topics.iter().map(|(topic, meta)| ((*topic, *peer), *meta)));
+        let members = members.collect();
+        (homes, members)
+    }
+
+    /// Numbers below an argument, the same in every run.
+    fn chance() -> impl FnMut(usize) -> usize {
+        let mut state = 1_u64;
+        move |below| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        }
+    }
+
+    /// Some changes to what a host says, and what it then says.
+    fn some_ops(
+        host: HostId,
+        tag: NetworkTag,
+        keys: &[ed25519_dalek::SigningKey],
+        said: &Said,
+        draw: &mut impl FnMut(usize) -> usize,
+    ) -> (Said, Vec<Op>) {
+        let (mut after, mut ops) = (said.clone(), Vec::new());
+        for _ in 0..=draw(5) {
+            let key = &keys[draw(keys.len())];
+            let peer = PeerId::new(key.verifying_key().to_bytes());
+            let (topic, meta) = (TopicId::new([u8::try_from(draw(4)).unwrap(); 32]), u8::try_from(draw(3)).unwrap());
+            match (draw(6), after.get_mut(&peer)) {
+                (0, Some(_)) => {
+                    after.remove(&peer);
+                    ops.push(Op::Gone { peer, reason: GoneReason::Closed });
+                }
+                (1, Some((_, topics))) if topics.contains_key(&topic) => {
+                    topics.remove(&topic);
+                    ops.push(Op::Leave { topic, peer })
+                }
+                (2.., Some((_, topics))) => {
+                    topics.insert(topic, meta);
+                    ops.push(Op::Join { topic, peer, meta: Bytes::from(vec![meta; 1]) });
+                }
+                _ => {
+                    let counter = u64::try_from(draw(4)).unwrap() + 1;
+                    after.entry(peer).or_default().0 = counter;
+                    ops.push(Op::Present { peer, proof: Proof::claim(key, tag, host, counter, None) });
+                }
+            }
+        }
+        (after, ops)
+    }
+
+    #[test]
+    fn whatever_hosts_say_of_peers_that_move_the_index_and_what_is_told_agree_with_the_rules() {
+        let tag = NetworkTag::new([4; 8]);
+        let keys: Vec<_> = (0..5).map(|number| ed25519_dalek::SigningKey::from_bytes(&[number; 32])).collect();
+        let mut said: Vec<(HostId, bool, Said)> =
+            (1..4).map(|number| (HostId::new([number; 32]), true, Said::new())).collect();
+        let (mut directory, mut told) = (Directory::new(tag, || 7), BTreeMap::new());
+        said.iter().for_each(|(host, ..)| directory.insert(*host));
+        let mut draw = chance();
+        for step in 0..4_000 {
+            let (host, shown, roster) = &mut said[draw(3)];
+            let shows = match draw(12) {
+                0 if *shown => {
+                    *shown = false;
+                    directory.hide(*host)
+                }
+                1 | 2 => {
+                    *shown = true;
+                    directory.show(*host)
+                }
+                3 => {
+                    // A copy that was put together elsewhere: other slots, the same entries, or none at all.
+                    let mut copy = Roster::new(*host, tag);
+                    if draw(2) == 0 {
+                        let all = aldis_wire::host::Range { key: [0; 32], nibbles: 0 };
+                        let part = directory.roster_mut(*host).unwrap().part(&all);
+                        let aldis_wire::host::Part::Entries(bytes) = part else { unreachable!("it is small") };
+                        copy.replace_range(&all, &aldis_wire::host::entries(&bytes).unwrap()).unwrap();
+                        copy.settle().unwrap();
+                    } else {
+                        roster.clear();
+                    }
+                    *shown = true;
+                    directory.replace(*host, copy, true)
+                }
+                _ => {
+                    let (after, ops) = some_ops(*host, tag, &keys, roster, &mut draw);
+                    if draw(4) == 0 {
+                        assert_eq!(directory.apply(*host, &ops, Some([1; 32])), Err(Fault::WrongDigest));
+                        Vec::new()
+                    } else {
+                        *roster = after;
+                        directory.apply(*host, &ops, None).unwrap()
+                    }
+                }
+            };
+            for Shown { topic, peer, how } in shows {
+                match how {
+                    How::Joined(meta) => _ = told.insert((topic, peer), meta[0]),
+                    How::Left(_) => assert!(told.remove(&(topic, peer)).is_some(), "step {step}: it left twice"),
+                }
+            }
+            let (homes, members) = expected(&said);
+            assert_eq!(told, members, "step {step}");
+            assert_eq!(directory.peers_count(), homes.len(), "step {step}");
+            for key in &keys {
+                let peer = PeerId::new(key.verifying_key().to_bytes());
+                assert_eq!(directory.home(peer), homes.get(&peer).copied(), "step {step}");
+            }
+            for topic in (0..4).map(|number| TopicId::new([number; 32])) {
+                let of_topic = members.iter().filter(|((other, _), _)| *other == topic);
+                let right: BTreeMap<PeerId, u8> = of_topic.map(|((_, peer), meta)| (*peer, *meta)).collect();
+                let sample = directory.sample(topic, PeerId::new([0; 32]), 100, &mut draw);
+                assert_eq!((sample.len(), directory.total(topic)), (right.len(), right.len()), "step {step}");
+                let found: BTreeMap<PeerId, u8> = sample.iter().map(|member| (member.peer, member.meta[0])).collect();
+                assert_eq!(found, right, "step {step}");
+            }
+        }
+        said.iter().for_each(|(host, ..)| _ = directory.remove(*host));
+        assert_eq!((directory.peers_count(), directory.topics_count(), directory.rosters_count()), (0, 0, 0));
     }
 }

@@ -127,8 +127,9 @@ pub const EXPIRED_KEPT: Duration = Duration::from_secs(600);
 pub const EXPIRED_MAX: usize = 1_024;
 /// Origins that a host replicates.
 pub const ORIGINS_MAX: usize = 4_096;
-/// New origins that one link may bring in a minute.
-pub const NEW_ORIGINS_PER_LINK: Rate = Rate { per_second: 1, burst: 64 };
+/// New origins that one link may bring: a quarter of the table at once, so that a host that has just started learns a
+/// large network from its first neighbours; then one a second, so that no single one fills the table within the hour.
+pub const NEW_ORIGINS_PER_LINK: Rate = Rate { per_second: 1, burst: 1_024 };
 /// What the rosters of all other hosts take together, hidden ones and comparisons under way included: about two million
 /// memberships. A host may have as many keys as it likes, so a bound for each is none. Beyond it the newcomers among the
 /// origins that take much are quarantined: `Fault::OverQuota`.
@@ -142,6 +143,8 @@ pub const MARKS_MAX: usize = 65_536;
 /// Revocations kept, about 150 bytes each; over one link all of them take 100 KB. Beyond it those of hosts never heard of
 /// here give way: `Note::RevocationDropped`.
 pub const REVOCATIONS_KEPT_MAX: usize = 1_024;
+/// Revocations of hosts never heard of that one link may bring and that are passed on to all others.
+pub const REVOCATIONS_PASSED_ON: Rate = Rate { per_second: 1, burst: 64 };
 /// Origins of which is remembered why they were quarantined, about 100 bytes each; the oldest is forgotten first.
 pub const QUARANTINES_MAX: usize = 1_024;
 /// So long is that remembered.
@@ -150,6 +153,9 @@ pub const QUARANTINES_KEPT: Duration = MARKS_KEPT;
 pub const KEY_IN_USE_WINDOW: Duration = Duration::from_secs(60);
 /// A machine that is called later than this was asleep: it moves its expiries instead of expiring everybody.
 pub const LATENESS_FORGIVEN: Duration = Duration::from_secs(1);
+/// Comparisons under way on one link: as many replies of a whole frame fit what may be on their way there
+/// (`SYNC_QUEUE_BYTES`), so that none is dropped and asked for again. The others wait for one of these to end.
+pub const COMPARISONS_PER_LINK_MAX: usize = SYNC_QUEUE_BYTES / aldis_wire::limits::FRAME_BYTES - 2;
 /// Replies of one comparison before another link is asked. A roster of full size, 64 MiB of metas and 20 MiB of ids and
 /// proofs, takes some 2,500 of them, since a reply is one frame.
 pub const SYNC_ROUNDS_MAX: u32 = 4_096;

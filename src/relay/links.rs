@@ -73,6 +73,8 @@ pub(crate) struct Link {
     pub(crate) heard: Bucket,
     /// Of claims checked for its signals.
     pub(crate) claims: Bucket,
+    /// Of revocations of hosts never heard of that it has brought and that were passed on.
+    pub(crate) revocations: Bucket,
     numbers_out: BTreeMap<HostId, u16>,
     /// What each number towards the other side stands for.
     named_out: Vec<HostId>,
@@ -122,6 +124,7 @@ impl Link {
             leads: BTreeMap::new(),
             heard: Bucket::default(),
             claims: Bucket::default(),
+            revocations: Bucket::default(),
             numbers_out: BTreeMap::new(),
             named_out: Vec::new(),
             names: 0,

@@ -1,6 +1,6 @@
 //! All tables of a machine in one place, and the few verbs that every flow needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{Channel, Frame, Query};
@@ -76,10 +76,12 @@ pub(crate) struct State {
     pub(crate) announcer: Announcer,
     /// How often each origin's present gap was asked about.
     pub(crate) asking: BTreeMap<HostId, u32>,
+    /// Origins whose comparison waits for another one to end.
+    pub(crate) postponed: BTreeSet<HostId>,
     /// New origins that each link's host has brought.
     pub(crate) introductions: BTreeMap<HostId, Bucket>,
     /// Origins whose mark has grown since the last summaries.
-    pub(crate) unsummed: std::collections::BTreeSet<HostId>,
+    pub(crate) unsummed: BTreeSet<HostId>,
     /// Keys shared with other homes, by the public half they were made with.
     pub(crate) shared: BTreeMap<HostId, ([u8; 32], SharedKey)>,
     /// When our id was last seen under an epoch that we never issued.
@@ -89,9 +91,9 @@ pub(crate) struct State {
     /// When we last noticed that we had been asleep.
     pub(crate) woken: Option<Moment>,
     /// Sessions whose queues are full. Ended at the end of the step.
-    pub(crate) too_slow: std::collections::BTreeSet<u64>,
+    pub(crate) too_slow: BTreeSet<u64>,
     /// Links whose other side does not even take control frames. Closed at the end of the step.
-    pub(crate) stuck: std::collections::BTreeSet<LinkKey>,
+    pub(crate) stuck: BTreeSet<LinkKey>,
     /// What the machine is to do wrong: nothing, but in tests.
     pub(crate) planted: Planted,
     /// Whether the host is shutting down.
@@ -195,14 +197,15 @@ impl State {
                 last_status: now,
             },
             asking: BTreeMap::new(),
+            postponed: BTreeSet::new(),
             introductions: BTreeMap::new(),
-            unsummed: std::collections::BTreeSet::new(),
+            unsummed: BTreeSet::new(),
             shared: BTreeMap::new(),
             doubled: None,
             tender: Tender::default(),
             woken: None,
-            too_slow: std::collections::BTreeSet::new(),
-            stuck: std::collections::BTreeSet::new(),
+            too_slow: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             planted,
             draining: false,
             network: setup.network,

@@ -106,6 +106,20 @@ async fn a_line_that_loses_one_datagram_in_ten_loses_no_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_carries_one_way_only_ends_the_link_at_both_ends() {
+    let apart = Apart::new().await;
+    // B is deaf, whoever dialled.
+    apart.to_b.weather(Weather { blocked_in: true, ..Weather::default() });
+    apart.to_a.weather(Weather { blocked_out: true, ..Weather::default() });
+    let begun = Instant::now();
+    for (host, other) in [(&apart.b, &apart.a), (&apart.a, &apart.b)] {
+        until(host, "the link is gone", |view| !is_linked(view, other.id())).await;
+    }
+    // A hears B's keep-alives as long as B sends them; by itself it would give up 7 s after that.
+    assert!(begun.elapsed() < Duration::from_secs(11), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_survives_a_router_that_forgets_its_ports() {
     let apart = Apart::new().await;
     let ((alice, mut to_alice), (bob, mut to_bob)) = met(&apart.a, &apart.b).await;

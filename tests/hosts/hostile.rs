@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aldis::net::admin::Status;
 use aldis::net::client::{Client, Event, Events};
 use aldis::net::driver::Host;
 use aldis_wire::announcement::Op;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use tokio::time::timeout;
 
-use crate::harness::{DEADLINE, config, edge, hear, knowing, metric, start, until, until_linked};
+use crate::harness::{DEADLINE, config, edge, get, hear, knowing, metric, start, until, until_linked};
 use crate::insider::Insider;
 
 /// A host with an edge, an honest neighbour with an edge, and what must stay true whatever strangers do.
@@ -74,6 +75,19 @@ impl Scene {
             view.hosts.iter().all(|host| host.host != id || !host.live || host.peers == 0)
         })
         .await;
+        // The operator sees who it is, and why.
+        let told = async {
+            loop {
+                let page = get(&self.host, "/api/status").await;
+                let status: Status = serde_json::from_str(&page).unwrap();
+                if let Some(found) = status.refused.quarantined.into_iter().find(|refused| refused.host == id) {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let told = timeout(DEADLINE, told).await.expect("the operator is told");
+        assert_eq!((told.reason.as_str(), told.epoch), (fault, insider.epoch));
     }
 }
 
@@ -214,6 +228,11 @@ async fn an_origin_whose_digest_does_not_fit_its_ops_is_hidden_and_refused() {
     let wrong = insider.signed(&head, ops);
     insider.say_on(Channel::Announce, &Frame::Announcement(wrong)).await;
     scene.quarantines(&mut insider, "wrong_digest").await;
+    let url = format!("http://{}", scene.host.http_address());
+    let shown = std::process::Command::new(env!("CARGO_BIN_EXE_aldis")).args(["status", &url]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let row = shown.lines().find(|line| line.contains(&insider.id().to_string()) && line.contains("quarantined"));
+    assert!(row.is_some_and(|row| row.contains("wrong digest")), "{shown}");
     drop(insider);
     until(&scene.host, "one link", |view| view.links.len() == 1).await;
     scene.goes_on().await;

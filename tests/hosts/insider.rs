@@ -220,17 +220,10 @@ impl Insider {
     pub(crate) async fn closed(&self) -> GoodbyeReason {
         let error = timeout(DEADLINE, self.connection.closed()).await.expect("the host does not close");
         let ConnectionError::ApplicationClosed(close) = &error else { panic!("{error}") };
-        [
-            GoodbyeReason::Closing,
-            GoodbyeReason::Crossed,
-            GoodbyeReason::NotAdmitted,
-            GoodbyeReason::Misbehaved,
-            GoodbyeReason::Full,
-            GoodbyeReason::NotAllowed,
-        ]
-        .into_iter()
-        .find(|reason| u64::from(*reason as u32) == close.error_code.into_inner())
-        .unwrap_or_else(|| panic!("{error}"))
+        GoodbyeReason::ALL
+            .into_iter()
+            .find(|reason| u64::from(*reason as u32) == close.error_code.into_inner())
+            .unwrap_or_else(|| panic!("{error}"))
     }
 
     /// Whether the host keeps the connection for a while.

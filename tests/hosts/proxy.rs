@@ -17,6 +17,10 @@ pub(crate) struct Weather {
     pub(crate) delay: Duration,
     /// Nothing comes through.
     pub(crate) blocked: bool,
+    /// Nothing comes to the host behind.
+    pub(crate) blocked_in: bool,
+    /// Nothing comes from the host behind.
+    pub(crate) blocked_out: bool,
 }
 
 /// Whoever sends to `address` reaches the host behind it.
@@ -54,7 +58,7 @@ impl Proxy {
                 let Ok((length, from)) = socket.recv_from(&mut buffer).await else { continue };
                 let datagram = buffer.get(..length).unwrap().to_vec();
                 let outside = shared.outside(from, host, &socket).await;
-                shared.pass(datagram, outside, host);
+                shared.pass(datagram, outside, host, |weather| weather.blocked_in);
             }
         });
     }
@@ -82,16 +86,17 @@ impl Shared {
             while let Ok((length, by)) = receiving.recv_from(&mut buffer).await {
                 let Some(shared) = shared.upgrade() else { return };
                 if by == host {
-                    shared.pass(buffer.get(..length).unwrap().to_vec(), inside.clone(), from);
+                    let datagram = buffer.get(..length).unwrap().to_vec();
+                    shared.pass(datagram, inside.clone(), from, |weather| weather.blocked_out);
                 }
             }
         });
         outside
     }
 
-    fn pass(&self, datagram: Vec<u8>, by: Arc<UdpSocket>, to: SocketAddr) {
+    fn pass(&self, datagram: Vec<u8>, by: Arc<UdpSocket>, to: SocketAddr, blocked: fn(Weather) -> bool) {
         let weather = *self.weather.lock().unwrap();
-        if weather.blocked || self.draw() % 100 < weather.loss {
+        if weather.blocked || blocked(weather) || self.draw() % 100 < weather.loss {
             return;
         }
         tokio::spawn(async move {

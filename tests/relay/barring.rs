@@ -1,16 +1,17 @@
 //! Hosts that are kept out: by an operator's lists, by their own revocation, and for lying.
 
-use aldis::relay::io::{Bar, Fault, HostLists, Input, Note, StopReason};
-use aldis::relay::limits::{REVOCATIONS_KEPT_MAX, TURNED_AWAY_PAUSE};
+use aldis::relay::io::{Bar, Fault, HostLists, Input, Note, Output, StopReason, Stored};
+use aldis::relay::limits::{REVOCATIONS_KEPT_MAX, STORE_INTERVAL, TURNED_AWAY_PAUSE};
 use aldis_wire::announcement::Op;
-use aldis_wire::host::{Channel, Frame, GoodbyeReason, HaveEntry};
+use aldis_wire::host::{Bounce, Channel, Frame, GoodbyeReason, HaveEntry, Routed, Signal};
 use aldis_wire::proof::Signature;
+use aldis_wire::refusal::Refusal;
 use aldis_wire::revocation::Revocation;
 use ed25519_dalek::SigningKey;
 
 use crate::neighbour::{House, Player};
 use crate::traffic::crowd;
-use crate::world::{Place, World, secs};
+use crate::world::{Place, World, ms, secs};
 
 fn revocation_of(world: &World, place: Place) -> Revocation {
     Revocation::make(&world.hosts[place].key)
@@ -91,11 +92,11 @@ fn a_host_that_joins_later_learns_of_revocations_when_it_links_and_keeps_them() 
     (1..4).for_each(|place| world.cut(4, place));
     let newcomer = world.add_host("test");
     world.until(secs(5), "it is linked", |world| world.admitted(newcomer, 0) == 1);
-    world.run(secs(1));
+    world.run(STORE_INTERVAL);
     world.kill(newcomer);
-    world.cut(newcomer, 0);
-    world.start(newcomer);
+    world.part(&[0, 1, 2], &[3, newcomer]);
     world.mend(newcomer, 3);
+    world.start(newcomer);
     world.start(3);
     world.run(secs(60));
     assert!(!shows(&world, newcomer, 3) && !shows(&world, 3, newcomer), "also after a restart, and alone");
@@ -181,6 +182,20 @@ fn what_a_host_does_not_want_it_does_not_pass_on_either() {
 }
 
 #[test]
+fn who_is_not_denied_any_more_is_asked_for_without_waiting_for_its_next_heartbeat() {
+    let mut world = World::with_wires(3, &[(0, 1), (1, 2)]);
+    crowd(&mut world);
+    list(&mut world, 2, None, &[0]);
+    assert_eq!(world.total(2, "crowd"), 6);
+    // When the summaries after a heartbeat have gone out, too, the next one is far.
+    world.run(secs(20));
+    let age = world.seen(1, 0).unwrap().age;
+    world.run(secs(3).saturating_sub(age) + ms(1_500));
+    list(&mut world, 2, None, &[]);
+    world.until(secs(1), "it is shown again", |world| world.total(2, "crowd") == 9);
+}
+
+#[test]
 fn an_allow_list_keeps_everybody_else_out_and_never_the_host_itself() {
     let mut world = World::with_hosts(4);
     crowd(&mut world);
@@ -237,11 +252,19 @@ fn revocations_of_hosts_that_nobody_has_seen_are_bounded_and_not_passed_on_witho
     let mut passed_on = 0;
     for number in 0..REVOCATIONS_KEPT_MAX as u64 + 100 {
         let effects = house.send(link, &Frame::Revoked(vec![invented(number)]));
+        assert_eq!(effects.notes.iter().filter(|note| matches!(note, Note::HostBarred { .. })).count(), 0);
+        let stores = |output: &Output| matches!(output, Output::Store(_));
+        assert!(!effects.outputs.iter().any(stores), "strangers do not have us write to the disk");
         passed_on += effects.frames(bystander).iter().filter(|frame| matches!(frame, Frame::Revoked(_))).count();
         house.take(&effects);
     }
     assert_eq!(house.relay.tables().revocations, REVOCATIONS_KEPT_MAX);
     assert_eq!(passed_on, 64);
+    let stored =
+        house.wait(STORE_INTERVAL).outputs.into_iter().any(
+            |output| matches!(output, Output::Store(Stored::Revocations(kept)) if kept.len() == REVOCATIONS_KEPT_MAX),
+        );
+    assert!(stored, "now and then they are stored together");
     // The revocation of somebody who is here finds its place, and everybody is told.
     let effects = house.send(link, &Frame::Revoked(vec![Revocation::make(&other.key)]));
     assert_eq!(effects.closed(bystander), Some(GoodbyeReason::Revoked));
@@ -269,7 +292,7 @@ fn an_origin_that_lied_is_shown_with_the_reason_and_its_epoch_is_refused_long_af
         assert_eq!(view.refused.quarantined.len(), 1, "and the operator still sees why");
     }
     let marks = house.wait(secs(120)).outputs.into_iter().rev().find_map(|output| match output {
-        aldis::relay::io::Output::Store(aldis::relay::io::Stored::Marks(marks)) => Some(marks),
+        Output::Store(Stored::Marks(marks)) => Some(marks),
         _ => None,
     });
     assert!(marks.unwrap().contains(&(liar.id, liar.epoch, u64::MAX)), "nor is it believed after a restart");
@@ -284,7 +307,7 @@ fn an_origin_that_lied_is_shown_with_the_reason_and_its_epoch_is_refused_long_af
 fn frames_of_a_host_that_is_told_goodbye_are_not_taken_any_more() {
     let (mut house, mut player) = (House::new(), Player::new(1));
     let link = house.link(&player);
-    let (edge, _) = house.edge("s0");
+    let (edge, us) = house.edge("s0");
     house.handle(Input::HostsListed { lists: HostLists { allow: None, deny: [player.id].into() } });
     let peer = player.mint(1);
     let topic = crate::neighbour::named("s0").id;
@@ -297,4 +320,40 @@ fn frames_of_a_host_that_is_told_goodbye_are_not_taken_any_more() {
     let body = Frame::Announcement(announcement).kind_and_body().unwrap();
     house.send_raw(link, Channel::Announce, body.0, body.1.into());
     assert_eq!(house.members(edge, "s0"), []);
+    let (from, proof) = player.mint(2);
+    let signal = Signal {
+        from,
+        to: us,
+        session: 1,
+        n: 1,
+        id: "1".into(),
+        proof,
+        topic: None,
+        data: bytes::Bytes::from_static(b"1"),
+    };
+    let effects = house.send(link, &Frame::Signal(signal));
+    assert_eq!(effects.told(edge), []);
+}
+
+#[test]
+fn sealed_frames_of_a_barred_host_are_not_passed_on_but_bounced() {
+    let (mut house, carrier, other, barred) = (House::new(), Player::new(1), Player::new(2), Player::new(3));
+    let (link, onward) = (house.link(&carrier), house.link(&other));
+    let routed = Routed {
+        to_home: other.id,
+        from_home: barred.id,
+        to_epoch: other.epoch,
+        from_epoch: barred.epoch,
+        hops: 1,
+        lane: 0,
+        nonce: [6; 24],
+        sealed: bytes::Bytes::from_static(b"sealed"),
+    };
+    let effects = house.send(link, &Frame::Routed(routed.clone()));
+    assert_eq!((effects.frames(onward).len(), effects.frames(link)), (1, vec![]), "as for anybody");
+    house.handle(Input::HostsListed { lists: HostLists { allow: None, deny: [barred.id].into() } });
+    let nonce = [7; 24];
+    let effects = house.send(link, &Frame::Routed(Routed { nonce, ..routed }));
+    let bounce = Bounce { from_home: barred.id, nonce, refusal: Refusal::HomeUnreachable };
+    assert_eq!((effects.frames(onward), effects.frames(link)), (vec![], vec![Frame::Bounce(bounce)]));
 }

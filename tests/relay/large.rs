@@ -4,7 +4,8 @@ use aldis::relay::io::{HintSource, Input, Note};
 
 use crate::world::{World, ms, secs};
 
-const HOSTS: usize = 56;
+/// The least number at which heartbeats are rarer than every 3 s, and one more.
+const HOSTS: usize = 52;
 
 /// Hosts in four regions, near each other within one and far from the others.
 fn regions(hosts: usize, seed: u8) -> World {
@@ -22,7 +23,7 @@ fn regions(hosts: usize, seed: u8) -> World {
         world.add_host("test");
         world.run(ms(50));
     }
-    world.run(secs(40));
+    world.run(secs(15));
     world
 }
 
@@ -36,40 +37,34 @@ fn expired(world: &World) -> usize {
 }
 
 #[test]
-fn in_a_large_network_a_crash_is_known_everywhere_within_ten_seconds_and_nobody_else_is_given_up() {
+fn in_a_large_network_a_false_alarm_is_refuted_and_a_crash_is_known_everywhere_within_ten_seconds() {
     let mut world = regions(HOSTS, 3);
-    assert_eq!(live_everywhere(&world, 7), HOSTS - 1);
+    assert_eq!((live_everywhere(&world, 7), live_everywhere(&world, 9)), (HOSTS - 1, HOSTS - 1));
     let edge = world.edge(7);
     world.join(edge, "room");
-    world.run(secs(3));
+
+    // Some links of host 9 are silent for their other ends alone, again and again.
+    for _ in 0..3 {
+        let neighbours = (0..HOSTS).filter(|place| *place != 9);
+        let links = neighbours.filter_map(|place| Some((place, *world.links_between(place, 9).first()?)));
+        let links: Vec<(usize, _)> = links.take(3).collect();
+        assert_eq!(links.len(), 3);
+        for (place, link) in links {
+            world.input(place, Input::LinkSilent { link });
+        }
+        world.run(secs(8));
+    }
+    assert_eq!((expired(&world), live_everywhere(&world, 9)), (0, HOSTS - 1));
+
+    // Host 7 dies: three heartbeats missed would take 18 s.
     assert_eq!(world.total(20, "room"), 1);
-    assert_eq!(expired(&world), 0);
     world.kill(7);
     let took = world.until(secs(10), "it is gone everywhere", |world| {
-        world.run(ms(100));
+        world.run(ms(200));
         live_everywhere(world, 7) == 0
     });
     assert!(took > secs(4), "{took:?}");
     assert_eq!(world.total(20, "room"), 0);
-    world.run(secs(60));
+    world.run(secs(20));
     assert_eq!(expired(&world), HOSTS - 1, "nobody else was given up");
-}
-
-#[test]
-fn a_host_that_is_said_to_be_gone_refutes_it() {
-    let mut world = regions(HOSTS, 4);
-    for _ in 0..5 {
-        // Some links of host 9 are silent for their other ends alone.
-        let neighbours: Vec<(usize, _)> = (0..HOSTS)
-            .filter(|place| *place != 9)
-            .filter_map(|place| Some((place, *world.links_between(place, 9).first()?)))
-            .take(3)
-            .collect();
-        assert!(neighbours.len() == 3);
-        for (place, link) in neighbours {
-            world.input(place, Input::LinkSilent { link });
-        }
-        world.run(secs(20));
-    }
-    assert_eq!((expired(&world), live_everywhere(&world, 9)), (0, HOSTS - 1));
 }

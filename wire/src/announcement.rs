@@ -10,6 +10,7 @@ use crate::codec::{CodecError, at_most, decode, encode};
 use crate::id::{HostId, PeerId, TopicId};
 use crate::limits::{HEAD_BYTES, HEARTBEAT_MAX, HEARTBEAT_MIN, META_BYTES, OPS_BYTES, OPS_MAX};
 use crate::network::NetworkTag;
+use crate::newer;
 use crate::proof::{Proof, Signature, Trust};
 use crate::record::SignedRecord;
 
@@ -188,6 +189,7 @@ pub fn encode_ops(ops: &[Op]) -> Result<Bytes, CodecError> {
         out.extend_from_slice(&body);
     }
     at_most(out.len(), OPS_BYTES)?;
+    newer::add_op(&mut out, OPS_BYTES);
     Ok(Bytes::from(out))
 }
 
@@ -339,6 +341,7 @@ mod tests {
             addresses: vec!["192.0.2.1:4000".parse().unwrap()],
             gateways: vec!["wss://h.example/v1".into()],
             software: "aldis 0.1.0".into(),
+            neighbours: vec![[9; 8]],
         };
         let record = SignedRecord::make(&key, tag, &record).unwrap();
         check(EntryOp::Record(&record), Op::Record(record.clone()));

@@ -12,6 +12,7 @@ use crate::limits::{
     BELOW_MAX, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, LANES, OPS_BYTES, QUERY_RANGES_MAX, REQUEST_ID_BYTES,
     REVOCATIONS_MAX, SIGNAL_DATA_BYTES,
 };
+use crate::newer;
 use crate::proof::Proof;
 use crate::record::SignedRecord;
 use crate::refusal::Refusal;
@@ -334,8 +335,13 @@ impl Frame {
     /// [`CodecError::TooLong`] when a part of it is beyond its limit, or all of it beyond
     /// [`crate::limits::FRAME_BYTES`].
     pub fn encode(&self) -> Result<Bytes, CodecError> {
-        let (kind, body) = self.kind_and_body()?;
-        codec::frame(kind, &body)
+        let (kind, mut body) = self.kind_and_body()?;
+        if kind == HELLO {
+            newer::append(&mut body);
+        }
+        let frame = codec::frame(kind, &body)?;
+        // Before admission, kinds that are not known are a fault; behind a goodbye nobody reads.
+        Ok(if matches!(kind, HELLO | ADMITTED | GOODBYE) { frame } else { newer::precede(frame) })
     }
 
     /// Kind number and body, as they are sealed into a [`Routed`] frame.

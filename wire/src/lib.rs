@@ -16,6 +16,7 @@
 //! | [`edge`] | the JSON messages of edges |
 //! | [`refusal`] | every typed no |
 //! | [`limits`] | bounds on which both ends must agree |
+//! | `newer` | what a later version may add, for a test |
 
 pub mod announcement;
 pub mod codec;
@@ -26,6 +27,7 @@ pub mod host;
 pub mod id;
 pub mod limits;
 pub mod network;
+mod newer;
 pub mod proof;
 pub mod record;
 pub mod refusal;

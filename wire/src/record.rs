@@ -12,6 +12,7 @@ use crate::limits::{
     GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, RECORD_NEIGHBOURS_MAX, SOFTWARE_BYTES,
 };
 use crate::network::NetworkTag;
+use crate::newer;
 use crate::proof::{Signature, Trust};
 
 const CONTEXT: &str = "aldis 2026 host record";
@@ -62,7 +63,9 @@ impl SignedRecord {
     /// [`CodecError::TooLong`] when a list or text is beyond its limit.
     pub fn make(key: &SigningKey, tag: NetworkTag, record: &HostRecord) -> Result<Self, CodecError> {
         check(record)?;
-        let bytes = Bytes::from(encode(record)?);
+        let mut bytes = encode(record)?;
+        newer::append(&mut bytes);
+        let bytes = Bytes::from(bytes);
         at_most(bytes.len(), RECORD_BYTES)?;
         let signature = Signature::make(key, CONTEXT, tag, &bytes);
         Ok(Self { host: HostId::new(key.verifying_key().to_bytes()), bytes, signature })

@@ -1,5 +1,6 @@
 //! The machine in this process, without sockets: what its tables weigh, and what each input costs.
 
+pub(crate) mod catch_up;
 pub(crate) mod origins;
 pub(crate) mod records;
 
@@ -58,17 +59,21 @@ impl Machine {
 
     /// Tells the machine what happened, and takes at once whatever it sends. Gives its outputs, and the CPU time.
     pub(crate) fn handle(&mut self, input: Input) -> (Vec<Output>, Duration) {
+        let (outputs, took) = self.tell(input);
+        for output in &outputs {
+            if let Output::Send { link, channel, frame } = output {
+                self.tell(Input::LinkSent { link: *link, channel: *channel, bytes: frame.len() });
+            }
+        }
+        (outputs, took)
+    }
+
+    /// Tells the machine what happened. Gives its outputs, and the CPU time.
+    pub(crate) fn tell(&mut self, input: Input) -> (Vec<Output>, Duration) {
         let mut out = Outbox::default();
         let begin = cpu_time();
         self.relay.handle(self.now, input, &mut out);
-        let took = cpu_time().saturating_sub(begin);
-        for output in &out.outputs {
-            if let Output::Send { link, channel, frame } = output {
-                let sent = Input::LinkSent { link: *link, channel: *channel, bytes: frame.len() };
-                self.relay.handle(self.now, sent, &mut Outbox::default());
-            }
-        }
-        (out.outputs, took)
+        (out.outputs, cpu_time().saturating_sub(begin))
     }
 
     /// Lets time pass.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aldis::relay::io::LinkKey;
 use aldis_wire::digest::Trie;
 use aldis_wire::host::{Channel, Frame};
 use anyhow::{Result, ensure};
@@ -16,24 +17,40 @@ use crate::scenario::Report;
 /// Hosts of which one link may bring the first news within a minute.
 const ORIGINS_PER_LINK: usize = 60;
 
-/// How to measure.
+/// How much there is.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Plan {
+pub(crate) struct Size {
     /// Other hosts
     #[arg(long, default_value_t = 1_000)]
-    origins: usize,
+    pub(crate) origins: usize,
     /// Edges of each, every one in one topic
     #[arg(long, default_value_t = 1_000)]
-    edges: usize,
+    pub(crate) edges: usize,
     /// Members of the smallest topic
     #[arg(long, default_value_t = 2)]
     members_min: usize,
     /// Members of the largest topic
     #[arg(long, default_value_t = 50)]
     members_max: usize,
+}
+
+/// How to measure.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    size: Size,
     /// Heartbeats of each host afterwards: after 64 nothing of the announcements themselves is kept
     #[arg(long, default_value_t = 64)]
     heartbeats: usize,
+}
+
+/// What filling a machine took.
+pub(crate) struct Filled {
+    origins: Vec<Origin>,
+    /// The link of each.
+    links: Vec<LinkKey>,
+    took: Duration,
+    announcements: usize,
 }
 
 /// The topic of each edge: topics of all sizes in equal numbers, their members anywhere.
@@ -50,27 +67,34 @@ pub(crate) fn topics(edges: usize, members: std::ops::RangeInclusive<usize>) -> 
     topics
 }
 
-/// Measures.
-pub(crate) fn measure(plan: &Plan) -> Result<Report> {
-    ensure!(plan.origins > 0 && plan.edges > 0, "at least one host with one edge");
-    let mut machine = Machine::new(1)?;
-    let topics = topics(plan.origins * plan.edges, plan.members_min..=plan.members_max);
-    let mut origins: Vec<Origin> = (0..plan.origins).map(Origin::new).collect();
+/// Lets a machine hear of so many hosts and their edges.
+pub(crate) fn fill(machine: &mut Machine, size: &Size) -> Result<Filled> {
+    ensure!(size.origins > 0 && size.edges > 0, "at least one host with one edge");
+    let topics = topics(size.origins * size.edges, size.members_min..=size.members_max);
     let mut links = Vec::new();
-    for number in 0..plan.origins.div_ceil(ORIGINS_PER_LINK) {
-        links.extend([machine.link(&Origin::new(plan.origins + number))?; ORIGINS_PER_LINK]);
+    for number in 0..size.origins.div_ceil(ORIGINS_PER_LINK) {
+        links.extend([machine.link(&Origin::new(size.origins + number))?; ORIGINS_PER_LINK]);
     }
-
-    let before = rss_bytes(std::process::id())?;
-    let (mut took, mut announcements) = (Duration::ZERO, 0);
-    for ((origin, topics), link) in origins.iter_mut().zip(topics.chunks(plan.edges)).zip(&links) {
+    let mut filled = Filled { origins: Vec::new(), links, took: Duration::ZERO, announcements: 0 };
+    for ((number, topics), link) in topics.chunks(size.edges).enumerate().zip(&filled.links) {
+        let mut origin = Origin::new(number);
         for announcement in origin.fill(&mut Trie::default(), topics)? {
             let (_, time) = machine.receive(*link, Channel::Announce, &Frame::Announcement(announcement))?;
-            took += time;
-            announcements += 1;
+            filled.took += time;
+            filled.announcements += 1;
         }
+        filled.origins.push(origin);
         machine.wait(Duration::from_millis(1));
     }
+    Ok(filled)
+}
+
+/// Measures.
+pub(crate) fn measure(plan: &Plan) -> Result<Report> {
+    let mut machine = Machine::new(1)?;
+    let before = rss_bytes(std::process::id())?;
+    let Filled { mut origins, links, took, announcements } = fill(&mut machine, &plan.size)?;
+    let Size { origins: hosts, edges, .. } = plan.size;
     let filled = rss_bytes(std::process::id())?;
     for _ in 0..plan.heartbeats {
         for (origin, link) in origins.iter_mut().zip(&links) {
@@ -81,7 +105,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report> {
     }
     let settled = rss_bytes(std::process::id())?;
 
-    let records = plan.origins * plan.edges;
+    let records = hosts * edges;
     let (tables, memory) = (machine.relay.tables(), machine.relay.memory());
     ensure!(tables.peers == records, "{} of {records} peers arrived", tables.peers);
     let each = |bytes: u64| bytes as f64 / records as f64;
@@ -93,10 +117,10 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report> {
         "records: {} host(s) of {} edges, each in one of {} topics: {resident:.0} bytes resident a record ({announced:.0} \
          before the heartbeats), of which entries {entries:.0}, digests {digests:.0}, index by peer {by_peer:.0}, by topic \
          {by_topic:.0}; {us:.2} µs a record to take in, {announcements} announcements",
-        plan.origins, plan.edges, tables.directory_topics,
+        hosts, edges, tables.directory_topics,
     );
     let json = json!({
-        "scenario": "records", "origins": plan.origins, "edges": plan.edges, "topics": tables.directory_topics,
+        "scenario": "records", "origins": hosts, "edges": edges, "topics": tables.directory_topics,
         "resident_bytes_per_record": resident, "resident_bytes_per_record_with_logs": announced,
         "entries": entries, "digests": digests, "by_peer": by_peer, "by_topic": by_topic, "us_per_record": us,
     });

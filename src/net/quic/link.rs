@@ -11,15 +11,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::streams::{self, Fault, Reading};
 use super::{canonical, code, transport};
 use crate::net::hub::{Hub, LinkEnd, LinkMailbox, LinkOrder};
-use crate::relay::io::Input;
+use crate::relay::io::{Input, LinkKey};
 use crate::relay::limits::LINK_SILENT;
 
 /// How often the machine is told round trip and address.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often it is looked whether anything came.
+/// How often it is looked whether anything has come.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(500);
-/// As many looks in vain are silence. They are counted, so that a process that was asleep does not blame others.
-const LISTENS_IN_VAIN: u128 = LINK_SILENT.as_millis() / LISTEN_INTERVAL.as_millis();
+/// Looks in vain after which the machine is told. Looks are counted and not seconds, so that a process that was asleep does
+/// not blame others.
+const LOOKS_IN_VAIN: u128 = LINK_SILENT.as_millis() / LISTEN_INTERVAL.as_millis();
+/// Looks in vain after which a connection is closed: 6 s. QUIC's own time-out, a second later, ends it without a word,
+/// and the other side, when it still hears us, would hold it for as long again.
+const LOOKS_IN_VAIN_MAX: u128 = 12;
 /// How long what was sent may take to arrive before a connection is closed.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may stay after the other side has ended its control stream.
@@ -51,6 +55,8 @@ enum End {
     Over(ConnectionError),
     /// The other side has said all it had to say and does not close.
     Lingered,
+    /// Nothing is heard of the other side.
+    Silent,
 }
 
 impl Link {
@@ -62,7 +68,13 @@ impl Link {
     /// Runs until the connection ends. The machine hears of it unless it said so itself.
     pub(super) async fn run(mut self, role: Role) {
         let end = match self.open_control(role).await {
-            Ok(()) => self.live().await,
+            Ok(()) => {
+                let (connection, hub, key) = (self.connection.clone(), self.hub.clone(), self.mailbox.key);
+                tokio::select! {
+                    end = self.live() => end,
+                    () = silence(&connection, &hub, key) => End::Silent,
+                }
+            }
             Err(error) => End::Over(error),
         };
         match end {
@@ -76,6 +88,10 @@ impl Link {
             End::Lingered => {
                 self.connection.close(code(GoodbyeReason::Closing), b"");
                 self.hub.link_lost(self.mailbox.key, "it ended its control stream".to_owned());
+            }
+            End::Silent => {
+                self.connection.close(code(GoodbyeReason::Closing), b"nothing is heard of you");
+                self.hub.link_lost(self.mailbox.key, in_words(&ConnectionError::TimedOut));
             }
             End::Over(error) => self.hub.link_lost(self.mailbox.key, in_words(&error)),
         }
@@ -115,9 +131,6 @@ impl Link {
     async fn live(&mut self) -> End {
         let mut measure = interval_at(Instant::now() + MEASURE_INTERVAL, MEASURE_INTERVAL);
         measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut listen = interval_at(Instant::now() + LISTEN_INTERVAL, LISTEN_INTERVAL);
-        listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silence = Silence::default();
         let linger = tokio::time::sleep(LINGER_MAX);
         tokio::pin!(linger);
         let (mut control, mut ending) = (!self.writers.is_empty(), false);
@@ -156,9 +169,6 @@ impl Link {
                 },
                 () = &mut linger, if ending => return End::Lingered,
                 _ = measure.tick() => self.measured(),
-                _ = listen.tick() => if silence.lasts(self.connection.stats().udp_rx.datagrams) {
-                    self.hub.happened(Input::LinkSilent { link: self.mailbox.key });
-                },
             }
         }
     }
@@ -198,21 +208,19 @@ impl Link {
     }
 }
 
-/// How long nothing has come.
-#[derive(Debug, Default)]
-struct Silence {
-    /// Datagrams that had come when it was last looked.
-    came: u64,
-    /// Looks since then.
-    looks: u128,
-}
-
-impl Silence {
-    /// Looks at how many datagrams have come. True once each time that nothing came for [`LINK_SILENT`].
-    fn lasts(&mut self, came: u64) -> bool {
-        self.looks = if came == self.came { self.looks + 1 } else { 0 };
-        self.came = came;
-        self.looks == LISTENS_IN_VAIN
+/// Waits until nothing has come over a connection for a while; says so before.
+async fn silence(connection: &Connection, hub: &Hub, link: LinkKey) {
+    let mut listen = interval_at(Instant::now() + LISTEN_INTERVAL, LISTEN_INTERVAL);
+    listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut came, mut looks) = (0, 0);
+    while looks < LOOKS_IN_VAIN_MAX {
+        listen.tick().await;
+        let now = connection.stats().udp_rx.datagrams;
+        looks = if now == came { looks + 1 } else { 0 };
+        came = now;
+        if looks == LOOKS_IN_VAIN {
+            hub.happened(Input::LinkSilent { link });
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use aldis_wire::limits::REVOCATIONS_MAX;
 use aldis_wire::revocation::Revocation;
 
 use crate::relay::io::{Bar, Fault, HostLists, LinkKey, Moment, Note, Outbox, Output, StopReason, Stored};
-use crate::relay::limits::{CLAIM_CHECKS, NEW_ORIGINS_PER_LINK};
+use crate::relay::limits::{CLAIM_CHECKS, REVOCATIONS_PASSED_ON};
 use crate::relay::links::Phase;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -80,14 +80,11 @@ impl State {
         if !self.barred.keep(revocation, heard, |below| chance % below.max(1)) {
             return out.note(Note::RevocationDropped { host });
         }
-        out.push(Output::Store(Stored::Revocations(self.barred.revocations().collect())));
-        let by = from.and_then(|key| self.links.find(key)).map(|link| link.host);
-        let told = match by {
-            // Of hosts that nobody has seen, a link may bring as many as new origins.
-            Some(by) if !heard => self.introductions.entry(by).or_default().take(now, NEW_ORIGINS_PER_LINK, 1).is_ok(),
-            _ => true,
-        };
-        if told {
+        if heard {
+            self.store_revocations(out);
+        }
+        let by = from.and_then(|key| self.links.find_mut(key));
+        if heard || by.is_none_or(|by| by.revocations.take(now, REVOCATIONS_PASSED_ON, 1).is_ok()) {
             // The revoked host itself hears it together with the goodbye.
             let others = self.links.admitted().filter(|(key, link)| Some(*key) != from && link.host != host);
             let links: Vec<LinkKey> = others.map(|(key, _)| key).collect();
@@ -98,7 +95,17 @@ impl State {
         if host == self.own {
             return out.push(Output::Stop { reason: StopReason::Revoked });
         }
-        self.shut_out(now, host, Bar::Revoked, out);
+        if heard {
+            self.shut_out(now, host, Bar::Revoked, out);
+        }
+    }
+
+    /// Keeps the revocations for the next start, if there are new ones. Those of hosts never heard of wait for the next
+    /// time when the house is kept: nobody may have us write to the disk as often as he likes.
+    pub(crate) fn store_revocations(&mut self, out: &mut Outbox) {
+        if self.barred.take_unstored() {
+            out.push(Output::Store(Stored::Revocations(self.barred.revocations().collect())));
+        }
     }
 
     /// Nothing of this host is here any more: its links say goodbye, its roster and what was known of it are gone.
@@ -124,20 +131,19 @@ impl State {
                 }
                 Phase::Admitted | Phase::Greeting { verified: true, .. } => {
                     self.note_refusal(link, bar, out);
-                    self.remind(link, host, out);
+                    self.remind(now, link, host, out);
                     self.close_softly(now, link, goodbye(bar), out);
                 }
             }
         }
     }
 
-    /// Sends a barred host away that would be linked; whether it was one. Acceptors do so when the other side has proved
-    /// that it belongs to the network, and dialled ones are told at once.
+    /// Sends a barred host away that has proved that it belongs to the network; whether it was one.
     pub(crate) fn turn_away(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) -> bool {
         let Some(host) = self.links.find(key).map(|link| link.host) else { return false };
         let Some(bar) = self.barred.why(host) else { return false };
         self.note_refusal(key, bar, out);
-        self.remind(key, host, out);
+        self.remind(now, key, host, out);
         self.drop_link(now, key, goodbye(bar), out);
         true
     }
@@ -158,15 +164,21 @@ impl State {
     }
 
     /// Something of a barred origin came: whoever brings it is told, if its identity is revoked, and asked for no more.
-    pub(crate) fn barred_came(&mut self, key: LinkKey, origin: HostId, pushed: bool, out: &mut Outbox) {
-        self.remind(key, origin, out);
+    pub(crate) fn barred_came(&mut self, now: Moment, key: LinkKey, origin: HostId, pushed: bool, out: &mut Outbox) {
+        self.remind(now, key, origin, out);
         if pushed {
             self.prune(key, origin, out);
         }
     }
 
-    fn remind(&mut self, key: LinkKey, host: HostId, out: &mut Outbox) {
-        if let Some(revocation) = self.barred.revocation(host) {
+    fn remind(&mut self, now: Moment, key: LinkKey, host: HostId, out: &mut Outbox) {
+        // Whoever names a thousand of them in one summary is not told of each.
+        let may = |state: &mut Self| {
+            state.links.find_mut(key).is_some_and(|link| link.claims.take(now, CLAIM_CHECKS, 1).is_ok())
+        };
+        if let Some(revocation) = self.barred.revocation(host)
+            && may(self)
+        {
             self.send(key, Channel::Control, &Frame::Revoked(vec![revocation]), out);
         }
     }

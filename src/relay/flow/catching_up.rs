@@ -1,5 +1,6 @@
 //! Closing gaps (PROTOCOL.md §6.5): first by asking a neighbour for what is missing, then by comparing digests.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aldis_wire::announcement::{Op, decode_ops};
@@ -10,8 +11,8 @@ use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
 use crate::relay::limits::{
-    GRAFT_AFTER, LOG_MAX, QUERIES_WAITING_MAX, SYNC_BARREN_MAX, SYNC_MAX, SYNC_PASSES_MAX, SYNC_ROUNDS_MAX,
-    SYNC_TIMEOUT,
+    COMPARISONS_PER_LINK_MAX, GRAFT_AFTER, LOG_MAX, QUERIES_WAITING_MAX, SYNC_BARREN_MAX, SYNC_MAX, SYNC_PASSES_MAX,
+    SYNC_ROUNDS_MAX, SYNC_TIMEOUT,
 };
 use crate::relay::multicast::{Comparison, Heard, Mark, Origin};
 use crate::relay::planted::Defect;
@@ -23,12 +24,17 @@ use crate::relay::timers::Timer;
 const ROOT: Range = Range { key: [0; 32], nibbles: 0 };
 /// Attempts to see a signed head of what neighbours tell of; as many as there are likely to be neighbours near by.
 const UNSEEN_ASKED_MAX: u32 = 8;
+/// A comparison that waits for a link begins when another one ends, or after this if those ended in another way.
+const POSTPONED_AT_MOST: Duration = Duration::from_secs(1);
+/// A link that knows more of an origin, how much, and its round trip.
+type Candidate = (LinkKey, Mark, Duration);
 /// Longest pause between two attempts to close a gap.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(2);
 
 impl State {
     /// A gap has lasted long enough: ask a neighbour that knows more.
     pub(crate) fn catch_up(&mut self, now: Moment, origin: HostId, out: &mut Outbox) {
+        self.postponed.remove(&origin);
         let ours = self.origins.find(origin).map_or((0, 0), |known| known.mark());
         let comparing = self.origins.find(origin).and_then(|known| known.comparison.as_ref());
         if let Some(comparison) = comparing
@@ -52,23 +58,53 @@ impl State {
             self.links.admitted_mut().for_each(|(_, link)| link.disbelieve(origin, ours));
             return;
         }
-        let Some((link, theirs, rtt)) = self.who_knows_more(origin, ours, asked) else {
+        let candidates = self.who_knows_more(origin, ours);
+        let Some((link, theirs, rtt)) = candidates.get(asked as usize % candidates.len().max(1)).copied() else {
             self.asking.remove(&origin);
             return;
         };
-        self.asking.insert(origin, asked + 1);
         let near = if ours.0 == theirs.0 { theirs.1 - ours.1 } else { theirs.1 } <= LOG_MAX as u64;
         // Until a signed head tells of something new, there is nothing to compare: what a summary says is anybody's word.
         if asked == 0 && near || !known || !behind {
             self.graft(link, origin, ours, out);
         } else {
+            let Some(link) = self.free_to_compare(origin, link, &candidates) else {
+                self.postponed.insert(origin);
+                return self.timers.set(Timer::Behind(origin), now + POSTPONED_AT_MOST);
+            };
             self.compare(now, link, origin, ours, out);
         }
+        self.asking.insert(origin, asked + 1);
         self.timers.set(Timer::Behind(origin), now + pause(asked, rtt));
     }
 
-    /// The link to ask: to the origin itself if there is one; else the nearest, another one at each attempt.
-    fn who_knows_more(&self, origin: HostId, ours: Mark, asked: u32) -> Option<(LinkKey, Mark, Duration)> {
+    /// The link over which to compare: the chosen one, or another that knows more, while fewer comparisons than may be
+    /// are under way there.
+    fn free_to_compare(&self, origin: HostId, chosen: LinkKey, others: &[Candidate]) -> Option<LinkKey> {
+        let mut busy: BTreeMap<LinkKey, usize> = BTreeMap::new();
+        let under_way = self.origins.iter().filter(|(other, _)| *other != origin);
+        for comparison in under_way.filter_map(|(_, known)| known.comparison.as_ref()) {
+            *busy.entry(comparison.link).or_default() += 1;
+        }
+        let links = [chosen].into_iter().chain(others.iter().map(|(link, ..)| *link));
+        links.into_iter().find(|link| busy.get(link).is_none_or(|count| *count < COMPARISONS_PER_LINK_MAX))
+    }
+
+    /// A comparison is over: another one that waited for a link may begin.
+    fn compare_next(&mut self, now: Moment, out: &mut Outbox) {
+        for _ in 0..self.postponed.len() {
+            let Some(origin) = self.postponed.pop_first() else { return };
+            self.catch_up(now, origin, out);
+            if self.postponed.contains(&origin)
+                || self.origins.find(origin).is_some_and(|known| known.comparison.is_some())
+            {
+                return;
+            }
+        }
+    }
+
+    /// The links to ask: that to the origin itself first; then the nearest.
+    fn who_knows_more(&self, origin: HostId, ours: Mark) -> Vec<Candidate> {
         let newest = self.origins.find(origin).map_or((0, 0), |known| known.newest);
         let mut candidates: Vec<_> = self
             .links
@@ -81,8 +117,7 @@ impl State {
             })
             .collect();
         candidates.sort();
-        let at = asked as usize % candidates.len().max(1);
-        candidates.get(at).map(|(_, rtt, key, theirs)| (*key, *theirs, *rtt))
+        candidates.into_iter().map(|(_, rtt, key, theirs)| (key, theirs, rtt)).collect()
     }
 
     fn compare(&mut self, now: Moment, link: LinkKey, origin: HostId, ours: Mark, out: &mut Outbox) {
@@ -172,17 +207,17 @@ impl State {
             // Also an honest neighbour's answer may come after we have given it up and begun again.
             return;
         }
-        let Some((age_ms, signed)) = reply.head else { return self.stop_comparing(now, origin) };
+        let Some((age_ms, signed)) = reply.head else { return self.stop_comparing(now, origin, out) };
         let head = match signed.peek() {
             Ok(head) if head.origin == origin && signed.is_signed(&head, self.network.trust) => head,
             _ => {
-                self.stop_comparing(now, origin);
+                self.stop_comparing(now, origin, out);
                 return self.misbehaved(now, link, Fault::BadSignature, out);
             }
         };
         let made = Moment(now.0.saturating_sub(Duration::from_millis(u64::from(age_ms))));
         if self.head_heard(now, link, &head, made).is_none() {
-            return self.stop_comparing(now, origin);
+            return self.stop_comparing(now, origin, out);
         }
         let heard = Heard { head, signed, ops: None, made };
         match self.take_parts(now, origin, heard, reply.parts) {
@@ -191,9 +226,9 @@ impl State {
                 self.bound_rosters(now, origin, out);
                 self.ask_next(now, origin, out);
             }
-            Err(Fault::WrongDigest) => self.stop_comparing(now, origin),
+            Err(Fault::WrongDigest) => self.stop_comparing(now, origin, out),
             Err(fault) => {
-                self.stop_comparing(now, origin);
+                self.stop_comparing(now, origin, out);
                 self.misbehaved(now, link, fault, out);
             }
         }
@@ -253,15 +288,17 @@ impl State {
         self.graft(link, host, mark, out);
         self.apply_waiting(now, host, out);
         self.bound_rosters(now, host, out);
+        self.compare_next(now, out);
     }
 
-    fn stop_comparing(&mut self, now: Moment, origin: HostId) {
+    fn stop_comparing(&mut self, now: Moment, origin: HostId, out: &mut Outbox) {
         if let Some(known) = self.origins.find_mut(origin) {
             known.comparison = None;
         }
         // As after any other attempt: nobody can keep us comparing without a pause.
         let asked = self.asking.get(&origin).map_or(0, |asked| asked.saturating_sub(1));
         self.timers.set(Timer::Behind(origin), now + pause(asked, Duration::ZERO));
+        self.compare_next(now, out);
     }
 }
 

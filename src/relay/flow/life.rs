@@ -84,6 +84,7 @@ impl State {
         self.shared.remove(&host);
         self.introductions.remove(&host);
         self.asking.remove(&host);
+        self.postponed.remove(&host);
         self.links.iter_mut().for_each(|link| link.forget(host));
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));
@@ -193,6 +194,7 @@ impl State {
             self.forget_host(now, host);
         }
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        self.store_revocations(out);
         self.timers.set(Timer::Housekeeping, now + STORE_INTERVAL);
     }
 
@@ -202,7 +204,7 @@ impl State {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
-        let gateways = self.other_gateways();
+        let mut gateways = self.other_gateways();
         let sessions: Vec<SessionKey> = self.sessions.iter().map(|(key, _)| key).collect();
         for key in sessions {
             let edge = self.sessions.find(key).and_then(|session| session.edge);
@@ -210,6 +212,9 @@ impl State {
                 let [spread] = self.random();
                 let retry_after = DRAIN_SPREAD * u32::from(spread) / 256;
                 out.tell(edge, Event::Drain { retry_after, gateways: gateways.clone() });
+                // The next one begins elsewhere, so that not all go to one host.
+                let step = usize::from(!gateways.is_empty());
+                gateways.rotate_left(step);
             }
             self.end_session(now, key, GoneReason::HostClosed, None, out);
         }
@@ -223,6 +228,7 @@ impl State {
             self.close_softly(now, link, GoodbyeReason::Closing, out);
         }
         out.push(Output::Store(Stored::Marks(self.origins.marks())));
+        self.store_revocations(out);
         out.push(Output::Stop { reason: StopReason::Asked });
     }
 }

@@ -73,9 +73,6 @@ impl State {
         if let Some(reason) = refused {
             return self.drop_link(now, key, reason, out);
         }
-        if role == Role::Dialler && self.turn_away(now, key, out) {
-            return;
-        }
         self.timers.set(Timer::Admission(key), now + ADMISSION_DEADLINE);
         if role == Role::Dialler {
             self.say_hello(key, out);

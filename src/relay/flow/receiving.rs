@@ -31,7 +31,7 @@ impl State {
             return self.own_head_came(now, link, &came, &head, out);
         }
         if self.barred.why(head.origin).is_some() {
-            return self.barred_came(link, head.origin, true, out);
+            return self.barred_came(now, link, head.origin, true, out);
         }
         let whole = came.ops.is_some() || head.is_heartbeat();
         if self.is_old(&head, whole) {
@@ -344,7 +344,7 @@ impl State {
             };
             link.has(origin, mark);
             if self.barred.why(origin).is_some() {
-                self.barred_came(key, origin, false, out);
+                self.barred_came(now, key, origin, false, out);
                 continue;
             }
             let known = self.origins.find(origin);
@@ -391,6 +391,13 @@ impl State {
             let Ok(frame) = heard.frame(now, whole) else { return };
             let channel = if whole { Channel::Announce } else { Channel::Control };
             if !link.has_room(channel, frame.len()) {
+                // How much is missing is told all the same, so that it is asked for again.
+                let newest = known.applied.as_ref().filter(|_| whole);
+                let bare = newest.and_then(|newest| newest.frame(now, false).ok());
+                if let Some(frame) = bare.filter(|frame| link.has_room(Channel::Control, frame.len())) {
+                    link.sending(Channel::Control, frame.len());
+                    out.push(Output::Send { link: key, channel: Channel::Control, frame });
+                }
                 return;
             }
             link.sending(channel, frame.len());

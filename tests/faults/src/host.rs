@@ -26,6 +26,8 @@ const STATUS_BYTES_MAX: u64 = 4 << 20;
 pub(crate) struct Place {
     /// The program.
     pub(crate) aldis: PathBuf,
+    /// The program as of a later minor version.
+    pub(crate) newer: PathBuf,
     /// Genesis, data and logs.
     pub(crate) directory: PathBuf,
     /// DHT nodes.
@@ -39,6 +41,8 @@ pub(crate) struct How {
     pub(crate) wrapper: Vec<String>,
     /// More options.
     pub(crate) options: Vec<String>,
+    /// Whether it is of the later version.
+    pub(crate) newer: bool,
 }
 
 /// A host. Killed when dropped.
@@ -62,7 +66,13 @@ impl Place {
         make.args(["genesis", "new", "faults", "--out", "genesis.toml"]).current_dir(&directory);
         let made = make.env_clear().output().await.with_context(|| format!("cannot run {}", aldis.display()))?;
         ensure!(made.status.success(), "no genesis: {}", String::from_utf8_lossy(&made.stderr));
-        Ok(Self { aldis, directory, dht })
+        let newer = aldis.with_file_name("aldis-newer");
+        Ok(Self { aldis, newer, directory, dht })
+    }
+
+    /// Where a host keeps its files.
+    pub(crate) fn data(&self, host: usize) -> PathBuf {
+        self.directory.join(format!("h{host}"))
     }
 }
 
@@ -90,16 +100,20 @@ impl Host {
 
     /// Starts it and does not wait.
     pub(crate) fn spawn(&mut self) -> Result<()> {
-        let (first, rest) = match self.how.wrapper.split_first() {
-            Some((first, rest)) => (PathBuf::from(first), rest),
-            None => (self.place.aldis.clone(), &[][..]),
+        let program = if self.how.newer { &self.place.newer } else { &self.place.aldis };
+        ensure!(program.exists(), "there is no {}; scripts/faults builds it", program.display());
+        let at = command_at(self.number, program);
+        let mut command = match self.how.wrapper.split_first() {
+            Some((program, arguments)) => {
+                let mut wrapper = Command::new(program);
+                wrapper.args(arguments).arg(at.as_std().get_program()).args(at.as_std().get_args());
+                wrapper
+            }
+            None => at,
         };
-        let mut command = command_at(self.number, first);
-        command.args(rest);
-        if !self.how.wrapper.is_empty() {
-            command.arg(&self.place.aldis);
-        }
-        command.args(["run", "--genesis", "genesis.toml", "--allow-private", "--data-dir"]).arg(self.data());
+        command
+            .args(["run", "--genesis", "genesis.toml", "--allow-private", "--data-dir"])
+            .arg(self.place.data(self.number));
         command.args(["--listen-quic", &quic(self.number).to_string()]);
         command.args(["--listen-http", &http(self.number).to_string()]);
         command.args(self.place.dht.iter().flat_map(|node| ["--dht-bootstrap", node.as_str()]));
@@ -110,11 +124,6 @@ impl Host {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?);
         Ok(())
-    }
-
-    /// Its files.
-    pub(crate) fn data(&self) -> PathBuf {
-        self.place.directory.join(format!("h{}", self.number))
     }
 
     fn log_path(&self) -> PathBuf {
@@ -155,13 +164,6 @@ impl Host {
 
     pub(crate) async fn status(&self) -> Result<Status> {
         Ok(serde_json::from_str(&self.get("/api/status").await?)?)
-    }
-
-    /// The value of a line of `/metrics`; 0 when it is not there.
-    pub(crate) async fn metric(&self, name: &str) -> Result<f64> {
-        let body = self.get("/metrics").await?;
-        let line = body.lines().find(|line| line.split(' ').next() == Some(name));
-        Ok(line.and_then(|line| line.rsplit(' ').next()).map_or(Ok(0.0), str::parse)?)
     }
 
     /// The body of the answer to `GET path`.
@@ -205,4 +207,14 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? << 10)
+}
+
+/// What a process has used of the processor.
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"))? {
+        let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        nanoseconds += text.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }

@@ -30,6 +30,10 @@ const STEADY_TOPICS: usize = 10;
 const CHURNED_TOPICS: usize = 10;
 /// Signals that wait at one edge because its client takes no more.
 const QUEUE_MAX: usize = 1_024;
+/// Edges of a flood that connect at once; what each sends, and how often.
+const FLOOD_OPENING_MAX: usize = 40;
+const FLOOD_BYTES: usize = 8_192;
+const FLOOD_PAUSE: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What all tasks share.
@@ -78,11 +82,6 @@ impl Shared {
 
     fn edges(&self) -> MutexGuard<'_, Vec<Edge>> {
         self.edges.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many edges have their home at each host.
-    pub(crate) fn edges_at(&self, host: usize) -> usize {
-        self.edges().iter().filter(|edge| edge.online && edge.home == host).count()
     }
 }
 
@@ -295,6 +294,44 @@ async fn observe(shared: Arc<Shared>, observer: usize, client: Client, mut event
             Event::Signal { .. } | Event::Complaint { .. } => {}
         }
     }
+}
+
+/// Ten times a host's edges, at one host, that send one another as much as they may; what became of it, in words.
+pub(crate) async fn flood(host: usize, count: usize, time: Duration) -> Result<String> {
+    let mut edges: Vec<(Client, Events)> = Vec::new();
+    while edges.len() < count {
+        let mut some = JoinSet::new();
+        for _ in 0..FLOOD_OPENING_MAX.min(count - edges.len()) {
+            some.spawn(async move { Client::connect(Options::at(&url(host))).await });
+        }
+        // A host that is busy may refuse some; they come again.
+        edges.extend(some.join_all().await.into_iter().flatten());
+    }
+    let peers: Arc<Vec<PeerId>> = Arc::new(edges.iter().map(|(client, _)| client.who().peer).collect());
+    let data = serde_json::Value::from("x".repeat(FLOOD_BYTES)).to_string();
+    let mut sending = JoinSet::new();
+    for (client, mut events) in edges {
+        let (peers, data) = (peers.clone(), data.clone());
+        sending.spawn(async move {
+            let (mut delivered, mut other) = (0_u32, 0_u32);
+            let mut tick = interval(FLOOD_PAUSE);
+            let end = Instant::now() + time;
+            while Instant::now() < end {
+                tokio::select! {
+                    _ = tick.tick() => {}
+                    event = events.next() => if event.is_none() { break } else { continue },
+                }
+                let Some(to) = peers.get(fastrand::usize(..peers.len())) else { continue };
+                match client.signal(*to, None, &data).await {
+                    Ok(receipt) if receipt.status == Status::Delivered => delivered += 1,
+                    Ok(_) | Err(_) => other += 1,
+                }
+            }
+            (delivered, other)
+        });
+    }
+    let sums = sending.join_all().await.into_iter().fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+    Ok(format!("{} delivered, {} not", sums.0, sums.1))
 }
 
 pub(crate) fn url(host: usize) -> String {

@@ -17,7 +17,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "the outside world: it owns clocks, processes and files")]
 #![allow(clippy::indexing_slicing, reason = "a row names hosts that are there; a test fails by panicking")]
-#![allow(dead_code, reason = "more rows are to come")]
 
 mod history;
 mod host;

@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// The five hosts of the load, one that may come later, and the DHT.
-const CABLES: usize = 7;
+pub(crate) const CABLES: usize = 7;
 pub(crate) const NEWCOMER: usize = 5;
 pub(crate) const DHT: usize = 6;
 const QUIC_PORT: u16 = 47_474;
@@ -33,6 +33,12 @@ pub(crate) const UNSHARE: [&str; 8] =
 /// Where a host is.
 pub(crate) fn address(host: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 47, u8::try_from(host).unwrap_or(u8::MAX), 2)
+}
+
+/// The hub's end of a host's cable.
+pub(crate) fn hub(host: usize) -> Ipv4Addr {
+    let [a, b, c, _] = address(host).octets();
+    Ipv4Addr::new(a, b, c, 1)
 }
 
 pub(crate) fn quic(host: usize) -> SocketAddr {
@@ -51,8 +57,7 @@ pub(crate) async fn build() -> Result<()> {
     run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"]).await?;
     run(["sysctl", "-qw", "net.ipv4.conf.default.rp_filter=0"]).await?;
     for host in 0..CABLES {
-        let [a, b, c, _] = address(host).octets();
-        let (name, hub, own) = (name(host), Ipv4Addr::new(a, b, c, 1), address(host));
+        let (name, hub, own) = (name(host), hub(host), address(host));
         run(["ip", "netns", "add", &name]).await?;
         run(["ip", "link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", &name]).await?;
         run(["ip", "addr", "add", &format!("{hub}/24"), "dev", &name]).await?;

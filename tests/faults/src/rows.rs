@@ -1,6 +1,9 @@
 //! The faults, one function each, and what a run gives them to work with.
 
+mod crowds;
 mod links;
+mod machine;
+mod meetings;
 mod stops;
 
 use std::pin::Pin;
@@ -9,12 +12,14 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use crate::history::{Signal, Time, quantile};
+use crate::history::{CALM_MAX, Signal, Time, quantile};
 use crate::host::{Host, How, Place, linked};
 use crate::load::{HOSTS, Load};
 use crate::network::{self, Helper};
 use crate::report::{Figure, Outcomes, p99, seconds};
 
+/// The host of the fault, where it is one.
+const VICTIM: usize = 4;
 /// The load runs so long before the fault is made.
 const CALM: Duration = Duration::from_secs(5);
 /// Hosts that find one another through the DHT are linked within this.
@@ -33,8 +38,8 @@ pub(crate) struct Row {
     pub(crate) what: &'static str,
     /// Among the few that run on every change.
     pub(crate) quick: bool,
-    /// How host 0 to 4 are started.
-    how: fn(usize) -> How,
+    /// Prepares and says how host 0 to 4 are started.
+    how: fn(&Place, usize) -> Result<How>,
     fault: fn(&mut Run) -> Making<'_>,
 }
 
@@ -55,10 +60,36 @@ pub(crate) const ROWS: &[Row] = &[
     row("loss-30", "30 % of packets between hosts lost", false, |run| Box::pin(links::loss(run, 30))),
     row("far", "500 ms round trip between hosts", false, |run| Box::pin(links::far(run))),
     row("slow-host", "a host that takes 30 kB/s from others", false, |run| Box::pin(links::slow_host(run))),
+    Row {
+        how: machine::clocks,
+        ..row("clocks", "clocks 400 days off, and set while they run", false, |run| {
+            Box::pin(machine::wrong_clocks(run))
+        })
+    },
+    Row {
+        how: machine::few_files,
+        ..row("files", "no file descriptor left", false, |run| Box::pin(machine::no_files(run)))
+    },
+    Row {
+        how: machine::little_memory,
+        ..row("memory", "memory capped, and ten times the load", false, |run| Box::pin(machine::memory(run)))
+    },
+    Row { how: machine::small_disk, ..row("disk", "the disk is full", false, |run| Box::pin(machine::disk_full(run))) },
+    row("corrupt", "state on disk damaged", false, |run| Box::pin(machine::corrupt(run))),
+    row("slow-edge", "an edge that reads nothing", false, |run| Box::pin(crowds::slow_edge(run))),
+    row("storm", "500 edges lose their host at once", false, |run| Box::pin(crowds::storm(run))),
+    row("dht-down", "the DHT cannot be reached", false, |run| Box::pin(meetings::dht_down(run))),
+    Row {
+        how: meetings::mixed_versions,
+        ..row("mixed", "two of five hosts are of a later minor version", false, |run| Box::pin(meetings::mixed(run)))
+    },
+    row("rolling", "all hosts are replaced by a later version, one after another", false, |run| {
+        Box::pin(meetings::rolling(run))
+    }),
 ];
 
 const fn row(name: &'static str, what: &'static str, quick: bool, fault: fn(&mut Run) -> Making<'_>) -> Row {
-    Row { name, what, quick, how: |_| How { wrapper: Vec::new(), options: Vec::new() }, fault }
+    Row { name, what, quick, how: |_, _| Ok(How::default()), fault }
 }
 
 /// A running mesh under load.
@@ -79,11 +110,13 @@ impl Row {
     pub(crate) async fn run(&self, place: Place) -> Result<Outcomes> {
         let mut hosts = Vec::new();
         for number in 0..HOSTS {
-            hosts.push(Host::start(&place, number, (self.how)(number)).await?);
+            hosts.push(Host::start(&place, number, (self.how)(&place, number)?).await?);
         }
         linked(&hosts, HOSTS - 1, LINKED_MAX).await?;
         let load = Load::start().await?;
         let mut run = Run { delay: None, place, hosts, load, fault: None, figures: Vec::new() };
+        // Observers come while edges join.
+        run.excuse(CALM_MAX * 2);
         sleep(CALM).await;
         let made = (self.fault)(&mut run).await;
         network::heal().await?;
@@ -108,8 +141,35 @@ impl Run {
     pub(crate) fn fault(&mut self, affected: &[usize], excused: Duration) -> Time {
         let now = self.now();
         self.fault = Some((now, affected.to_vec()));
-        self.load.shared.history().excused.push((now, now + excused));
+        self.excuse(excused);
         now
+    }
+
+    /// The fault touches another host from now on, and views may differ for so long.
+    pub(crate) fn also(&mut self, host: usize, excused: Duration) {
+        self.excuse(excused);
+        if let Some((_, affected)) = &mut self.fault {
+            affected.push(host);
+        }
+    }
+
+    /// Views may differ for so long from now.
+    pub(crate) fn excuse(&mut self, long: Duration) {
+        let now = self.now();
+        self.load.shared.history().excused.push((now, now + long));
+    }
+
+    /// No edge lost its socket since.
+    pub(crate) fn sockets_kept(&mut self, since: Time) {
+        let broke = self.load.shared.history().outages.iter().filter(|(_, at, _)| *at >= since).count();
+        self.figure("edges that lost their socket", broke.to_string(), "0", broke == 0);
+    }
+
+    /// No link was closed, but for those that were one too many.
+    pub(crate) fn links_kept(&mut self) {
+        let closed = |line: &&str| line.contains("a link is gone") && !line.contains("another connection");
+        let gone: usize = self.hosts.iter().map(|host| host.log().lines().filter(closed).count()).sum();
+        self.figure("links that were closed", gone.to_string(), "0", gone == 0);
     }
 
     pub(crate) fn figure(&mut self, name: &'static str, measured: impl Into<String>, expected: &str, met: bool) {
@@ -144,8 +204,11 @@ impl Run {
     /// What became of the signals that were sent since, by percent.
     pub(crate) fn delivered(&mut self, name: &'static str, since: Time, least: f64) {
         let (delivered, all) = {
-            let history = self.load.shared.history();
-            let sent: Vec<_> = history.signals.iter().filter(|signal| signal.sent >= since).collect();
+            let (history, now) = (self.load.shared.history(), self.now());
+            // Not those that are still on their way.
+            let due =
+                |signal: &&Signal| signal.sent >= since && (signal.ended.is_some() || now - signal.sent > RECEIPT);
+            let sent: Vec<_> = history.signals.iter().filter(due).collect();
             (sent.iter().filter(|signal| signal.is_delivered()).count(), sent.len().max(1))
         };
         #[allow(clippy::cast_precision_loss, reason = "some thousand signals")]
@@ -178,6 +241,8 @@ impl Run {
             let both = format!("{} {}", text(before), text(during));
             self.figure("receipts between other hosts, p99 before and since", both, "the same", true);
         }
-        self.time("slowest receipt at hosts of the fault", slowest_there, RECEIPT + CLIENT_SLACK);
+        if !affected.is_empty() {
+            self.time("slowest receipt at hosts of the fault", slowest_there, RECEIPT + CLIENT_SLACK);
+        }
     }
 }

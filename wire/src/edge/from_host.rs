@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::json::{Hex, Json, Text, present};
 use super::{EdgeError, flat, need, need_hex};
 use crate::id::{HostId, PeerId};
+use crate::newer;
 use crate::refusal::Refusal;
 
 /// Every `type` of this direction.
@@ -238,6 +239,7 @@ impl<'a> HostMessage<'a> {
         // Writing to memory, of types whose keys are strings, cannot fail.
         let written = serde_json::to_writer(&mut *out, self);
         debug_assert!(written.is_ok(), "a host message that is not JSON");
+        newer::add_field(out);
     }
 }
 

@@ -6,10 +6,8 @@ use anyhow::Result;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use super::Run;
+use super::{Run, VICTIM};
 
-/// The host of the fault.
-const VICTIM: usize = 4;
 /// A host that is silent for so long is dead.
 const DETECTION: Duration = Duration::from_secs(10);
 
@@ -59,8 +57,7 @@ pub(super) async fn freeze(run: &mut Run, seconds: u64) -> Result<()> {
     let again = run.now();
     sleep(thaw * 2).await;
     run.agreed("all views agree again, since it goes on", again, thaw);
-    let broke = run.load.shared.history().outages.iter().filter(|(_, since, _)| *since >= stopped).count();
-    run.figure("edges that lost their socket", broke.to_string(), "0", broke == 0);
+    run.sockets_kept(stopped);
     let links = run.hosts[VICTIM].status().await?.links.len();
     run.figure("its links", links.to_string(), "4", links == 4);
     Ok(())

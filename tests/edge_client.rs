@@ -183,6 +183,41 @@ async fn when_the_session_is_lost_open_signals_end_as_unknown_topics_are_joined_
 }
 
 #[tokio::test]
+async fn signals_that_are_sent_again_keep_their_order_and_so_do_those_that_were_posted_without_a_socket() {
+    let (host, url) = Host::start().await;
+    let (client, mut events, socket) = connected(&host, &url).await;
+    let mut posted = Vec::new();
+    for n in 0..12 {
+        posted.push(client.post(peer(4), None, &n.to_string()).await.unwrap());
+    }
+    drop(socket);
+    assert!(matches!(event(&mut events).await, Event::SocketLost { .. }));
+    for n in 12..24 {
+        posted.push(client.post(peer(4), None, &n.to_string()).await.unwrap());
+    }
+    let (mut socket, _) = host.accept().await;
+    socket.welcome(3, true).await;
+    for n in 0..24 {
+        assert_eq!(socket.hear().await["data"], n);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_as_unknown_in_time_while_no_host_answers() {
+    let (host, url) = Host::start().await;
+    let (client, mut events, socket) = connected(&host, &url).await;
+    let sent = client.post(peer(4), None, "1").await.unwrap();
+    drop((host, socket));
+    assert!(matches!(event(&mut events).await, Event::SocketLost { .. }));
+    let unsent = client.post(peer(4), None, "2").await.unwrap();
+    for posted in [sent, unsent] {
+        let receipt = timeout(DEADLINE * 2, posted.receipt()).await.expect("no receipt");
+        assert_eq!(receipt.unwrap().status, Status::Unknown);
+    }
+    drop(client);
+}
+
+#[tokio::test]
 async fn a_replaced_session_does_not_come_back() {
     let (host, url) = Host::start().await;
     let (client, mut events, mut socket) = connected(&host, &url).await;

@@ -6,7 +6,7 @@
 //!     \--deadline, wrong proof--> gone        (Admitted may overtake: both flags must stand)
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -34,6 +34,26 @@ pub(crate) enum Phase {
     Closing,
 }
 
+/// Epoch and seq.
+type Mark = (u64, u64);
+
+/// What is kept of one origin for one link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Towards {
+    /// The newest mark that the other side is known to have.
+    theirs: Mark,
+    /// The newest mark that a summary has told.
+    told: Mark,
+    /// The number that our summaries use.
+    number: Option<u16>,
+    /// Whether the other side wants its announcements pushed.
+    eager: bool,
+    /// Whether we have asked not to be pushed its announcements.
+    closed: bool,
+    /// How often in a row this link would have brought the newest announcement earlier than the one that did.
+    leads: u8,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -59,28 +79,19 @@ pub(crate) struct Link {
     pub(crate) epoch: u64,
     /// Our epoch, as our Hello on this link stated it.
     pub(crate) stated: u64,
-    /// Origins that the other side wants pushed.
-    pub(crate) eager: BTreeSet<HostId>,
-    /// Origins that we do not want pushed here.
-    pub(crate) pruned: BTreeSet<HostId>,
-    /// The newest mark of each origin that the other side is known to have.
-    pub(crate) theirs: BTreeMap<HostId, (u64, u64)>,
-    /// The newest mark of each origin that a summary on this link has told.
-    pub(crate) told: BTreeMap<HostId, (u64, u64)>,
-    /// Origins whose newest announcements this link would have brought earlier: how often in a row.
-    pub(crate) leads: BTreeMap<HostId, u8>,
     /// Of entries of its summaries.
     pub(crate) heard: Bucket,
     /// Of claims checked for its signals.
     pub(crate) claims: Bucket,
     /// Of revocations of hosts never heard of that it has brought and that were passed on.
     pub(crate) revocations: Bucket,
-    numbers_out: BTreeMap<HostId, u16>,
+    origins: HashMap<HostId, Towards>,
     /// What each number towards the other side stands for.
     named_out: Vec<HostId>,
     /// Names given so far; the next one takes the number of the oldest.
     names: usize,
-    numbers_in: BTreeMap<u16, HostId>,
+    /// What each number of the other side stands for.
+    named_in: Vec<Option<HostId>>,
     on_way: [usize; 4],
 }
 
@@ -117,18 +128,13 @@ impl Link {
             silent: false,
             epoch: 0,
             stated: 0,
-            eager: BTreeSet::new(),
-            pruned: BTreeSet::new(),
-            theirs: BTreeMap::new(),
-            told: BTreeMap::new(),
-            leads: BTreeMap::new(),
             heard: Bucket::default(),
             claims: Bucket::default(),
             revocations: Bucket::default(),
-            numbers_out: BTreeMap::new(),
+            origins: HashMap::new(),
             named_out: Vec::new(),
             names: 0,
-            numbers_in: BTreeMap::new(),
+            named_in: Vec::new(),
             on_way: [0; 4],
         }
     }
@@ -155,10 +161,7 @@ impl Link {
     /// Origins about which something is kept for this link: the largest of its tables.
     #[must_use]
     pub(crate) fn origins_count(&self) -> usize {
-        let asked = [self.eager.len(), self.pruned.len(), self.leads.len()];
-        let tables = [self.theirs.len(), self.told.len()].into_iter().chain(asked);
-        let numbers = [self.numbers_out.len(), self.numbers_in.len()];
-        tables.chain(numbers).max().unwrap_or(0)
+        self.origins.len().max(self.named_in.len())
     }
 
     /// Counts bytes handed to the transport.
@@ -178,75 +181,128 @@ impl Link {
     /// The number of an origin on this link, towards the other side, and whether it is new. When all are taken, the one
     /// that was given longest ago is given anew.
     pub(crate) fn number_out(&mut self, origin: HostId) -> Option<(u16, bool)> {
-        if let Some(number) = self.numbers_out.get(&origin) {
-            return Some((*number, false));
+        if let Some(number) = self.origins.get(&origin).and_then(|towards| towards.number) {
+            return Some((number, false));
         }
         let number = u16::try_from(self.names % usize::from(HAVE_NUMBERS_MAX)).ok()?;
         match self.named_out.get_mut(usize::from(number)) {
             Some(named) => {
                 let before = std::mem::replace(named, origin);
-                self.numbers_out.remove(&before);
-                self.told.remove(&before);
+                self.change(before, |towards| (towards.number, towards.told) = (None, (0, 0)));
             }
             None => self.named_out.push(origin),
         }
         self.names += 1;
-        self.numbers_out.insert(origin, number);
+        self.change(origin, |towards| towards.number = Some(number));
         Some((number, true))
     }
 
     /// Learns a number that the other side gives. What it stood for before is forgotten, so that no more is kept of a
     /// neighbour's summaries than there are numbers.
     pub(crate) fn name_in(&mut self, number: u16, origin: HostId) {
-        let before = self.numbers_in.insert(number, origin);
+        let number = usize::from(number);
+        if self.named_in.len() <= number {
+            self.named_in.resize(number + 1, None);
+        }
+        let before = self.named_in.get_mut(number).and_then(|named| named.replace(origin));
         if let Some(before) = before.filter(|before| *before != origin) {
-            self.theirs.remove(&before);
+            self.change(before, |towards| towards.theirs = (0, 0));
         }
     }
 
     /// The origin that a number of the other side stands for.
     #[must_use]
     pub(crate) fn origin_in(&self, number: u16) -> Option<HostId> {
-        self.numbers_in.get(&number).copied()
+        self.named_in.get(usize::from(number)).copied().flatten()
+    }
+
+    /// The origins that the other side has named.
+    pub(crate) fn named_in(&self) -> impl Iterator<Item = HostId> {
+        self.named_in.iter().copied().flatten()
     }
 
     /// What the other side says to have of an origin beyond `ours` is not so.
-    pub(crate) fn disbelieve(&mut self, origin: HostId, ours: (u64, u64)) {
-        if ours == (0, 0) {
-            self.theirs.remove(&origin);
-        } else if let Some(theirs) = self.theirs.get_mut(&origin) {
-            *theirs = ours.min(*theirs);
-        }
+    pub(crate) fn disbelieve(&mut self, origin: HostId, ours: Mark) {
+        self.change(origin, |towards| towards.theirs = ours.min(towards.theirs));
     }
 
     /// An origin is forgotten; its number stays given.
     pub(crate) fn forget(&mut self, origin: HostId) {
-        self.theirs.remove(&origin);
-        self.eager.remove(&origin);
-        self.leads.remove(&origin);
-        self.pruned.remove(&origin);
+        self.change(origin, |towards| {
+            *towards = Towards { told: towards.told, number: towards.number, ..Towards::default() }
+        });
     }
 
     /// Notes whether this link would have brought an origin's newest announcement earlier than the one that did. True
     /// when it has led often enough to take its place.
     pub(crate) fn led(&mut self, origin: HostId, led: bool) -> bool {
-        if !led {
-            self.leads.remove(&origin);
-            return false;
-        }
-        let leads = self.leads.entry(origin).or_default();
-        *leads += 1;
-        let enough = *leads >= limits::LEADS_MAX;
+        let mut leads = if led { self.origins.get(&origin).map_or(0, |towards| towards.leads) + 1 } else { 0 };
+        let enough = leads >= limits::LEADS_MAX;
         if enough {
-            self.leads.remove(&origin);
+            leads = 0;
         }
+        self.change(origin, |towards| towards.leads = leads);
         enough
     }
 
-    /// Notes that the other side has an origin's announcements up to `mark`.
-    pub(crate) fn has(&mut self, origin: HostId, mark: (u64, u64)) {
-        let theirs = self.theirs.entry(origin).or_default();
-        *theirs = mark.max(*theirs);
+    /// Notes whether we have asked for an origin's announcements not to be pushed here.
+    pub(crate) fn close(&mut self, origin: HostId, closed: bool) {
+        self.change(origin, |towards| towards.closed = closed);
+    }
+
+    /// Whether we have asked for an origin's announcements not to be pushed here.
+    #[must_use]
+    pub(crate) fn is_closed(&self, origin: HostId) -> bool {
+        self.origins.get(&origin).is_some_and(|towards| towards.closed)
+    }
+
+    /// Notes that the other side has an origin's announcements up to `mark`; gives the newest that it is known to have.
+    pub(crate) fn has(&mut self, origin: HostId, mark: Mark) -> Mark {
+        let towards = self.origins.entry(origin).or_default();
+        towards.theirs = mark.max(towards.theirs);
+        towards.theirs
+    }
+
+    /// Notes that the other side has an origin's announcements up to `mark`, and none after it.
+    pub(crate) fn has_only(&mut self, origin: HostId, mark: Mark) {
+        self.change(origin, |towards| towards.theirs = mark);
+    }
+
+    /// The newest mark of an origin that the other side is known to have; (0, 0) for none.
+    #[must_use]
+    pub(crate) fn theirs(&self, origin: HostId) -> Mark {
+        self.origins.get(&origin).map_or((0, 0), |towards| towards.theirs)
+    }
+
+    /// Notes whether the other side wants an origin's announcements pushed.
+    pub(crate) fn push(&mut self, origin: HostId, eager: bool) {
+        self.change(origin, |towards| towards.eager = eager);
+    }
+
+    /// Whether an announcement is to be pushed: the other side wants the origin's, and is not known to have it.
+    #[must_use]
+    pub(crate) fn wants(&self, origin: HostId, mark: Mark) -> bool {
+        self.origins.get(&origin).is_some_and(|towards| towards.eager && towards.theirs < mark)
+    }
+
+    /// What a summary has told of an origin, if it is less than `mark` and the other side is not known to have that.
+    #[must_use]
+    pub(crate) fn untold(&self, origin: HostId, mark: Mark) -> Option<Mark> {
+        let Towards { theirs, told, .. } = self.origins.get(&origin).copied().unwrap_or_default();
+        (mark > told && mark > theirs).then_some(told)
+    }
+
+    /// Notes what a summary tells of an origin.
+    pub(crate) fn tell(&mut self, origin: HostId, mark: Mark) {
+        self.change(origin, |towards| towards.told = mark);
+    }
+
+    fn change(&mut self, origin: HostId, change: impl FnOnce(&mut Towards)) {
+        let towards = self.origins.entry(origin).or_default();
+        change(towards);
+        if *towards == Towards::default() {
+            self.origins.remove(&origin);
+        }
     }
 }
 
@@ -406,13 +462,13 @@ mod tests {
         for number in 0..3 * u32::from(HAVE_NUMBERS_MAX) {
             let (given, new) = sender.number_out(origin(number)).unwrap();
             assert!(new && given < HAVE_NUMBERS_MAX);
-            sender.told.insert(origin(number), (1, 1));
+            sender.tell(origin(number), (1, 1));
             receiver.name_in(given, origin(number));
             receiver.has(origin(number), (1, 1));
             assert_eq!(sender.number_out(origin(number)), Some((given, false)));
             assert_eq!(receiver.origin_in(given), Some(origin(number)));
         }
-        for held in [sender.numbers_out.len(), sender.told.len(), receiver.theirs.len(), receiver.numbers_in.len()] {
+        for held in [sender.origins.len(), receiver.origins.len(), receiver.named_in.len()] {
             assert_eq!(held, usize::from(HAVE_NUMBERS_MAX));
         }
         assert!(sender.number_out(origin(0)).is_some_and(|(_, new)| new), "the oldest name is forgotten");

@@ -2,14 +2,16 @@
 //! what is kept for neighbours that are a little behind. The trees themselves are the links' `eager` sets.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aldis_wire::announcement::{Head, SignedHead, Status};
+use aldis_wire::announcement::{Announced, Head, SignedHead, Status};
 use aldis_wire::codec::CodecError;
 use aldis_wire::digest::Hash;
 use aldis_wire::host::{Announcement, Frame, Range};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND, HEARTBEATS_MISSED_MAX};
+use aldis_wire::proof::Trust;
 use bytes::Bytes;
 
 use super::bucket::Bucket;
@@ -23,20 +25,29 @@ use super::roster::Roster;
 /// Epoch and seq.
 pub(crate) type Mark = (u64, u64);
 
-/// A head whose signature was checked, with its ops if they have come.
+/// An announcement whose signature was checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
-    /// What was signed.
-    pub(crate) head: Head,
-    /// For passing on.
-    pub(crate) signed: SignedHead,
-    /// The encoded ops; `None` for a heartbeat, or while they are missing.
-    pub(crate) ops: Option<Bytes>,
+    what: Arc<Announced>,
     /// When the head was made, on our clock, as far as the hosts on the way tell.
     pub(crate) made: Moment,
 }
 
+impl std::ops::Deref for Heard {
+    type Target = Announced;
+
+    fn deref(&self) -> &Announced {
+        &self.what
+    }
+}
+
 impl Heard {
+    /// An announcement for keeping.
+    #[must_use]
+    pub(crate) fn new(trust: Trust, head: Head, signed: SignedHead, ops: Option<Bytes>, made: Moment) -> Self {
+        Self { what: trust.keep(Announced { head, signed, ops }), made }
+    }
+
     /// Whether everything that the head covers is here.
     #[must_use]
     pub(crate) fn is_whole(&self) -> bool {
@@ -98,9 +109,12 @@ pub(crate) struct Origin {
     pub(crate) interval: Duration,
     /// Heads of the newest epoch after `applied`, by seq.
     pub(crate) waiting: BTreeMap<u64, Heard>,
-    /// The newest announcements applied, oldest first, all of one epoch and without gaps.
+    /// The newest announcements applied, oldest first, all of one epoch and without gaps; but of heartbeats that follow
+    /// each other the last alone: whoever is at one before it has the same roster.
     pub(crate) log: VecDeque<Heard>,
     log_bytes: usize,
+    /// The seq after which the log holds everything.
+    log_from: u64,
     /// The link over which the newest announcement came first.
     pub(crate) next_hop: Option<LinkKey>,
     /// Refused until a higher epoch.
@@ -139,6 +153,7 @@ impl Origin {
             waiting: BTreeMap::new(),
             log: VecDeque::new(),
             log_bytes: 0,
+            log_from: 0,
             next_hop: None,
             quarantined: None,
             comparison: None,
@@ -286,29 +301,53 @@ impl Origin {
 
     /// Notes that an announcement is applied, and keeps it for neighbours.
     pub(crate) fn applied(&mut self, heard: Heard) {
-        let follows = self.log.back().is_some_and(|last| {
+        let beats = |heard: Option<&Heard>| heard.is_some_and(|heard| heard.head.is_heartbeat());
+        if self.precedes(&heard) && beats(Some(&heard)) && beats(self.log.back()) {
+            // A million of these would wait in a large network, for neighbours that need none of them.
+            self.log_bytes -= self.log.pop_back().as_ref().map_or(0, size);
+            self.keep(heard);
+        } else {
+            self.issued(heard);
+        }
+    }
+
+    /// The same for an announcement of our own: all are kept, to know those of another host with our key.
+    pub(crate) fn issued(&mut self, heard: Heard) {
+        if !self.precedes(&heard) {
+            self.clear_log(heard.head.seq.saturating_sub(1));
+        }
+        self.keep(heard);
+    }
+
+    /// Whether the newest announcement of the log is the one before this.
+    fn precedes(&self, heard: &Heard) -> bool {
+        self.log.back().is_some_and(|last| {
             last.head.epoch == heard.head.epoch && last.head.seq.checked_add(1) == Some(heard.head.seq)
-        });
-        if !follows {
-            self.log.clear();
-            self.log_bytes = 0;
+        })
+    }
+
+    fn keep(&mut self, heard: Heard) {
+        while self.log.len() >= LOG_MAX || self.log_bytes + size(&heard) > LOG_BYTES {
+            let Some(oldest) = self.log.pop_front() else { break };
+            self.log_bytes -= size(&oldest);
+            self.log_from = oldest.head.seq;
         }
         if heard.is_whole() {
             self.log_bytes += size(&heard);
             self.log.push_back(heard.clone());
         }
-        while self.log.len() > LOG_MAX || self.log_bytes > LOG_BYTES {
-            let Some(oldest) = self.log.pop_front() else { break };
-            self.log_bytes -= size(&oldest);
-        }
         self.applied = Some(heard);
         self.asked = 0;
     }
 
+    fn clear_log(&mut self, from: u64) {
+        self.log.clear();
+        (self.log_bytes, self.log_from) = (0, from);
+    }
+
     /// Notes that the roster as a whole is that of `heard`, whose ops were not applied one by one.
     pub(crate) fn adopted(&mut self, heard: Heard) {
-        self.log.clear();
-        self.log_bytes = 0;
+        self.clear_log(heard.head.seq);
         self.applied = Some(heard);
         self.asked = 0;
     }
@@ -321,8 +360,8 @@ impl Origin {
         if own == mark || from > own.1 {
             return Some(Vec::new());
         }
-        let first = self.log.front()?.head.seq;
-        (first <= from.saturating_add(1)).then(|| self.log.iter().filter(|heard| heard.head.seq > from).collect())
+        let has_all = self.log_from <= from && !self.log.is_empty();
+        has_all.then(|| self.log.iter().filter(|heard| heard.head.seq > from).collect())
     }
 }
 
@@ -447,7 +486,7 @@ mod tests {
         let head = Head { origin, epoch, seq, ops_hash: ops_hash(ops), digest: [0; 32], interval_ms: 3_000 };
         let signed = SignedHead::make(&key, NetworkTag::new([0; 8]), &head).unwrap();
         let ops = (!ops.is_empty()).then_some(Bytes::from_static(ops));
-        Heard { head, signed, ops, made: Moment::default() }
+        Heard::new(NetworkTag::new([0; 8]).into(), head, signed, ops, Moment::default())
     }
 
     fn host(number: usize) -> HostId {
@@ -477,6 +516,36 @@ mod tests {
         assert_eq!(origin.log.len(), LOG_BYTES / 30_256);
         origin.applied(heard(1, 1_000, b"after a gap"));
         assert_eq!(origin.log.len(), 1);
+    }
+
+    #[test]
+    fn of_heartbeats_that_follow_each_other_the_last_is_kept_and_makes_up_for_the_others() {
+        let mut origin = Origin::new(Moment::default());
+        let seqs = |origin: &Origin, mark| {
+            let after = origin.after(mark)?;
+            Some(after.into_iter().map(|heard| heard.head.seq).collect::<Vec<_>>())
+        };
+        origin.applied(heard(1, 1, b"ops"));
+        (2..=200).for_each(|seq| origin.applied(heard(1, seq, b"")));
+        origin.applied(heard(1, 201, b"ops"));
+        (202..=300).for_each(|seq| origin.applied(heard(1, seq, b"")));
+        assert_eq!(origin.log.len(), 4);
+        assert_eq!(seqs(&origin, (0, 0)), Some(vec![1, 200, 201, 300]), "another epoch: from the beginning");
+        assert_eq!(seqs(&origin, (1, 77)), Some(vec![200, 201, 300]));
+        assert_eq!(seqs(&origin, (1, 200)), Some(vec![201, 300]));
+        assert_eq!(seqs(&origin, (1, 250)), Some(vec![300]));
+        for seq in 301..=300 + LOG_MAX as u64 - 2 {
+            origin.applied(heard(1, seq, b"ops"));
+        }
+        assert_eq!(
+            (origin.log.len(), seqs(&origin, (1, 150))),
+            (LOG_MAX, None),
+            "the heartbeat that covers it is gone"
+        );
+        assert_eq!(seqs(&origin, (1, 200)).map(|seqs| seqs.len()), Some(LOG_MAX));
+        let mut own = Origin::new(Moment::default());
+        (1..=20).for_each(|seq| own.issued(heard(1, seq, b"")));
+        assert_eq!(own.log.len(), 20, "all of our own");
     }
 
     #[test]

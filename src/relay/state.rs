@@ -263,16 +263,15 @@ impl State {
         out.tell(edge, Event::Error { id, refusal, message, known: None, retry_after });
     }
 
-    /// Gateways of other hosts that are shown, in an order drawn anew each time.
-    pub(crate) fn other_gateways(&mut self) -> Vec<String> {
+    /// Gateways of other hosts that are shown, in an order drawn anew each time, and how many peers are at home there.
+    pub(crate) fn other_gateways(&mut self) -> Vec<(usize, String)> {
         const GATEWAYS_TOLD_MAX: usize = 8;
-        let mut gateways: Vec<String> = self
-            .directory
-            .hosts()
-            .filter(|host| *host != self.own)
-            .filter_map(|host| self.directory.record(host))
-            .flat_map(|recorded| recorded.record.gateways.iter().cloned())
-            .collect();
+        let mut gateways = Vec::new();
+        for host in self.directory.hosts().filter(|host| *host != self.own) {
+            let peers = self.directory.roster(host).map_or(0, |roster| roster.peers());
+            let urls = self.directory.record(host).into_iter().flat_map(|recorded| &recorded.record.gateways);
+            gateways.extend(urls.map(|url| (peers, url.clone())));
+        }
         for at in (1..gateways.len()).rev() {
             let other = self.rng.next_u32() as usize % (at + 1);
             gateways.swap(at, other);

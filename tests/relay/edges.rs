@@ -32,6 +32,26 @@ fn silent_bob(hosts: usize) -> (World, usize, usize) {
 // ---- Sockets and hellos -----------------------------------------------------------------------------------------
 
 #[test]
+fn a_host_that_ends_sends_its_edges_where_the_fewest_are_by_then() {
+    let mut world = World::with_hosts(3);
+    let edges: Vec<_> = [0, 0, 0, 0, 1, 1].into_iter().map(|host| world.edge(host)).collect();
+    world.run(ms(100));
+    edges.iter().for_each(|edge| drop(world.heard(*edge)));
+    world.shut_down(0);
+    let mut sent = [0; 3];
+    for edge in &edges[..4] {
+        let heard = world.heard(*edge);
+        let first = heard.iter().find_map(|event| match event {
+            Event::Drain { gateways, .. } => gateways.first().cloned(),
+            _ => None,
+        });
+        let first = first.expect("the edge is drained");
+        sent[(0..3).find(|host| first.contains(&format!("host{host}."))).unwrap()] += 1;
+    }
+    assert_eq!(sent, [0, 1, 3], "three are at each of the others then");
+}
+
+#[test]
 fn who_says_no_hello_is_told_and_closed_after_five_seconds() {
     let mut world = World::with_hosts(1);
     let silent = world.open(0);

@@ -43,7 +43,7 @@ impl Head {
     /// Whether the announcement has no ops.
     #[must_use]
     pub fn is_heartbeat(&self) -> bool {
-        self.ops_hash == *blake3::hash(&[]).as_bytes()
+        self.ops_hash == NO_OPS_HASH
     }
 
     /// Epoch and seq: what orders the heads of an origin.
@@ -52,6 +52,12 @@ impl Head {
         (self.epoch, self.seq)
     }
 }
+
+/// BLAKE3 of nothing: the ops hash of a heartbeat.
+const NO_OPS_HASH: [u8; 32] = [
+    0xaf, 0x13, 0x49, 0xb9, 0xf5, 0xf9, 0xa1, 0xa6, 0xa0, 0x40, 0x4d, 0xea, 0x36, 0xdc, 0xc9, 0x49, 0x9b, 0xcb, 0x25,
+    0xc9, 0xad, 0xc1, 0x12, 0xb7, 0xcc, 0x9a, 0x93, 0xca, 0xe4, 0x1f, 0x32, 0x62,
+];
 
 /// A head as its origin signed it, passed on byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +91,17 @@ impl SignedHead {
     pub fn is_signed(&self, head: &Head, trust: impl Into<Trust>) -> bool {
         trust.into().verify(self.signature, head.origin.as_bytes(), CONTEXT, &self.bytes)
     }
+}
+
+/// An announcement as it is kept: its head, read and as it was signed, and its ops if they have come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// What was signed.
+    pub head: Head,
+    /// For passing on.
+    pub signed: SignedHead,
+    /// The encoded ops; `None` for a heartbeat, or while they are missing.
+    pub ops: Option<Bytes>,
 }
 
 /// Why a peer is gone from a roster.
@@ -316,6 +333,11 @@ pub fn ops_hash(ops: &[u8]) -> [u8; 32] {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
     use super::*;
+
+    #[test]
+    fn a_heartbeat_is_known_by_the_hash_of_nothing() {
+        assert_eq!(NO_OPS_HASH, ops_hash(&[]));
+    }
 
     #[test]
     fn an_entry_is_encoded_as_the_op_that_makes_it() {

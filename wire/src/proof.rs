@@ -1,8 +1,11 @@
 //! How a peer's presence is proved, and the signatures that everything else uses (PROTOCOL.md §3).
 
+use std::sync::Arc;
+
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
+use crate::announcement::Announced;
 use crate::id::{HostId, PeerId};
 use crate::network::NetworkTag;
 
@@ -62,10 +65,15 @@ impl Signature {
 }
 
 /// Whoever checks signatures. Everybody's is [`Ed25519`]; a simulator, in which a thousand hosts check one and the same
-/// signature, remembers the answers.
+/// signature and keep what was signed, remembers the answers and gives all of them one copy.
 pub trait Verifier: std::fmt::Debug + Send + Sync {
     /// Whether this is `key`'s signature over `context ‖ tag ‖ body`.
     fn verify(&self, signature: Signature, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool;
+
+    /// An announcement that was checked, for keeping; one that is equal may be given instead.
+    fn keep(&self, announced: Announced) -> Arc<Announced> {
+        Arc::new(announced)
+    }
 }
 
 /// Checks by arithmetic.
@@ -96,6 +104,12 @@ impl Trust {
     #[must_use]
     pub fn verify(self, signature: Signature, key: &[u8; 32], context: &str, body: &[u8]) -> bool {
         self.verifier.verify(signature, key, context, self.tag, body)
+    }
+
+    /// An announcement that was checked, for keeping.
+    #[must_use]
+    pub fn keep(self, announced: Announced) -> Arc<Announced> {
+        self.verifier.keep(announced)
     }
 }
 

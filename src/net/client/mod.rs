@@ -240,8 +240,9 @@ impl Ids {
         Self { prefix: hex::encode(&crate::genesis::random_bytes::<8>()).into(), next: Arc::default() }
     }
 
+    /// Later ids are greater as texts too: what is asked again is asked in this order.
     fn next(&self) -> String {
-        format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+        format!("{}-{:016x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::dialogue::{self, Welcome};
-use super::socket::{Socket, read};
+use super::socket::{CONNECT_DEADLINE, Socket, read};
 use super::{Answer, ClientError, Command, Event, Member, Options, Receipt, Sample, Then, Who, encode};
 
 /// Messages that may wait for an acknowledgement, and for how long (PROTOCOL.md §4.3).
@@ -48,6 +48,8 @@ pub(super) struct Session {
     heard_at: Instant,
     pinged_at: Option<Instant>,
     open: BTreeMap<String, Open>,
+    /// A goodbye that came while there was no socket.
+    bye: Option<Command>,
     /// Topics to join again after a lost session, with the request that joins them.
     topics: BTreeMap<String, String>,
     seen: VecDeque<(Instant, PeerId, String)>,
@@ -61,6 +63,8 @@ pub(super) struct Session {
 struct Open {
     command: Command,
     since: Instant,
+    /// False while there has been no socket for it.
+    sent: bool,
 }
 
 /// Why a socket is done with.
@@ -104,6 +108,7 @@ impl Session {
             heard_at: now,
             pinged_at: None,
             open: BTreeMap::new(),
+            bye: None,
             topics: BTreeMap::new(),
             seen: VecDeque::new(),
             commands,
@@ -138,6 +143,11 @@ impl Session {
     async fn converse(&mut self) -> End {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if let Some(bye) = self.bye.take()
+            && let Err(end) = self.asked(Some(bye)).await
+        {
+            return end;
+        }
         loop {
             let step = tokio::select! {
                 text = self.socket.next() => match text {
@@ -160,8 +170,7 @@ impl Session {
             return Err(End::Asked);
         };
         if self.open.len() >= OPEN_MAX {
-            let message = format!("{OPEN_MAX} requests are open");
-            return answer(command, Err(ClientError::Refused { code: Refusal::TooManyOpen, message }));
+            return too_many(command);
         }
         let sent = self.say(&command.text).await;
         if command.then == Then::End {
@@ -169,8 +178,40 @@ impl Session {
             return Err(End::Asked);
         }
         // Also when it could not be sent: it is sent again over the next socket.
-        self.open.insert(command.id.clone(), Open { command, since: Instant::now() });
+        self.open.insert(command.id.clone(), Open { command, since: Instant::now(), sent: true });
         sent
+    }
+
+    /// A request that comes while there is no socket: it goes over the next one.
+    fn postpone(&mut self, command: Command) -> Result<(), End> {
+        if command.then == Then::End {
+            self.bye = Some(command);
+        } else if self.open.len() >= OPEN_MAX {
+            return too_many(command);
+        } else {
+            self.open.insert(command.id.clone(), Open { command, since: Instant::now(), sent: false });
+        }
+        Ok(())
+    }
+
+    /// Waits for something without a socket. Requests are taken meanwhile, and signals end in time.
+    async fn meanwhile<T>(&mut self, waited: impl Future<Output = T>) -> T {
+        // On the heap, as every future of an attempt.
+        let mut waited = Box::pin(waited);
+        let mut tick = interval(TICK);
+        let mut listening = self.bye.is_none();
+        loop {
+            // Neither fails without a socket.
+            _ = tokio::select! {
+                result = &mut waited => return result,
+                command = self.commands.recv(), if listening => {
+                    let done = command.map(|command| self.postpone(command));
+                    listening = done.is_some() && self.bye.is_none();
+                    done.unwrap_or(Ok(()))
+                }
+                _ = tick.tick() => self.expire_signals(Instant::now()),
+            };
+        }
     }
 
     async fn heard(&mut self, text: &str) -> Result<(), End> {
@@ -319,7 +360,7 @@ impl Session {
         let mut gateways = self.gateways(drained);
         let mut back_off = BACK_OFF_MIN;
         let mut attempts = 0;
-        sleep(pause).await;
+        self.meanwhile(sleep(pause)).await;
         loop {
             if self.commands.is_closed() && self.commands.is_empty() {
                 return Err(ClientError::Ended);
@@ -333,13 +374,20 @@ impl Session {
             let url = gateways.front().cloned().unwrap_or_default();
             // A token is of use at its own host only.
             let resume = (url == self.welcome.who.url).then_some(resume);
-            match dialogue::open(&url, &self.options, resume, &mut self.counter).await {
+            let (options, mut counter, begun) = (self.options.clone(), self.counter, Instant::now());
+            let opened = self.meanwhile(dialogue::open(&url, &options, resume, &mut counter)).await;
+            self.counter = counter;
+            match opened {
                 Ok((socket, welcome)) => return self.returned(socket, welcome).await,
+                // Who does not even refuse is not asked again so soon.
+                Err(ClientError::Unreachable { .. }) if begun.elapsed() >= CONNECT_DEADLINE => {
+                    attempts = ATTEMPTS_PER_GATEWAY;
+                }
                 Err(ClientError::Unreachable { .. }) => {}
                 Err(ClientError::Refused { code, .. }) if !is_final(code) => {}
                 Err(error) => return Err(error),
             }
-            sleep(jittered(back_off)).await;
+            self.meanwhile(sleep(jittered(back_off))).await;
             back_off = (back_off * 2).min(BACK_OFF_MAX);
         }
     }
@@ -374,6 +422,7 @@ impl Session {
             self.tell(Event::Renewed { peer: self.welcome.who.peer }).await;
             self.lose_signals();
         }
+        self.open.values_mut().for_each(|open| open.sent = true);
         let mut texts: Vec<_> = self.open.values().map(|open| open.command.text.clone()).collect();
         if !resumed {
             texts.extend(self.topics.values().cloned());
@@ -387,11 +436,11 @@ impl Session {
         Ok(())
     }
 
-    /// What becomes of the open signals of a lost session cannot be known.
+    /// What becomes of the open signals of a lost session cannot be known, but of those that were never sent.
     fn lose_signals(&mut self) {
         let open = std::mem::take(&mut self.open);
         for (id, open) in open {
-            if open.command.then == Then::Signal {
+            if open.command.then == Then::Signal && open.sent {
                 drop(open.command.answer.send(Ok(Answer::Receipt(UNKNOWN))));
             } else {
                 self.open.insert(id, open);
@@ -407,6 +456,11 @@ fn is_final(code: Refusal) -> bool {
 }
 
 const UNKNOWN: Receipt = Receipt { status: Status::Unknown, code: None };
+
+fn too_many(command: Command) -> Result<(), End> {
+    let message = format!("{OPEN_MAX} requests are open");
+    answer(command, Err(ClientError::Refused { code: Refusal::TooManyOpen, message }))
+}
 
 /// Answers a caller, who may have given up waiting.
 fn answer(command: Command, result: Result<Answer, ClientError>) -> Result<(), End> {

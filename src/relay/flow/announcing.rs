@@ -85,10 +85,10 @@ impl State {
             // A full batch or a query may send it early; then the bucket is empty and the next batch waits longer.
             _ = self.announcer.pace.take(now, BATCHES, 1);
         }
-        let heard = Heard { head, signed, ops: (ops_count > 0).then_some(encoded), made: now };
+        let heard = Heard::new(self.network.trust, head, signed, (ops_count > 0).then_some(encoded), now);
         if let Some(origin) = self.origins.find_or_insert(now, self.own) {
             origin.hear(now, &heard.head, now);
-            origin.applied(heard.clone());
+            origin.issued(heard.clone());
         }
         self.timers.cancel(Timer::Announce);
         self.timers.set(Timer::Heartbeat, now + interval);
@@ -146,12 +146,9 @@ impl State {
         let channel = if heard.head.is_heartbeat() { Channel::Control } else { Channel::Announce };
         for (key, link) in self.links.admitted_mut() {
             if floods && Some(key) != except && link.host != origin {
-                link.eager.insert(origin);
+                link.push(origin, true);
             }
-            if Some(key) == except
-                || !link.eager.contains(&origin)
-                || link.theirs.get(&origin).is_some_and(|theirs| *theirs >= mark)
-            {
+            if Some(key) == except || !link.wants(origin, mark) {
                 continue;
             }
             let (channel, frame) = if link.has_room(channel, frame.len()) {

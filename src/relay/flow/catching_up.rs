@@ -110,7 +110,7 @@ impl State {
             .links
             .admitted()
             .filter_map(|(key, link)| {
-                let theirs = link.theirs.get(&origin).copied().unwrap_or_default();
+                let theirs = link.theirs(origin);
                 // Whoever has passed a newer head on may not have the ops; the origin itself has everything.
                 let theirs = if link.host == origin { theirs.max(newest) } else { theirs };
                 (theirs > ours).then_some((link.host != origin, link.rtt, key, theirs))
@@ -219,7 +219,7 @@ impl State {
         if self.head_heard(now, link, &head, made).is_none() {
             return self.stop_comparing(now, origin, out);
         }
-        let heard = Heard { head, signed, ops: None, made };
+        let heard = Heard::new(self.network.trust, head, signed, None, made);
         match self.take_parts(now, origin, heard, reply.parts) {
             Ok(Some(equal)) => self.comparison_done(now, link, equal, out),
             Ok(None) => {

@@ -220,7 +220,7 @@ impl State {
     }
 
     fn welcome(&mut self, edge: EdgeKey, session: SessionKey, resumed: bool, out: &mut Outbox) {
-        let gateways = self.other_gateways();
+        let gateways = self.other_gateways().into_iter().map(|(_, url)| url).collect();
         let Some(found) = self.sessions.find(session) else { return };
         let welcome = Welcome { peer: found.peer, session, token: found.token, resumed, gateways };
         self.timers.cancel(Timer::Hello(edge));

@@ -211,10 +211,14 @@ impl State {
             if let Some(edge) = edge {
                 let [spread] = self.random();
                 let retry_after = DRAIN_SPREAD * u32::from(spread) / 256;
-                out.tell(edge, Event::Drain { retry_after, gateways: gateways.clone() });
-                // The next one begins elsewhere, so that not all go to one host.
-                let step = usize::from(!gateways.is_empty());
-                gateways.rotate_left(step);
+                // Each begins where the fewest are by then: not all at one host, and where hosts are replaced one after
+                // another, at those that have been.
+                gateways.sort_by_key(|(peers, _)| *peers);
+                let urls = gateways.iter().map(|(_, url)| url.clone()).collect();
+                out.tell(edge, Event::Drain { retry_after, gateways: urls });
+                if let Some((peers, _)) = gateways.first_mut() {
+                    *peers += 1;
+                }
             }
             self.end_session(now, key, GoneReason::HostClosed, None, out);
         }

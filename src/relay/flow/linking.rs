@@ -192,8 +192,8 @@ impl State {
         // The other side's own roster is asked for without waiting for its summary.
         let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
         self.graft(key, host, mark, out);
-        let origins: Vec<HostId> = self.origins.iter().map(|(origin, _)| origin).collect();
-        self.summarise_to(now, key, origins.into_iter(), out);
+        let shown = self.shown(now, self.origins.iter().map(|(origin, _)| origin));
+        self.summarise_to(key, &shown, out);
         self.tell_revocations(key, out);
         if let Some(loser) = self.links.loser(self.own, key)
             && !self.planted.has(Defect::KeepBothLinks)
@@ -340,7 +340,7 @@ impl State {
             let near = self
                 .links
                 .admitted()
-                .filter(|(_, link)| link.host == origin || link.theirs.contains_key(&origin))
+                .filter(|(_, link)| link.host == origin || link.theirs(origin) > (0, 0))
                 .min_by_key(|(key, link)| (link.host != origin, link.rtt, *key))
                 .map(|(key, _)| key);
             if let Some(link) = near {

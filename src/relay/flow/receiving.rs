@@ -49,7 +49,7 @@ impl State {
         }
         let age = Duration::from_millis(u64::from(came.age_ms));
         let made = Moment(now.0.saturating_sub(age));
-        let heard = Heard { head, signed: came.head, ops: came.ops, made };
+        let heard = Heard::new(self.network.trust, head, came.head, came.ops, made);
         let Some(newer) = self.head_heard(now, link, &heard.head, made) else { return };
         out.note(Note::AnnouncementReceived { new: true });
         let (origin, mark) = (heard.head.origin, heard.head.mark());
@@ -102,7 +102,7 @@ impl State {
         let (by_itself, admitted) = (found.host == head.origin, found.is_admitted());
         found.has(head.origin, mark);
         if let Some(hop) = elsewhere {
-            let pruned = |key| self.links.find(key).is_some_and(|link: &Link| link.pruned.contains(&head.origin));
+            let pruned = |key| self.links.find(key).is_some_and(|link: &Link| link.is_closed(head.origin));
             // The origin's own link breaks with the origin alone: it is worth a little time.
             let takes_over = by_itself && admitted && !keeps || pruned(hop);
             if takes_over && pruned(link) {
@@ -122,7 +122,7 @@ impl State {
     /// Asks a neighbour to push an origin's announcements on this link, beginning after `mark`.
     pub(crate) fn graft(&mut self, key: LinkKey, origin: HostId, mark: Mark, out: &mut Outbox) {
         if let Some(link) = self.links.find_mut(key) {
-            link.pruned.remove(&origin);
+            link.close(origin, false);
         }
         self.send(key, Channel::Control, &Frame::Graft(origin, mark.0, mark.1), out);
     }
@@ -130,7 +130,7 @@ impl State {
     /// Asks a neighbour to push an origin's announcements on this link no longer.
     pub(crate) fn prune(&mut self, key: LinkKey, origin: HostId, out: &mut Outbox) {
         if let Some(link) = self.links.find_mut(key) {
-            link.pruned.insert(origin);
+            link.close(origin, true);
         }
         self.send(key, Channel::Control, &Frame::Prune(origin), out);
     }
@@ -205,12 +205,18 @@ impl State {
 
     /// Applies what can be applied, and asks for what is missing if something still waits.
     pub(crate) fn apply_waiting(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
-        while let Some(heard) = self.origins.find_mut(host).and_then(|origin| origin.next_waiting()) {
-            if let Err(fault) = self.apply_one(now, host, heard, out) {
-                return self.quarantine(now, host, fault, out);
+        let mut adopted = false;
+        loop {
+            while let Some(heard) = self.origins.find_mut(host).and_then(|origin| origin.next_waiting()) {
+                if let Err(fault) = self.apply_one(now, host, heard, out) {
+                    return self.quarantine(now, host, fault, out);
+                }
             }
+            if !self.adopt_if_equal(host, out) {
+                break;
+            }
+            adopted = true;
         }
-        let adopted = self.adopt_if_equal(now, host, out);
         let Some(origin) = self.origins.find_mut(host) else { return };
         if origin.is_behind() {
             let rtt = origin.next_hop.and_then(|link| self.links.find(link)).map_or(Duration::ZERO, |link| link.rtt);
@@ -289,18 +295,21 @@ impl State {
 
     /// A waiting head whose digest is that of the roster we hold makes all between unnecessary: an expired host comes
     /// back, or takes a new epoch with the same roster. True if there was one.
-    fn adopt_if_equal(&mut self, now: Moment, host: HostId, out: &mut Outbox) -> bool {
+    fn adopt_if_equal(&mut self, host: HostId, out: &mut Outbox) -> bool {
         let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.is_behind()) else { return false };
-        let newest = origin.newest.1;
-        let Some(heard) = origin.waiting.get(&newest).cloned() else { return false };
-        let Some(roster) = self.directory.roster_mut(host) else { return false };
-        if roster.record().is_none() || roster.digest() != heard.head.digest {
+        let Some(roster) = self.directory.roster_mut(host).filter(|_| !origin.waiting.is_empty()) else { return false };
+        if roster.record().is_none() {
             return false;
         }
-        origin.waiting.clear();
+        let digest = roster.digest();
+        let mut waiting = origin.waiting.iter().rev();
+        let Some((seq, heard)) = waiting.find(|(_, heard)| heard.head.digest == digest) else { return false };
+        let (seq, heard) = (*seq, heard.clone());
+        origin.waiting = seq.checked_add(1).map(|next| origin.waiting.split_off(&next)).unwrap_or_default();
         origin.adopted(heard);
-        out.note(Note::CaughtUp { host, by: CatchUp::Digest });
-        self.show_again(now, host, out);
+        if !origin.is_behind() {
+            out.note(Note::CaughtUp { host, by: CatchUp::Digest });
+        }
         true
     }
 
@@ -338,8 +347,8 @@ impl State {
                     let Some(origin) = link.origin_in(number) else {
                         return self.misbehaved(now, key, Fault::OutOfOrder, out);
                     };
-                    let epoch = link.theirs.get(&origin).map_or(0, |theirs| theirs.0);
-                    (origin, (epoch, seq), (held < u8::MAX).then(|| HELD_UNIT * u32::from(held)))
+                    let held = (held < u8::MAX).then(|| HELD_UNIT * u32::from(held));
+                    (origin, (link.theirs(origin).0, seq), held)
                 }
             };
             link.has(origin, mark);
@@ -372,7 +381,7 @@ impl State {
     /// A neighbour does not want an origin's announcements on this link.
     pub(crate) fn prune_came(&mut self, key: LinkKey, origin: HostId) {
         if let Some(link) = self.links.find_mut(key) {
-            link.eager.remove(&origin);
+            link.push(origin, false);
         }
     }
 
@@ -380,8 +389,8 @@ impl State {
     pub(crate) fn graft_came(&mut self, now: Moment, key: LinkKey, origin: HostId, mark: Mark, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         let Some(known) = self.origins.find(origin).filter(|_| self.directory.is_shown(origin)) else { return };
-        link.eager.insert(origin);
-        link.theirs.insert(origin, mark);
+        link.push(origin, true);
+        link.has_only(origin, mark);
         let (missing, whole) = match known.after(mark) {
             Some(missing) => (missing, true),
             // Too far behind for the log: the newest head alone tells how far, and digests do the rest.
@@ -412,36 +421,31 @@ impl State {
     pub(crate) fn summarise(&mut self, now: Moment, out: &mut Outbox) {
         let origins = std::mem::take(&mut self.unsummed);
         let links: Vec<LinkKey> = self.links.admitted().map(|(key, _)| key).collect();
+        let shown = self.shown(now, origins.into_iter());
         for key in links {
-            self.summarise_to(now, key, origins.iter().copied(), out);
+            self.summarise_to(key, &shown, out);
         }
         if !self.unsummed.is_empty() {
             self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
         }
     }
 
+    /// Those of these origins that are shown, how far each is applied, and since when, as summaries say it.
+    pub(crate) fn shown(&self, now: Moment, origins: impl Iterator<Item = HostId>) -> Vec<(HostId, Mark, u8)> {
+        let held = |came| u8::try_from(now.since(came).as_millis() / HELD_UNIT.as_millis()).unwrap_or(u8::MAX);
+        let shown = origins.filter(|origin| self.directory.is_shown(*origin));
+        let known = shown.filter_map(|origin| Some((origin, self.origins.find(origin)?)));
+        known.map(|(origin, known)| (origin, known.mark(), held(known.came))).collect()
+    }
+
     /// Sends a summary of these origins over one link.
-    pub(crate) fn summarise_to(
-        &mut self,
-        now: Moment,
-        key: LinkKey,
-        origins: impl Iterator<Item = HostId>,
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn summarise_to(&mut self, key: LinkKey, origins: &[(HostId, Mark, u8)], out: &mut Outbox) {
         let mut entries = Vec::new();
         let Some(link) = self.links.find_mut(key) else { return };
-        for origin in origins {
-            let Some(known) = self.origins.find(origin) else { continue };
-            let mark = known.mark();
-            let held = now.since(known.came).as_millis() / HELD_UNIT.as_millis();
-            let held = u8::try_from(held).unwrap_or(u8::MAX);
-            let told = link.told.get(&origin).copied().unwrap_or_default();
-            let theirs = link.theirs.get(&origin).copied().unwrap_or_default();
-            if mark <= told || mark <= theirs || !self.directory.is_shown(origin) {
-                continue;
-            }
+        for (origin, mark, held) in origins.iter().copied() {
+            let Some(told) = link.untold(origin, mark) else { continue };
             let Some((number, new)) = link.number_out(origin) else { continue };
-            link.told.insert(origin, mark);
+            link.tell(origin, mark);
             entries.push(if new || told.0 != mark.0 {
                 HaveEntry::Named { number, origin, epoch: mark.0, seq: mark.1 }
             } else {

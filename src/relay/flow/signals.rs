@@ -156,7 +156,7 @@ impl State {
             let mark = origin.mark();
             self.links
                 .admitted()
-                .filter(|(key, link)| usable(key) && link.theirs.get(&home).is_some_and(|theirs| *theirs >= mark))
+                .filter(|(key, link)| usable(key) && link.theirs(home) >= mark.max((0, 1)))
                 .min_by_key(|(key, link)| (link.rtt, *key))
                 .map(|(key, _)| key)
         })

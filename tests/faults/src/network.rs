@@ -83,6 +83,16 @@ pub(crate) async fn part(some: &[usize], others: &[usize]) -> Result<()> {
     rules(&[drop_between(some, others), drop_between(others, some)].concat()).await
 }
 
+/// Cuts the only cable of a host: from now on neither hosts nor edges hear of it, and nothing is refused.
+pub(crate) async fn unplug(host: usize) -> Result<()> {
+    let address = address(host);
+    let chain = |hook: &str| {
+        let drop = format!("ip saddr {address} drop; ip daddr {address} drop;");
+        format!(" chain {hook} {{ type filter hook {hook} priority 0; {drop} }}\n")
+    };
+    nft(&format!("flush ruleset\ntable ip lab {{\n{}}}\n", ["input", "output", "forward"].map(chain).concat())).await
+}
+
 /// Everything passes again.
 pub(crate) async fn heal() -> Result<()> {
     nft("flush ruleset\n").await

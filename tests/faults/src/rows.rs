@@ -52,6 +52,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("restart", "kill -9, and at once a start with the same key", false, |run| Box::pin(stops::restart(run))),
     row("freeze", "SIGSTOP of a host for 5 s", false, |run| Box::pin(stops::freeze(run, 5))),
     row("freeze-long", "SIGSTOP of a host for 20 s", true, |run| Box::pin(stops::freeze(run, 20))),
+    row("unplug", "the only cable of a host is cut", false, |run| Box::pin(links::unplug(run))),
     row("partition", "two hosts cut off from three for 15 s", true, |run| Box::pin(links::partition(run))),
     row("one-way", "nothing that a host sends to others arrives, for 20 s", false, |run| Box::pin(links::one_way(run))),
     row("pair", "two hosts cut off from each other alone, for 20 s", false, |run| Box::pin(links::pair(run))),

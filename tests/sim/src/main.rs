@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use aldis_sim::report::{ROW_HEAD, report, row};
 use aldis_sim::scenario::Scenario;
 
 fn main() -> ExitCode {
@@ -11,7 +12,8 @@ fn main() -> ExitCode {
     match scenario(&arguments) {
         Ok(scenario) => {
             let run = aldis_sim::run::run(scenario);
-            print!("{}", aldis_sim::report::report(&run.world, &run.meter, run.seconds));
+            print!("{}", report(&run.world, &run.meter, run.seconds));
+            println!("{ROW_HEAD}\n{}", row(&run.world, &run.meter, run.seconds));
             if run.world.checks.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(what) => {

@@ -1,16 +1,22 @@
-//! Signatures that were checked before. A thousand hosts check one and the same signature; here it is checked once, and
-//! the others are told what came out. Their checks are counted, so that a report can say what they would have cost.
+//! What is the same for all hosts, once. A thousand hosts check one and the same signature; here it is checked once, and
+//! the others are told what came out. Their checks are counted, so that a report can say what they would have cost. And
+//! all keep one copy of an announcement.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use aldis_wire::announcement::Announced;
 use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::{Signature, Verifier};
 
+use crate::meter::processor_nanos;
+
 /// Answers kept; beyond it all are forgotten. About 150 bytes each.
 const KEPT_MAX: usize = 1 << 18;
+
+/// The first look for announcements that nobody keeps any more.
+const SWEEP_MIN: usize = 1 << 16;
 
 /// A signature is as good as random: any eight of its bytes are a hash.
 #[derive(Default)]
@@ -28,6 +34,10 @@ impl Hasher for First {
     }
 
     fn write_usize(&mut self, _: usize) {}
+
+    fn write_u8(&mut self, byte: u8) {
+        self.0 ^= u64::from(byte);
+    }
 }
 
 /// What was asked, and what came out.
@@ -36,6 +46,10 @@ type Answer = ([u8; 32], blake3::Hash, bool);
 #[derive(Debug, Default)]
 struct Kept {
     answers: HashMap<[u8; 64], Answer, BuildHasherDefault<First>>,
+    /// By a name that any two announcements are unlikely to share, and whether the ops are there.
+    announced: HashMap<([u8; 32], bool), Arc<Announced>, BuildHasherDefault<First>>,
+    /// So many announcements are kept before those are looked for that nobody keeps any more.
+    sweep_at: usize,
     counts: Counts,
 }
 
@@ -46,8 +60,16 @@ pub struct Counts {
     pub asked: u64,
     /// Carried out.
     pub done: u64,
-    /// Nanoseconds of the clock for these.
+    /// Nanoseconds of the processor for these.
     pub nanos: u64,
+}
+
+impl Counts {
+    /// What came since an earlier moment.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self { asked: self.asked - before.asked, done: self.done - before.done, nanos: self.nanos - before.nanos }
+    }
 }
 
 /// A verifier that remembers.
@@ -66,6 +88,26 @@ impl Memo {
 }
 
 impl Verifier for Memo {
+    fn keep(&self, announced: Announced) -> Arc<Announced> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.announced.len() >= kept.sweep_at {
+            kept.announced.retain(|_, announced| Arc::strong_count(announced) > 1);
+            kept.sweep_at = SWEEP_MIN.max(2 * kept.announced.len());
+        }
+        let mut name = announced.head.digest;
+        let number = announced.head.seq ^ (announced.head.epoch << 32);
+        name.iter_mut().zip(number.to_le_bytes()).for_each(|(byte, other)| *byte ^= other);
+        let key = (name, announced.ops.is_some());
+        match kept.announced.get(&key) {
+            Some(copy) if **copy == announced => copy.clone(),
+            _ => {
+                let copy = Arc::new(announced);
+                kept.announced.insert(key, copy.clone());
+                copy
+            }
+        }
+    }
+
     fn verify(&self, signature: Signature, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.counts.asked += 1;
@@ -76,10 +118,10 @@ impl Verifier for Memo {
         {
             return *holds;
         }
-        let began = Instant::now();
+        let began = processor_nanos();
         let holds = signature.verify(key, context, tag, body);
         kept.counts.done += 1;
-        kept.counts.nanos += began.elapsed().as_nanos() as u64;
+        kept.counts.nanos += processor_nanos() - began;
         if kept.answers.len() >= KEPT_MAX {
             kept.answers.clear();
         }

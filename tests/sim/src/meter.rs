@@ -3,6 +3,7 @@
 use aldis::relay::io::{CatchUp, Fault, Input, Note, Request};
 
 use crate::map::Place;
+use crate::memo::Counts;
 use crate::queue::At;
 
 /// Names of the frame kinds (PROTOCOL.md §5.3), by number.
@@ -144,6 +145,8 @@ pub struct Meter {
     pub costs: [Cost; FRAMES.len() + INPUTS.len()],
     /// When joins were seen where.
     pub sightings: Vec<Sighting>,
+    /// Signatures that were to be checked.
+    pub signatures: Counts,
     /// Happenings that the simulator has carried out.
     pub happenings: u64,
 }

@@ -2,9 +2,13 @@
 
 use std::fmt::Write as _;
 
+use crate::memo::Counts;
 use crate::meter::{FRAMES, Meter, Sighting};
 use crate::queue::{MS, SEC};
 use crate::world::World;
+
+/// The head of the table of runs.
+pub const ROW_HEAD: &str = "| scenario | hosts | edges | bytes a s and host | at most | redundancy | join to visible / direct, 50 / 99 % | % of a core a host | processor s | MiB | violations |\n|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// The value below which so many percent of a sorted list lie.
 fn percentile(sorted: &[f64], percent: f64) -> f64 {
@@ -68,6 +72,7 @@ pub fn report(world: &World, meter: &Meter, cpu: f64) -> String {
         meter.happenings,
         peak_mib()
     );
+    signatures(&mut text, meter, hosts, seconds);
     violations(&mut text, world);
     text
 }
@@ -142,6 +147,40 @@ fn costs(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
             cost.nanos() as f64 * 100.0 / all.max(1) as f64
         );
     }
+}
+
+fn signatures(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
+    let Counts { asked, done, nanos } = meter.signatures;
+    let each = nanos as f64 / 1_000.0 / done.max(1) as f64;
+    let share = asked as f64 * each / 10_000.0 / hosts / seconds;
+    let _ = writeln!(
+        text,
+        "signatures      {asked} to be checked, {done} checked, {each:.0} µs each: without remembering {share:.4} % of a core for each host"
+    );
+}
+
+/// The run in one line of a table, below [`ROW_HEAD`].
+#[must_use]
+pub fn row(world: &World, meter: &Meter, cpu: f64) -> String {
+    let scenario = &world.scenario;
+    let (hosts, seconds) = (scenario.hosts as f64, scenario.measure as f64 / SEC as f64);
+    let received = meter.host_received.iter().sum::<u64>() as f64 / hosts / seconds;
+    let worst = meter.host_received.iter().copied().max().unwrap_or(0) as f64 / seconds;
+    let [new, copies] = meter.announcements;
+    let machine: u64 = meter.costs_by_name().iter().map(|(_, cost)| cost.nanos()).sum();
+    let ratio = sorted(meter.sightings.iter().map(|seen| seen.after as f64 / seen.direct.max(1) as f64).collect());
+    format!(
+        "| {} | {} | {} | {received:.0} | {worst:.0} | {:.4} | {:.2} / {:.2} | {:.4} | {cpu:.0} | {} | {} |",
+        scenario.name,
+        scenario.hosts,
+        scenario.edges,
+        copies as f64 / new.max(1) as f64,
+        percentile(&ratio, 50.0),
+        percentile(&ratio, 99.0),
+        machine as f64 * 100.0 / SEC as f64 / hosts / seconds,
+        peak_mib(),
+        world.checks.count
+    )
 }
 
 fn violations(text: &mut String, world: &World) {

@@ -1,5 +1,6 @@
 //! A scenario from its beginning to its end, and what is done to the world on the way.
 
+use crate::memo::MEMO;
 use crate::meter::{Meter, processor_nanos};
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -21,9 +22,11 @@ pub fn run(scenario: Scenario) -> Run {
     let mut world = World::new(scenario);
     world.run_until(world.scenario.warm);
     world.meter = Meter::new(world.hosts.len());
+    let signatures = MEMO.counts();
     let end = world.scenario.warm + world.scenario.measure;
     world.run_until(end);
-    let meter = world.meter.clone();
+    let mut meter = world.meter.clone();
+    meter.signatures = MEMO.counts().since(signatures);
     let end = world.scenario.end();
     world.run_until(end);
     world.last_look();

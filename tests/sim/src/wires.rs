@@ -96,11 +96,22 @@ struct End {
     busy: At,
     /// What waits to be sent from here, by priority: control, lanes, announce, sync.
     waiting: [VecDeque<(Channel, Bytes)>; 4],
+    waiting_bytes: [usize; 4],
     pumping: bool,
     /// When the last frame on each channel arrives at the other end.
     arrivals: [At; CHANNELS],
     /// What came here while the way was cut.
     held: VecDeque<(Channel, Bytes)>,
+}
+
+impl End {
+    /// Takes what goes on its way next.
+    fn take(&mut self) -> Option<(Channel, Bytes)> {
+        let queue = self.waiting.iter().position(|queue| !queue.is_empty())?;
+        let next = self.waiting[queue].pop_front()?;
+        self.waiting_bytes[queue] -= next.1.len();
+        Some(next)
+    }
 }
 
 /// All connections, and what is wrong with the ways between hosts.
@@ -129,6 +140,11 @@ impl Wires {
     /// The host at the other end.
     pub(crate) fn place_of_other(&self, end: EndId) -> Place {
         self.ends[end.other().at()].place
+    }
+
+    /// Bytes that wait at an end to be sent, of one kind of channel.
+    pub(crate) fn waiting_bytes(&self, end: EndId, queue: usize) -> usize {
+        self.ends[end.at()].waiting_bytes[queue]
     }
 
     /// Ends of connections that somebody reads, with the hosts at both ends.
@@ -242,8 +258,10 @@ impl World {
         if waits {
             let queue = usize::try_from(3 - channel.priority()).unwrap_or(3);
             let here = &mut self.wires.ends[end.at()];
+            here.waiting_bytes[queue] += frame.len();
             here.waiting[queue].push_back((channel, frame));
             self.pump_later(end);
+            self.check_queue(place, end, queue);
         } else {
             self.take_at_once(end, channel, frame.len());
             self.transmit(end, channel, frame);
@@ -264,8 +282,7 @@ impl World {
         self.wires.ends[end.at()].pumping = false;
         let mut taken = Vec::new();
         while self.wires.ends[end.at()].busy <= self.now + TAKEN_AHEAD {
-            let next = self.wires.ends[end.at()].waiting.iter_mut().find_map(VecDeque::pop_front);
-            let Some((channel, frame)) = next else { break };
+            let Some((channel, frame)) = self.wires.ends[end.at()].take() else { break };
             taken.push((channel, frame.len()));
             self.transmit(end, channel, frame);
         }
@@ -321,7 +338,9 @@ impl World {
         assert_eq!(length + HEADER_BYTES, frame.len(), "a frame is sent whole");
         assert!(length <= aldis_wire::limits::FRAME_BYTES, "a frame is within its limit");
         self.meter.receives(to, kind, frame.len());
-        self.came(from, to, &frame);
+        if !self.came(from, to, &frame) {
+            return;
+        }
         self.trace.push(self.now, Arrow::Frame { from, to, kind, bytes: frame.len() as u32 });
         frame.advance(HEADER_BYTES);
         self.input(to, Input::LinkReceived { link: id.key(), channel, kind, body: frame });
@@ -331,7 +350,7 @@ impl World {
         let end = &mut self.wires.ends[id.at()];
         let read = std::mem::replace(&mut end.reads, false);
         end.held = VecDeque::new();
-        end.waiting = Default::default();
+        (end.waiting, end.waiting_bytes) = Default::default();
         let place = end.place;
         self.hosts[place].ends.retain(|end| *end != id);
         read
@@ -343,7 +362,7 @@ impl World {
             return;
         }
         // Everything that waits goes on its way now, in order of priority.
-        while let Some((channel, frame)) = self.wires.ends[id.at()].waiting.iter_mut().find_map(VecDeque::pop_front) {
+        while let Some((channel, frame)) = self.wires.ends[id.at()].take() {
             self.transmit(id, channel, frame);
         }
         let end = &mut self.wires.ends[id.at()];
@@ -428,6 +447,7 @@ impl World {
                 one_way,
                 busy: 0,
                 waiting: Default::default(),
+                waiting_bytes: [0; 4],
                 pumping: false,
                 arrivals: [0; CHANNELS],
                 held: VecDeque::new(),

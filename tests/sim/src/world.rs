@@ -1,7 +1,7 @@
 //! The world: hosts, what lies between them, edges, the DHT, and one queue of what will happen.
 //!
 //! Nothing here reads a clock: time is what the queue says. Every happening is carried out by the module that it
-//! belongs to; all of them come to the machines through [`World::input`] alone.
+//! belongs to; all of them come to the machines through `World::input` alone.
 
 use aldis::relay::io::{EdgeKey, Event, Input, Moment, Outbox, Output, Request};
 use aldis_wire::host::Channel;

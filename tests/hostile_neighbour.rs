@@ -268,6 +268,25 @@ fn a_host_that_finds_its_own_id_under_epochs_it_never_issued_stops() {
 }
 
 #[test]
+fn the_last_of_several_heartbeats_makes_up_for_those_before_it() {
+    let (mut house, mut player) = (House::new(), Player::new(1));
+    let link = house.link(&player);
+    let first = player.announce(&[Op::Record(player.record())]);
+    house.send(link, &announced(&first));
+    let beats: Vec<_> = (0..4).map(|_| player.announce(&[])).collect();
+    let (peer, proof) = player.mint(1);
+    let change = player.announce(&[Op::Present { peer, proof }]);
+    let newest = player.announce(&[]);
+    house.send(link, &announced(&newest));
+    let seen =
+        |house: &House| house.relay.view(house.now).hosts.iter().map(|host| (host.seq, host.peers)).collect::<Vec<_>>();
+    house.send(link, &announced(&change));
+    assert_eq!(seen(&house), [(1, 0)], "something is missing before it");
+    house.send(link, &announced(&beats[3]));
+    assert_eq!(seen(&house), [(7, 1)]);
+}
+
+#[test]
 fn one_link_brings_a_bounded_number_of_new_hosts_in_a_time() {
     let (mut house, player) = (House::new(), Player::new(1));
     let link = house.link(&player);

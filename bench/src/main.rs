@@ -53,6 +53,8 @@ enum Scenario {
     Idle(scenario::idle::Plan),
     /// The machine alone holds the rosters of many others; bytes and time for each record
     Records(machine::records::Plan),
+    /// CPU time of the machine for one input of each kind
+    Inputs(machine::inputs::Plan),
     /// A machine that knows nobody is linked to one that knows everybody; time, CPU time and bytes
     CatchUp(machine::catch_up::Plan),
 }
@@ -83,6 +85,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Scenario::Closed(plan) => scenario::closed::measure(&hosts, plan).await?,
         Scenario::Idle(plan) => scenario::idle::measure(&hosts, plan).await?,
         Scenario::Records(plan) => machine::records::measure(&plan)?,
+        Scenario::Inputs(plan) => machine::inputs::measure(&plan)?,
         Scenario::CatchUp(plan) => machine::catch_up::measure(&plan)?,
     };
     eprintln!("{}", report.words);

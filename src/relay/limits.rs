@@ -121,9 +121,9 @@ pub const ORIGINS_MAX: usize = 4_096;
 /// New origins that one link may bring: a quarter of the table at once, so that a host that has just started learns a
 /// large network from its first neighbours; then one a second, so that no single one fills the table within the hour.
 pub const NEW_ORIGINS_PER_LINK: Rate = Rate { per_second: 1, burst: 1_024 };
-/// What the rosters of all other hosts take together, hidden ones and comparisons under way included: about two million
-/// memberships. A host may have as many keys as it likes, so a bound for each is none. Beyond it the newcomers among the
-/// origins that take much are quarantined: `Fault::OverQuota`.
+/// What the rosters of all other hosts take together, hidden ones and comparisons under way included: nearly four million
+/// peers in one topic each. A host may have as many keys as it likes, so a bound for each is none. Beyond it the newcomers
+/// among the origins that take much are quarantined: `Fault::OverQuota`.
 pub const ROSTERS_BYTES: usize = 1 << 30;
 /// Ops of the heads of one origin that wait; the highest are dropped first.
 pub const WAITING_BYTES: usize = 512 << 10;

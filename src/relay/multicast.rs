@@ -106,9 +106,12 @@ pub(crate) struct Origin {
     pub(crate) interval: Duration,
     /// Heads of the newest epoch after `applied`, by seq.
     pub(crate) waiting: BTreeMap<u64, Heard>,
-    /// The newest announcements applied, oldest first, all of one epoch and without gaps.
+    /// The newest announcements applied, oldest first, all of one epoch and without gaps; but of heartbeats that follow
+    /// each other the last alone: whoever is at one before it has the same roster.
     pub(crate) log: VecDeque<Heard>,
     log_bytes: usize,
+    /// The seq after which the log holds everything.
+    log_from: u64,
     /// The link over which the newest announcement came first.
     pub(crate) next_hop: Option<LinkKey>,
     /// Refused until a higher epoch.
@@ -138,6 +141,7 @@ impl Origin {
             waiting: BTreeMap::new(),
             log: VecDeque::new(),
             log_bytes: 0,
+            log_from: 0,
             next_hop: None,
             quarantined: None,
             comparison: None,
@@ -264,29 +268,53 @@ impl Origin {
 
     /// Notes that an announcement is applied, and keeps it for neighbours.
     pub(crate) fn applied(&mut self, heard: Heard) {
-        let follows = self.log.back().is_some_and(|last| {
+        let beats = |heard: Option<&Heard>| heard.is_some_and(|heard| heard.head.is_heartbeat());
+        if self.precedes(&heard) && beats(Some(&heard)) && beats(self.log.back()) {
+            // A million of these would wait in a large network, for neighbours that need none of them.
+            self.log_bytes -= self.log.pop_back().as_ref().map_or(0, size);
+            self.keep(heard);
+        } else {
+            self.issued(heard);
+        }
+    }
+
+    /// The same for an announcement of our own: all are kept, to know those of another host with our key.
+    pub(crate) fn issued(&mut self, heard: Heard) {
+        if !self.precedes(&heard) {
+            self.clear_log(heard.head.seq.saturating_sub(1));
+        }
+        self.keep(heard);
+    }
+
+    /// Whether the newest announcement of the log is the one before this.
+    fn precedes(&self, heard: &Heard) -> bool {
+        self.log.back().is_some_and(|last| {
             last.head.epoch == heard.head.epoch && last.head.seq.checked_add(1) == Some(heard.head.seq)
-        });
-        if !follows {
-            self.log.clear();
-            self.log_bytes = 0;
+        })
+    }
+
+    fn keep(&mut self, heard: Heard) {
+        while self.log.len() >= LOG_MAX || self.log_bytes + size(&heard) > LOG_BYTES {
+            let Some(oldest) = self.log.pop_front() else { break };
+            self.log_bytes -= size(&oldest);
+            self.log_from = oldest.head.seq;
         }
         if heard.is_whole() {
             self.log_bytes += size(&heard);
             self.log.push_back(heard.clone());
         }
-        while self.log.len() > LOG_MAX || self.log_bytes > LOG_BYTES {
-            let Some(oldest) = self.log.pop_front() else { break };
-            self.log_bytes -= size(&oldest);
-        }
         self.applied = Some(heard);
         self.asked = 0;
     }
 
+    fn clear_log(&mut self, from: u64) {
+        self.log.clear();
+        (self.log_bytes, self.log_from) = (0, from);
+    }
+
     /// Notes that the roster as a whole is that of `heard`, whose ops were not applied one by one.
     pub(crate) fn adopted(&mut self, heard: Heard) {
-        self.log.clear();
-        self.log_bytes = 0;
+        self.clear_log(heard.head.seq);
         self.applied = Some(heard);
         self.asked = 0;
     }
@@ -299,8 +327,8 @@ impl Origin {
         if own == mark || from > own.1 {
             return Some(Vec::new());
         }
-        let first = self.log.front()?.head.seq;
-        (first <= from.saturating_add(1)).then(|| self.log.iter().filter(|heard| heard.head.seq > from).collect())
+        let has_all = self.log_from <= from && !self.log.is_empty();
+        has_all.then(|| self.log.iter().filter(|heard| heard.head.seq > from).collect())
     }
 }
 
@@ -455,6 +483,36 @@ mod tests {
         assert_eq!(origin.log.len(), LOG_BYTES / 30_256);
         origin.applied(heard(1, 1_000, b"after a gap"));
         assert_eq!(origin.log.len(), 1);
+    }
+
+    #[test]
+    fn of_heartbeats_that_follow_each_other_the_last_is_kept_and_makes_up_for_the_others() {
+        let mut origin = Origin::new(Moment::default());
+        let seqs = |origin: &Origin, mark| {
+            let after = origin.after(mark)?;
+            Some(after.into_iter().map(|heard| heard.head.seq).collect::<Vec<_>>())
+        };
+        origin.applied(heard(1, 1, b"ops"));
+        (2..=200).for_each(|seq| origin.applied(heard(1, seq, b"")));
+        origin.applied(heard(1, 201, b"ops"));
+        (202..=300).for_each(|seq| origin.applied(heard(1, seq, b"")));
+        assert_eq!(origin.log.len(), 4);
+        assert_eq!(seqs(&origin, (0, 0)), Some(vec![1, 200, 201, 300]), "another epoch: from the beginning");
+        assert_eq!(seqs(&origin, (1, 77)), Some(vec![200, 201, 300]));
+        assert_eq!(seqs(&origin, (1, 200)), Some(vec![201, 300]));
+        assert_eq!(seqs(&origin, (1, 250)), Some(vec![300]));
+        for seq in 301..=300 + LOG_MAX as u64 - 2 {
+            origin.applied(heard(1, seq, b"ops"));
+        }
+        assert_eq!(
+            (origin.log.len(), seqs(&origin, (1, 150))),
+            (LOG_MAX, None),
+            "the heartbeat that covers it is gone"
+        );
+        assert_eq!(seqs(&origin, (1, 200)).map(|seqs| seqs.len()), Some(LOG_MAX));
+        let mut own = Origin::new(Moment::default());
+        (1..=20).for_each(|seq| own.issued(heard(1, seq, b"")));
+        assert_eq!(own.log.len(), 20, "all of our own");
     }
 
     #[test]

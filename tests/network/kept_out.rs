@@ -163,6 +163,30 @@ async fn a_host_can_be_denied_and_allowed_again_while_it_runs() {
 }
 
 #[tokio::test]
+async fn only_allowed_hosts_are_linked_and_one_is_added_while_the_host_runs() {
+    let place = Place::new();
+    let other = place.host("other", &[], &[]).await;
+    let guest = place.host("guest", &[], &["--peers", &other.quic.to_string()]).await;
+    all_linked(&[&other, &guest]).await;
+    let (_, said) = ends(&place, &["id", "--genesis", "genesis.toml", "--data-dir", "guarded"]);
+    let own = said.split_whitespace().nth(1).unwrap().to_owned();
+    let allowed = format!("{own}  # this one\n{}\n", other.id);
+    fs::write(place.path("allowed.txt"), &allowed).unwrap();
+    let peers = ["--peers", &other.quic.to_string(), "--peers", &guest.quic.to_string()];
+    let guarded = place.host("guarded", &[], &[&["--hosts-allow", "allowed.txt"], &peers[..]].concat()).await;
+    eventually("the allowed one is linked", async || guarded.status().await.links.len() == 1).await;
+    eventually("the guest is refused", async || {
+        metric(guest.http, "aldis_links_refused_total{by=\"them\",reason=\"not_allowed\"}").await >= 1.0
+    })
+    .await;
+    assert!(is_rid_of(&guarded, &guest.id).await);
+    assert_eq!(guarded.status().await.refused.allowed, Some(2));
+    assert!(guarded.log().contains("hosts that may be here"), "{}", guarded.log());
+    fs::write(place.path("allowed.txt"), format!("{allowed}{}\n", guest.id)).unwrap();
+    all_linked(&[&guarded, &other, &guest]).await;
+}
+
+#[tokio::test]
 async fn lists_that_cannot_be_used_stop_the_start_with_file_and_line() {
     let place = Place::new();
     let (_, said) = ends(&place, &["id", "--genesis", "genesis.toml", "--data-dir", "data"]);

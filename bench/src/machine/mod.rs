@@ -1,13 +1,14 @@
 //! The machine in this process, without sockets: what its tables weigh, and what each input costs.
 
 pub(crate) mod catch_up;
+pub(crate) mod inputs;
 pub(crate) mod origins;
 pub(crate) mod records;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use aldis::relay::io::{Input, LinkKey, Moment, Outbox, Output};
+use aldis::relay::io::{Input, LinkKey, Moment, Note, Outbox, Output};
 use aldis::relay::{Relay, Settings, Setup};
 use aldis_wire::host::{Channel, Frame, Hello, Role, admission_proof};
 use aldis_wire::id::HostId;
@@ -36,6 +37,8 @@ pub(crate) struct Machine {
     pub(crate) now: Moment,
     pub(crate) id: HostId,
     links: u64,
+    /// What the machine complained of: nothing, or the measurement is of something else.
+    pub(crate) faults: Vec<String>,
 }
 
 impl Machine {
@@ -54,7 +57,7 @@ impl Machine {
         };
         let now = Moment(Duration::from_secs(1));
         let relay = Relay::new(setup, now, &mut Outbox::default());
-        Ok(Self { relay, now, id: HostId::new(identity.verifying_key().to_bytes()), links: 0 })
+        Ok(Self { relay, now, id: HostId::new(identity.verifying_key().to_bytes()), links: 0, faults: Vec::new() })
     }
 
     /// Tells the machine what happened, and takes at once whatever it sends. Gives its outputs, and the CPU time.
@@ -73,7 +76,10 @@ impl Machine {
         let mut out = Outbox::default();
         let begin = cpu_time();
         self.relay.handle(self.now, input, &mut out);
-        (out.outputs, cpu_time().saturating_sub(begin))
+        let took = cpu_time().saturating_sub(begin);
+        let fault = |note: &&Note| matches!(note, Note::Misbehaved { .. } | Note::HostQuarantined { .. });
+        self.faults.extend(out.notes.iter().find(fault).map(|note| format!("{note:?}")));
+        (out.outputs, took)
     }
 
     /// Lets time pass.

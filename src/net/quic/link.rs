@@ -18,8 +18,8 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often it is looked whether anything has come.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(500);
 /// Looks in vain after which a connection is closed: 6 s. QUIC's own time-out, a second later, ends it without a word,
-/// and the other side, when it still hears us, would hold it for as long again. Looks are counted and not seconds, so
-/// that a process that was asleep does not blame others.
+/// and so does quinn's close while the congestion window is full; the other side, when it still hears us, would hold it
+/// for as long again. Looks are counted and not seconds, so that a process that was asleep does not blame others.
 const LOOKS_IN_VAIN_MAX: u32 = 12;
 /// How long what was sent may take to arrive before a connection is closed.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -205,16 +205,24 @@ impl Link {
     }
 }
 
-/// Waits until nothing has come over a connection for a while.
+/// Waits until nothing has come over a connection for a while, or nothing of what was sent has been acknowledged: the
+/// other side may be heard and not hear.
 async fn silence(connection: &Connection) {
     let mut listen = interval_at(Instant::now() + LISTEN_INTERVAL, LISTEN_INTERVAL);
     listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut came, mut looks) = (0, 0);
-    while looks < LOOKS_IN_VAIN_MAX {
+    let (mut came, mut silent) = (0, 0);
+    let (mut rtt, mut sent, mut unacknowledged) = (Duration::ZERO, 0, 0);
+    while silent < LOOKS_IN_VAIN_MAX && unacknowledged < LOOKS_IN_VAIN_MAX {
         listen.tick().await;
-        let now = connection.stats().udp_rx.datagrams;
-        looks = if now == came { looks + 1 } else { 0 };
-        came = now;
+        let now = connection.stats();
+        silent = if now.udp_rx.datagrams == came { silent + 1 } else { 0 };
+        came = now.udp_rx.datagrams;
+        // Frames with acknowledgements say old things again and again; what is newly acknowledged is measured.
+        if now.path.rtt != rtt {
+            (rtt, sent, unacknowledged) = (now.path.rtt, now.frame_tx.stream, 0);
+        } else if now.frame_tx.stream > sent {
+            unacknowledged += 1;
+        }
     }
 }
 

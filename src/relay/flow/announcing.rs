@@ -86,7 +86,7 @@ impl State {
         let heard = Heard::new(self.network.trust, head, signed, (ops_count > 0).then_some(encoded), now);
         if let Some(origin) = self.origins.find_or_insert(now, self.own) {
             origin.hear(now, &heard.head, now);
-            origin.applied(heard.clone());
+            origin.issued(heard.clone());
         }
         self.timers.cancel(Timer::Announce);
         self.timers.set(Timer::Heartbeat, now + interval);

@@ -7,7 +7,7 @@ use aldis_wire::revocation::Revocation;
 
 use crate::relay::io::{Bar, Fault, HostLists, LinkKey, Moment, Note, Outbox, Output, StopReason, Stored};
 use crate::relay::limits::{CLAIM_CHECKS, REVOCATIONS_PASSED_ON};
-use crate::relay::links::Phase;
+use crate::relay::links::{Link, Phase};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -121,36 +121,31 @@ impl State {
         self.timers.cancel(Timer::Behind(host));
         // What neighbours have of it stays noted, for the day on which it is free again.
         self.links.iter_mut().for_each(|link| link.push(host, false));
-        let links: Vec<(LinkKey, Phase)> =
-            self.links.iter().filter(|(_, link)| link.host == host).map(|(key, link)| (key, link.phase)).collect();
-        for (link, phase) in links {
-            match phase {
-                Phase::Closing => {}
-                Phase::Greeting { verified: false, .. } => {
-                    self.drop_link(now, link, goodbye(bar), out);
-                }
-                Phase::Admitted | Phase::Greeting { verified: true, .. } => {
-                    self.note_refusal(link, bar, out);
-                    self.remind(now, link, host, out);
-                    self.close_softly(now, link, goodbye(bar), out);
-                }
-            }
-        }
+        let stand = self.links.iter().filter(|(_, link)| link.host == host && link.phase != Phase::Closing);
+        let links: Vec<LinkKey> = stand.map(|(key, _)| key).collect();
+        links.into_iter().for_each(|link| self.part(now, link, host, bar, out));
     }
 
     /// Sends a barred host away that has proved that it belongs to the network; whether it was one.
     pub(crate) fn turn_away(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) -> bool {
         let Some(host) = self.links.find(key).map(|link| link.host) else { return false };
         let Some(bar) = self.barred.why(host) else { return false };
-        self.note_refusal(key, bar, out);
-        self.remind(now, key, host, out);
-        self.drop_link(now, key, goodbye(bar), out);
+        self.part(now, key, host, bar, out);
         true
     }
 
-    fn note_refusal(&self, key: LinkKey, bar: Bar, out: &mut Outbox) {
-        if let Some(link) = self.links.find(key) {
-            out.note(Note::LinkRefused { host: link.host, reason: goodbye(bar), by_us: true });
+    /// Tells a barred host why, and ends its link.
+    fn part(&mut self, now: Moment, key: LinkKey, host: HostId, bar: Bar, out: &mut Outbox) {
+        let reason = match bar {
+            Bar::Denied | Bar::Unlisted => GoodbyeReason::NotAllowed,
+            Bar::Revoked => GoodbyeReason::Revoked,
+        };
+        out.note(Note::LinkRefused { host, reason, by_us: true });
+        self.remind(now, key, host, out);
+        if self.links.find(key).is_some_and(Link::is_admitted) {
+            self.close_softly(now, key, reason, out);
+        } else {
+            self.drop_link(now, key, reason, out);
         }
     }
 
@@ -172,13 +167,9 @@ impl State {
     }
 
     fn remind(&mut self, now: Moment, key: LinkKey, host: HostId, out: &mut Outbox) {
-        // Whoever names a thousand of them in one summary is not told of each.
-        let may = |state: &mut Self| {
-            state.links.find_mut(key).is_some_and(|link| link.claims.take(now, CLAIM_CHECKS, 1).is_ok())
-        };
-        if let Some(revocation) = self.barred.revocation(host)
-            && may(self)
-        {
+        let Some((revocation, link)) = self.barred.revocation(host).zip(self.links.find_mut(key)) else { return };
+        // Whoever names thousands of them in its summaries is not told of each.
+        if link.claims.take(now, CLAIM_CHECKS, 1).is_ok() {
             self.send(key, Channel::Control, &Frame::Revoked(vec![revocation]), out);
         }
     }
@@ -190,13 +181,5 @@ impl State {
             // A link without room for them is told when the host is seen.
             self.send(key, Channel::Sync, &Frame::Revoked(some.to_vec()), out);
         }
-    }
-}
-
-/// How a link with such a host ends.
-fn goodbye(bar: Bar) -> GoodbyeReason {
-    match bar {
-        Bar::Denied | Bar::Unlisted => GoodbyeReason::NotAllowed,
-        Bar::Revoked => GoodbyeReason::Revoked,
     }
 }

@@ -174,12 +174,18 @@ impl State {
 
     /// Applies what can be applied, and asks for what is missing if something still waits.
     pub(crate) fn apply_waiting(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
-        while let Some(heard) = self.origins.find_mut(host).and_then(|origin| origin.next_waiting()) {
-            if let Err(fault) = self.apply_one(now, host, heard, out) {
-                return self.quarantine(now, host, fault, out);
+        let mut adopted = false;
+        loop {
+            while let Some(heard) = self.origins.find_mut(host).and_then(|origin| origin.next_waiting()) {
+                if let Err(fault) = self.apply_one(now, host, heard, out) {
+                    return self.quarantine(now, host, fault, out);
+                }
             }
+            if !self.adopt_if_equal(host, out) {
+                break;
+            }
+            adopted = true;
         }
-        let adopted = self.adopt_if_equal(now, host, out);
         let Some(origin) = self.origins.find_mut(host) else { return };
         if origin.is_behind() {
             let rtt = origin.next_hop.and_then(|link| self.links.find(link)).map_or(Duration::ZERO, |link| link.rtt);
@@ -257,18 +263,21 @@ impl State {
 
     /// A waiting head whose digest is that of the roster we hold makes all between unnecessary: an expired host comes
     /// back, or takes a new epoch with the same roster. True if there was one.
-    fn adopt_if_equal(&mut self, now: Moment, host: HostId, out: &mut Outbox) -> bool {
+    fn adopt_if_equal(&mut self, host: HostId, out: &mut Outbox) -> bool {
         let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.is_behind()) else { return false };
-        let newest = origin.newest.1;
-        let Some(heard) = origin.waiting.get(&newest).cloned() else { return false };
-        let Some(roster) = self.directory.roster_mut(host) else { return false };
-        if roster.record().is_none() || roster.digest() != heard.head.digest {
+        let Some(roster) = self.directory.roster_mut(host).filter(|_| !origin.waiting.is_empty()) else { return false };
+        if roster.record().is_none() {
             return false;
         }
-        origin.waiting.clear();
+        let digest = roster.digest();
+        let mut waiting = origin.waiting.iter().rev();
+        let Some((seq, heard)) = waiting.find(|(_, heard)| heard.head.digest == digest) else { return false };
+        let (seq, heard) = (*seq, heard.clone());
+        origin.waiting = seq.checked_add(1).map(|next| origin.waiting.split_off(&next)).unwrap_or_default();
         origin.adopted(heard);
-        out.note(Note::CaughtUp { host, by: CatchUp::Digest });
-        self.show_again(now, host, out);
+        if !origin.is_behind() {
+            out.note(Note::CaughtUp { host, by: CatchUp::Digest });
+        }
         true
     }
 

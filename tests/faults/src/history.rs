@@ -206,6 +206,11 @@ impl History {
         found
     }
 
+    /// Whether every observer shows what is.
+    pub(crate) fn agrees(&self, now: Time) -> bool {
+        self.differences(now).iter().all(|difference| difference.span.1 < now)
+    }
+
     /// Differences that lasted too long, even when the excused times are left out.
     pub(crate) fn unexcused(&self, now: Time) -> Vec<Difference> {
         let too_long = |difference: &Difference| {

@@ -121,6 +121,10 @@ impl Load {
             joining.spawn(change(load.shared.clone(), number, format!("s{}", number % STEADY_TOPICS)));
         }
         joining.join_all().await;
+        // Who came last is not known everywhere yet.
+        while !load.shared.history().agrees(load.shared.now()) {
+            sleep(LOOK_EVERY).await;
+        }
         load.traffic.spawn(signal(load.shared.clone()));
         load.traffic.spawn(churn(load.shared.clone()));
         Ok(load)

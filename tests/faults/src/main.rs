@@ -34,6 +34,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde::Deserialize;
 use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use host::Place;
@@ -107,7 +108,15 @@ fn inside(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(name) = arguments.rows.iter().find(|name| ROWS.iter().all(|row| row.name != **name)) {
         bail!("there is no row {name:?}; --list shows them");
     }
-    Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(all(&rows, arguments.runs))
+    Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
+        // The first process of a namespace is ended by no signal that it does not take.
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            ended = all(&rows, arguments.runs) => ended,
+            _ = terminate.recv() => bail!("told to end"),
+            _ = interrupt.recv() => bail!("told to end"),
+        }
+    })
 }
 
 #[derive(Deserialize)]

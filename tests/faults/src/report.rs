@@ -162,7 +162,7 @@ pub(crate) fn table(all: &[Outcomes]) -> String {
             let missed = if same.iter().all(|figure| figure.met) { "" } else { " MISSED" };
             let gap = if number == 0 { "  ".to_owned() } else { format!("\n{:<84}", "") };
             let (name, expected) = (figure.name, &figure.expected);
-            write!(text, "{gap}{name}: {} ({expected}){missed}", measured.join(", ")).unwrap_or_default();
+            write!(text, "{gap}{name}: {} ({expected}){missed}", measured.join(" | ")).unwrap_or_default();
         }
         text.push('\n');
     }

@@ -79,7 +79,9 @@ fn a_member_that_is_never_shown_is_missing_and_views_have_not_agreed() {
     history.joined(s(10), member("u"));
     assert_eq!(history.unexcused(s(30)).len(), 1);
     assert_eq!(history.agreed_after(s(10), s(30)), None);
+    assert!(!history.agrees(s(16)));
     history.saw(s(17), 0, member("u"), true);
+    assert!(history.agrees(s(18)));
     assert_eq!(history.agreed_after(s(10), s(30)), Some(s(7)));
 }
 

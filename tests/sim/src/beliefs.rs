@@ -18,9 +18,8 @@ use crate::world::World;
 
 /// A host announces less often than this between two looks.
 const BETWEEN_LOOKS_MAX: u64 = 100;
-/// Dials that time out one after the other within `DIALS_IN`: each takes 5 s, and the pause between them doubles up to at
-/// least 2.5 s.
-const DIALS_MAX: usize = 10;
+/// Dials that time out one after the other within `DIALS_IN`: each takes 5 s, and the pause between them is at least 0.5 s.
+const DIALS_MAX: usize = 11;
 const DIALS_IN: At = 60 * SEC;
 /// A host that runs for so long is known everywhere.
 const LONG: At = 30 * SEC;

@@ -1,6 +1,6 @@
 //! What nobody may be made to believe, whoever says so; and how hosts treat each other on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use aldis::relay::limits;
@@ -35,6 +35,8 @@ pub(crate) struct Beliefs {
     marks: BTreeMap<HostId, (u64, u64)>,
     /// From whom sealed frames came to a host.
     routed: BTreeMap<(Place, [u8; 24]), Place>,
+    /// Dials that came to nothing, one after the other, by who dialled whom.
+    pub(crate) dials_in_vain: BTreeMap<(Place, SocketAddr), VecDeque<At>>,
     delivered: u64,
     sent: u64,
 }
@@ -98,7 +100,7 @@ impl World {
     /// A dial was not answered.
     pub(crate) fn dialled_in_vain(&mut self, from: Place, to: SocketAddr) {
         let now = self.now;
-        let times = self.dials_in_vain.entry((from, to)).or_default();
+        let times = self.beliefs.dials_in_vain.entry((from, to)).or_default();
         times.push_back(now);
         while times.front().is_some_and(|at| at + DIALS_IN < now) {
             times.pop_front();

@@ -430,7 +430,7 @@ impl World {
             let after = 2 * self.map.one_way(from, target);
             return self.later(after, Happening::Input(from, life, Box::new(failed)));
         }
-        self.dials_in_vain.remove(&(from, to));
+        self.beliefs.dials_in_vain.remove(&(from, to));
         self.connect(from, target, Some(dial));
     }
 

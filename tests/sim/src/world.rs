@@ -8,8 +8,6 @@ use aldis_wire::host::Channel;
 use aldis_wire::network::{Genesis, Network};
 use aldis_wire::proof::Trust;
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -95,8 +93,6 @@ pub struct World {
     pub(crate) crowd: crate::edges::Crowd,
     pub(crate) probes: crate::probes::Probes,
     pub(crate) liars: crate::liars::Liars,
-    /// Dials that came to nothing, one after the other, by who dialled whom.
-    pub(crate) dials_in_vain: BTreeMap<(Place, SocketAddr), VecDeque<At>>,
     pub(crate) beliefs: crate::beliefs::Beliefs,
     pub(crate) chance: Chance,
     pub(crate) queue: Queue<Happening>,
@@ -123,7 +119,6 @@ impl World {
             crowd: crate::edges::Crowd::new(&scenario, &network),
             probes: crate::probes::Probes::new(&network),
             liars: Default::default(),
-            dials_in_vain: BTreeMap::new(),
             beliefs: Default::default(),
             network,
             map,

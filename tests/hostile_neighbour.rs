@@ -331,7 +331,7 @@ fn hosts_that_are_only_talked_about_take_nobodys_place() {
 fn a_number_that_was_not_given_ends_the_link() {
     let (mut house, player) = (House::new(), Player::new(1));
     let link = house.link(&player);
-    let effects = house.send(link, &Frame::Have(vec![HaveEntry::Numbered { number: 3, seq: 1 }]));
+    let effects = house.send(link, &Frame::Have(vec![HaveEntry::Numbered { number: 3, seq: 1, held: 0 }]));
     assert_sent_away(&effects, link, Fault::OutOfOrder);
 }
 
@@ -723,4 +723,16 @@ fn a_sealed_frame_never_goes_back_and_not_on_for_ever() {
     let effects = house.send(other, &Frame::Routed(Routed { hops: 16, ..frame }));
     assert_eq!(effects.frames(other), [bounce]);
     assert_eq!(effects.frames(link), []);
+}
+
+#[test]
+fn a_sealed_frame_does_not_go_back_over_a_newer_link_either() {
+    let (mut house, mut far, player) = (House::new(), Player::new(1), Player::new(2));
+    let old = house.link(&player);
+    house.send(old, &announced(&far.announce(&[Op::Record(far.record())])));
+    // Another connection of the same host takes the place of this one, which brings what is still on its way.
+    let new = house.link(&player);
+    house.send(new, &announced(&far.announce(&[])));
+    let frame = routed(&player, far.id, 7, Bytes::from_static(b"sealed"));
+    assert_eq!(house.send(old, &Frame::Routed(frame)).frames(new), []);
 }

@@ -62,6 +62,40 @@ pub enum Defect {
     NoTimeout,
 }
 
+#[cfg(feature = "planted")]
+impl Defect {
+    /// All of them.
+    pub const ALL: [Self; 27] = [
+        Self::SkipDigest,
+        Self::SkipSignature,
+        Self::AcceptReplay,
+        Self::ForgetGraft,
+        Self::DropOnLostLink,
+        Self::SkipDedup,
+        Self::IgnoreOrder,
+        Self::TrustInterval,
+        Self::TrustAge,
+        Self::ForgetLeave,
+        Self::ForgetGone,
+        Self::KeepExpired,
+        Self::NeverRestore,
+        Self::DeafToHeartbeats,
+        Self::BlameOthersForSleep,
+        Self::LeakRoutes,
+        Self::LeakSessions,
+        Self::NoBackOff,
+        Self::ExceedQueue,
+        Self::AcceptForeignSender,
+        Self::BelieveAnyReceipt,
+        Self::RouteBack,
+        Self::ForgetMissed,
+        Self::DeliveredEarly,
+        Self::KeepBothLinks,
+        Self::AnswerTwice,
+        Self::NoTimeout,
+    ];
+}
+
 /// The defect that is planted in one machine, if any.
 #[cfg(feature = "planted")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -43,6 +43,7 @@ impl Origin {
             addresses: vec!["192.0.2.1:4000".parse()?],
             gateways: vec!["wss://host.example.net/v1".to_owned()],
             software: "aldis 0.1.0".to_owned(),
+            neighbours: Vec::new(),
         };
         Ok(SignedRecord::make(&self.key, network()?.tag, &record)?)
     }

@@ -149,9 +149,10 @@ impl State {
 
     /// The neighbour over which a host's announcements come first. When that link is gone, only one that is known to
     /// have newer ones than we leads there for certain.
-    fn next_hop(&self, home: HostId, except: Option<LinkKey>) -> Option<LinkKey> {
+    fn next_hop(&self, home: HostId, except: Option<HostId>) -> Option<LinkKey> {
         let origin = self.origins.find(home).filter(|origin| origin.expired.is_none())?;
-        let usable = |key: &LinkKey| Some(*key) != except && self.links.find(*key).is_some_and(|l| l.is_admitted());
+        let usable =
+            |key: &LinkKey| self.links.find(*key).is_some_and(|link| link.is_admitted() && Some(link.host) != except);
         origin.next_hop.filter(usable).or_else(|| {
             let mark = origin.mark();
             self.links
@@ -334,8 +335,10 @@ impl State {
             return self.open_routed(now, key, &routed, out);
         }
         routed.hops = routed.hops.saturating_add(1);
-        let except = (!self.planted.has(Defect::RouteBack)).then_some(key);
-        let direct = self.links.to_host(routed.to_home).filter(|link| Some(*link) != except);
+        // Not back to the host it came from, over another link no more than over this one: two cross now and then.
+        let came_from = self.links.find(key).map(|link| link.host);
+        let except = came_from.filter(|_| !self.planted.has(Defect::RouteBack));
+        let direct = self.links.to_host(routed.to_home).filter(|_| Some(routed.to_home) != except);
         let next = direct.or_else(|| self.next_hop(routed.to_home, except)).filter(|_| !barred);
         let bounce = |refusal| Bounce { from_home: routed.from_home, nonce: routed.nonce, refusal };
         let refused = match next {

@@ -3,7 +3,9 @@
 //! The program itself runs in the hub, in namespaces of its own (network, mounts, processes) that the kernel takes down
 //! when it ends, however it ends. Edges connect from the hub, so faults between hosts leave them alone.
 //!
-//!     hub 10.47.N.1 ── 10.47.N.2 host N
+//! ```text
+//! hub 10.47.N.1 ── 10.47.N.2 host N
+//! ```
 //!
 //! Faults are made where the hub forwards packets: nft drops them, `delay.py` holds them.
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use aldis::relay::limits;
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Frame, Outcome, Routed};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::{HEARTBEAT_MAX, HEARTBEATS_MISSED_MAX};
 
 use crate::edges::Sent;
+use crate::hosts::Host;
 use crate::map::Place;
 use crate::queue::{At, SEC};
 use crate::wires::EndId;
@@ -16,10 +18,11 @@ use crate::world::World;
 
 /// A host announces less often than this between two looks.
 const BETWEEN_LOOKS_MAX: u64 = 100;
-/// Dials that time out one after the other within `DIALS_IN`: each takes 5 s, and the pause between them doubles up to at
-/// least 2.5 s.
-const DIALS_MAX: usize = 10;
+/// Dials that time out one after the other within `DIALS_IN`: each takes 5 s, and the pause between them is at least 0.5 s.
+const DIALS_MAX: usize = 11;
 const DIALS_IN: At = 60 * SEC;
+/// A host that runs for so long is known everywhere.
+const LONG: At = 30 * SEC;
 /// Sealed frames on their way that are remembered.
 const ROUTED_MAX: usize = 10_000;
 /// Kinds of frames (PROTOCOL.md §5.3).
@@ -80,6 +83,18 @@ impl World {
         }
     }
 
+    /// A host hides another one that it has not heard: it must not be one that lives.
+    pub(crate) fn gives_up(&mut self, place: Place, other: HostId) {
+        let Some(known) = self.hosts.iter().position(|host| host.id == other) else { return };
+        let (here, there) = (&self.hosts[place], &self.hosts[known]);
+        let long_here = |host: &Host| host.since + LONG < self.now;
+        let lives = there.running().is_some() && long_here(here) && long_here(there);
+        let excused = self.checks.trouble.is_excused(self.now, known) || self.is_about_liars(place, other);
+        if lives && !excused {
+            self.violated(&[place, known], format!("it gives up {other:?}, which lives"));
+        }
+    }
+
     /// A dial was not answered.
     pub(crate) fn dialled_in_vain(&mut self, from: Place, to: SocketAddr) {
         let now = self.now;
@@ -94,14 +109,22 @@ impl World {
         }
     }
 
-    /// A frame comes to a host.
-    pub(crate) fn came(&mut self, from: Place, to: Place, frame: &[u8]) {
+    /// A frame comes to a host; whether its machine is told. That of a liar must not see what was made of its own words.
+    pub(crate) fn came(&mut self, from: Place, to: Place, frame: &[u8]) -> bool {
         if let Some(routed) = routed(frame) {
             if self.beliefs.routed.len() >= ROUTED_MAX {
                 self.beliefs.routed.clear();
             }
             self.beliefs.routed.insert((to, routed.nonce), from);
         }
+        if self.is_liar(to)
+            && let Some((&[kind, ..], body)) = frame.split_first_chunk::<HEADER_BYTES>()
+            && let Ok(Some(Frame::Announcement(announcement))) = Frame::decode(kind, body)
+        {
+            self.liar_hears(to, &announcement);
+            return !announcement.head.peek().is_ok_and(|head| head.origin == self.hosts[to].id);
+        }
+        true
     }
 
     /// A host sends a frame: nothing goes back to where it came from.
@@ -110,6 +133,21 @@ impl World {
         let there = self.wires.place_of_other(end);
         if self.beliefs.routed.get(&(place, routed.nonce)) == Some(&there) {
             self.violated(&[place, there], "a sealed frame goes back to where it came from".to_owned());
+        }
+    }
+
+    /// A machine has given more to a link: it must not be more than may wait there.
+    pub(crate) fn check_queue(&mut self, place: Place, end: EndId, queue: usize) {
+        const QUEUES: [(&str, usize); 4] = [
+            ("control frames", limits::CONTROL_QUEUE_BYTES),
+            ("signals", limits::SIGNAL_QUEUE_BYTES),
+            ("announcements", limits::ANNOUNCE_QUEUE_BYTES),
+            ("replies", limits::SYNC_QUEUE_BYTES),
+        ];
+        let (what, limit) = QUEUES[queue];
+        let waits = self.wires.waiting_bytes(end, queue);
+        if waits > limit && !self.is_liar(place) {
+            self.violated(&[place], format!("{waits} bytes of {what} wait on one link, and at most {limit} may"));
         }
     }
 

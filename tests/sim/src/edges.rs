@@ -45,6 +45,8 @@ pub(crate) enum Wish {
     Return,
     /// Move to another host and keep the key.
     Roam,
+    /// Leave a topic for another one.
+    Hop,
     /// Acknowledge what came.
     Ack,
 }
@@ -316,7 +318,9 @@ impl World {
     /// A request comes to a host.
     pub(crate) fn asked(&mut self, place: Place, key: EdgeKey, request: Request) {
         let (edge, socket) = edge_of(key);
-        if self.edges[edge].socket != socket || self.edges[edge].place != place {
+        // Whoever has said bye is not heard any more.
+        let Edge { standing, .. } = self.edges[edge];
+        if self.edges[edge].socket != socket || self.edges[edge].place != place || standing == Standing::Out {
             return;
         }
         let what = match &request {
@@ -328,6 +332,10 @@ impl World {
                     members.insert(peer, Membership { home: place, since: now, until: None, away: None });
                 }
                 "join"
+            }
+            Request::Leave { topic, .. } => {
+                self.left(edge, &topic.name);
+                "leave"
             }
             Request::Signal { .. } => "signal",
             Request::Ack { .. } => "ack",
@@ -351,7 +359,7 @@ impl World {
         let edge = edge as usize;
         let Edge { place, standing, .. } = self.edges[edge];
         if self.edges[edge].session != session
-            || self.is_quiet() && matches!(wish, Wish::Speak | Wish::Drop | Wish::Roam)
+            || self.is_quiet() && matches!(wish, Wish::Speak | Wish::Drop | Wish::Roam | Wish::Hop)
         {
             return;
         }
@@ -366,7 +374,8 @@ impl World {
                 let pause = self.crowd.chance.exponential(self.scenario.speak);
                 self.plan(edge, pause, Wish::Speak);
             }
-            (Wish::Speak, Standing::Away | Standing::Opening) => self.plan(edge, SEC, Wish::Speak),
+            (Wish::Hop, Standing::Open) => self.hop(edge),
+            (Wish::Speak | Wish::Hop, Standing::Away | Standing::Opening) => self.plan(edge, SEC, wish),
             (Wish::Go, Standing::Open) => self.ask(edge, Request::Bye),
             (Wish::Go | Wish::Roam | Wish::Drop, Standing::Away | Standing::Opening) => self.plan(edge, 5 * SEC, wish),
             (Wish::Drop, Standing::Open) => {
@@ -460,24 +469,14 @@ impl World {
             let topic = self.probes.topic();
             return self.ask(edge, Request::Watch { id: "w".into(), topic });
         }
-        let count = self.scenario.topics;
-        for _ in 0..count {
-            let slots = self.crowd.slots.len();
-            if slots == 0 {
-                break;
-            }
-            let slot = self.crowd.chance.index(slots);
-            let topic = self.crowd.slots[slot];
-            if !self.edges[edge].topics.contains(&topic) {
-                self.edges[edge].topics.push(topic);
-                let request = Request::Join { id: "j".into(), topic: self.crowd.topic(topic), meta: None };
-                self.ask(edge, request);
-            }
+        for _ in 0..self.scenario.topics {
+            self.join_one(edge);
         }
         let scenario = &self.scenario;
         let plans = [
             (scenario.stay, Wish::Go),
             (scenario.drops, Wish::Drop),
+            (scenario.hops, Wish::Hop),
             (if self.edges[edge].keyed.is_some() { scenario.roams } else { 0 }, Wish::Roam),
             (scenario.speak, Wish::Speak),
         ];
@@ -488,6 +487,42 @@ impl World {
         if let Some(at) = self.scenario.everybody_leaves_at {
             let after = at.saturating_sub(self.now) + self.crowd.chance.below(SEC);
             self.plan(edge, after, Wish::Go);
+        }
+    }
+
+    /// Asks to join a topic drawn by chance, unless the edge is in it.
+    fn join_one(&mut self, edge: usize) {
+        let slots = self.crowd.slots.len();
+        if slots == 0 {
+            return;
+        }
+        let slot = self.crowd.chance.index(slots);
+        let topic = self.crowd.slots[slot];
+        if !self.edges[edge].topics.contains(&topic) {
+            self.edges[edge].topics.push(topic);
+            let request = Request::Join { id: "j".into(), topic: self.crowd.topic(topic), meta: None };
+            self.ask(edge, request);
+        }
+    }
+
+    fn hop(&mut self, edge: usize) {
+        if let Some(topic) = self.edges[edge].topics.first().copied() {
+            if let Some(view) = &mut self.edges[edge].view {
+                view.remove(&topic);
+            }
+            self.ask(edge, Request::Leave { id: "l".into(), topic: self.crowd.topic(topic) });
+            self.join_one(edge);
+        }
+        let pause = self.crowd.chance.exponential(self.scenario.hops);
+        self.plan(edge, pause, Wish::Hop);
+    }
+
+    /// A host has been told that an edge leaves a topic.
+    fn left(&mut self, edge: usize, topic: &str) {
+        let (Some(topic), Some(peer)) = (number_of(topic), self.edges[edge].peer) else { return };
+        self.edges[edge].topics.retain(|other| *other != topic);
+        if let Some(member) = self.crowd.members.get_mut(&topic).and_then(|members| members.get_mut(&peer)) {
+            member.until = Some(self.now);
         }
     }
 
@@ -522,7 +557,10 @@ impl World {
         sent.at = self.now;
         sent.asked += 1;
         let to = sent.to;
-        let size = [200, 600, 2_000][number as usize % 3];
+        let size = match self.scenario.payload {
+            0 => [200, 600, 2_000][number as usize % 3],
+            size => size,
+        };
         let data = Bytes::from(vec![b'1'; size]);
         self.ask(edge, Request::Signal { id: number.to_string().into(), to, topic: None, data });
     }
@@ -595,6 +633,12 @@ impl World {
                     }
                 } else {
                     self.welcomed(edge);
+                }
+            }
+            Event::Left { topic, .. } => {
+                // Its join may have been answered after it asked to leave.
+                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic)) {
+                    view.remove(&topic);
                 }
             }
             Event::Joined(sample) | Event::Watching(sample) => {

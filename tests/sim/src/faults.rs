@@ -73,6 +73,9 @@ fn hosts(world: &mut World, words: &[&str]) -> Result<Vec<Place>, String> {
     if *word == "all" {
         return Ok((0..count).collect());
     }
+    if *word == "liars" {
+        return Ok((0..count).filter(|place| world.is_liar(*place)).collect());
+    }
     if let Some(place) = word.strip_prefix('#') {
         let place: Place = place.parse().map_err(|_| format!("'{word}' is no host"))?;
         return if place < count { Ok(vec![place]) } else { Err(format!("there is no host {word}")) };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aldis_wire::announcement::SignedHead;
+use aldis_wire::announcement::{Head, SignedHead, ops_hash};
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry, Outcome, Query, Range, Receipt, Signal};
 use aldis_wire::id::HostId;
@@ -20,6 +20,8 @@ use crate::world::{Happening, World};
 const EVERY: At = 200 * MS;
 /// Announcements of each host that a liar keeps to play again: five minutes of heartbeats.
 const KEPT_MAX: usize = 100;
+/// So many are played again before it is another host's turn: ten seconds.
+const PLAYED_OF_EACH: usize = 50;
 /// The age that a liar gives to what others made.
 const AGE_MS: u32 = 3_600_000;
 
@@ -138,13 +140,6 @@ impl World {
     fn announcement_told(&mut self, place: Place, mut told: Announcement) -> Option<Bytes> {
         let mut head = told.head.peek().ok()?;
         let own = head.origin == self.hosts[place].id;
-        if !own && self.tells(Lie::Replays) {
-            let heard = self.liars.heard.entry(head.origin).or_default();
-            let new = heard.last().is_none_or(|last| last.head.peek().is_ok_and(|last| last.mark() < head.mark()));
-            if new && heard.len() < KEPT_MAX {
-                heard.push(told.clone());
-            }
-        }
         if !self.lies_now() {
             return Frame::Announcement(told).encode().ok();
         }
@@ -164,9 +159,7 @@ impl World {
             if self.tells(Lie::Ages) {
                 told.age_ms = AGE_MS;
             }
-            let forges = self.tells(Lie::Forges) && self.chance.below(4) == 0;
-            head.seq += u64::from(forges) * 1_000;
-            forges
+            false
         };
         if changed {
             told.head = SignedHead::make(&self.hosts[place].key, self.network.tag, &head).ok()?;
@@ -183,21 +176,36 @@ impl World {
         for link in links {
             let end = EndId::of(link.link);
             let Some(there) = self.hosts.iter().position(|host| host.id == link.host) else { continue };
-            for lie in self.scenario.lies.clone() {
-                let told = match lie {
-                    Lie::Replays => self.old_announcement(),
-                    Lie::Claims => self.foreign_signal(there),
-                    Lie::Receipts => self.foreign_receipt(there),
-                    Lie::Floods => {
-                        self.flood(end);
-                        None
-                    }
-                    _ => None,
-                };
-                if let Some((channel, frame)) = told {
-                    self.says(end, channel, &frame);
+            // One lie at a time: some of them cost the link.
+            let lies: Vec<Lie> = self.scenario.lies.iter().copied().collect();
+            let Some(lie) = lies.get(self.chance.index(lies.len())) else { return };
+            let told = match lie {
+                Lie::Forges => self.forged_announcement(place),
+                Lie::Replays => self.old_announcement(),
+                Lie::Claims => self.foreign_signal(there),
+                Lie::Receipts => self.foreign_receipt(there),
+                Lie::Floods => {
+                    self.flood(end);
+                    None
                 }
+                _ => None,
+            };
+            if let Some((channel, frame)) = told {
+                self.says(end, channel, &frame);
             }
+        }
+    }
+
+    /// A liar keeps what it hears.
+    pub(crate) fn liar_hears(&mut self, place: Place, announcement: &Announcement) {
+        let Ok(head) = announcement.head.peek() else { return };
+        if self.is_liar_id(head.origin) || !self.is_liar(place) {
+            return;
+        }
+        let heard = self.liars.heard.entry(head.origin).or_default();
+        let new = heard.last().is_none_or(|last| last.head.peek().is_ok_and(|last| last.mark() < head.mark()));
+        if new && heard.len() < KEPT_MAX {
+            heard.push(announcement.clone());
         }
     }
 
@@ -207,11 +215,20 @@ impl World {
         }
     }
 
-    /// The next old announcement in turn, as if it were fresh.
+    /// A sign of life of somebody else, in its future, with the digest that it had.
+    fn forged_announcement(&mut self, place: Place) -> Option<(Channel, Frame)> {
+        let whose = self.chance.index(self.liars.heard.len());
+        let newest = self.liars.heard.values().nth(whose)?.last()?.head.peek().ok()?;
+        let head = Head { seq: newest.seq + 1_000, ops_hash: ops_hash(&[]), ..newest };
+        let head = SignedHead::make(&self.hosts[place].key, self.network.tag, &head).ok()?;
+        Some((Channel::Control, Frame::Announcement(Announcement { age_ms: 0, head, ops: None })))
+    }
+
+    /// What a host said long ago, as if it were fresh: one host after the other, each in its order for a while.
     fn old_announcement(&mut self) -> Option<(Channel, Frame)> {
-        let all = || self.liars.heard.values().flatten();
-        let count = all().count();
-        let old = all().nth(self.liars.played % count.max(1))?.clone();
+        let Liars { heard, played, .. } = &self.liars;
+        let of = heard.values().nth(played / PLAYED_OF_EACH % heard.len().max(1))?;
+        let old = of.get(played % PLAYED_OF_EACH)?.clone();
         let channel = if old.ops.is_some() { Channel::Announce } else { Channel::Control };
         Some((channel, Frame::Announcement(Announcement { age_ms: 0, ..old })))
     }

@@ -15,6 +15,7 @@
 //! | `faults`, `liars` | what may go wrong, and who says what is not so |
 //! | [`checks`], `beliefs` | what must hold, and what nobody may be made to believe |
 //! | [`meter`], [`trace`], [`report`] | what was counted, what happened, what is told |
+//! | `planted` | machines that are wrong on purpose, which must be found |
 //! | [`run`] | a scenario from its beginning to its end |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
@@ -33,6 +34,8 @@ pub mod liars;
 pub mod map;
 pub mod memo;
 pub mod meter;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod probes;
 pub mod queue;
 pub mod report;

@@ -1,4 +1,5 @@
-//! `aldis-sim SCENARIO [--SETTING VALUE]...`: plays a scenario and prints its report. See `scripts/sim`.
+//! `aldis-sim SCENARIO [--SETTING VALUE]...`: plays a scenario and prints its report. `aldis-sim --all [--SETTING VALUE]...`
+//! plays the fixed set, and `--planted` hunts the planted defects. See `scripts/sim`.
 
 #![allow(clippy::disallowed_methods, reason = "a program: it has arguments")]
 
@@ -9,6 +10,13 @@ use aldis_sim::scenario::Scenario;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    #[cfg(feature = "planted")]
+    if arguments.first().is_some_and(|first| first == "--planted") {
+        return planted();
+    }
+    if let Some((_, settings)) = arguments.split_first().filter(|(first, _)| *first == "--all") {
+        return all(settings);
+    }
     match scenario(&arguments) {
         Ok(scenario) => {
             let run = aldis_sim::run::run(scenario);
@@ -23,11 +31,52 @@ fn main() -> ExitCode {
     }
 }
 
+/// What is played before each commit: everything that is small.
+const SET: [&str; 15] = [
+    "trouble",
+    "crash",
+    "partition",
+    "flapping",
+    "churn",
+    "farewell",
+    "third",
+    "storm",
+    "upgrade",
+    "sleep",
+    "slow",
+    "liars",
+    "replays",
+    "silence",
+    "withheld",
+];
+
+/// Plays the fixed set; a line for each, and the whole report of those in which something was violated.
+fn all(settings: &[String]) -> ExitCode {
+    let (mut passed, mut failed) = (0, 0);
+    for name in SET {
+        let arguments: Vec<String> = std::iter::once(name.to_owned()).chain(settings.iter().cloned()).collect();
+        let run = match scenario(&arguments) {
+            Ok(scenario) => aldis_sim::run::run(scenario),
+            Err(what) => {
+                eprintln!("{what}");
+                return ExitCode::from(2);
+            }
+        };
+        let (seed, violations) = (run.world.scenario.seed, run.world.checks.count);
+        let verdict = if violations == 0 { "ok    " } else { "FAILED" };
+        println!("{verdict} scripts/sim {name} --seed {seed}: {violations} violations, {:.1} s", run.seconds);
+        if violations > 0 {
+            print!("{}", aldis_sim::report::report(&run.world, &run.meter, run.seconds));
+        }
+        *(if violations == 0 { &mut passed } else { &mut failed }) += 1;
+    }
+    println!("sim: {passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn scenario(arguments: &[String]) -> Result<Scenario, String> {
     let (path, settings) = arguments.split_first().ok_or("which scenario?")?;
-    let file = if path.contains('/') { path.clone() } else { format!("tests/sim/scenarios/{path}.txt") };
-    let text = std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
-    let mut scenario = Scenario::parse(path, &text)?;
+    let mut scenario = Scenario::load(path)?;
     for setting in settings.chunks(2) {
         let name = setting.first().and_then(|name| name.strip_prefix("--")).ok_or("a setting begins with --")?;
         let value = setting.get(1).ok_or_else(|| format!("--{name} needs a value"))?;
@@ -35,4 +84,21 @@ fn scenario(arguments: &[String]) -> Result<Scenario, String> {
         scenario.take(&words)?;
     }
     Ok(scenario)
+}
+
+/// Hunts all planted defects, and prints the table.
+#[cfg(feature = "planted")]
+fn planted() -> ExitCode {
+    println!("       defect               scenario   seeds   what was said");
+    match aldis_sim::planted::hunt_all(|row| println!("{}", aldis_sim::planted::line(row))) {
+        Ok(rows) => {
+            let failed = rows.iter().filter(|row| !row.is_good()).count();
+            println!("sim: {} passed, {failed} failed", rows.len() - failed);
+            if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::from(2)
+        }
+    }
 }

@@ -55,6 +55,10 @@ pub struct Scenario {
     pub pause: At,
     /// How long until an edge signals somebody, on average; 0 for never.
     pub speak: At,
+    /// Bytes of a signal; 0 for a mixture of sizes.
+    pub payload: usize,
+    /// How long until an edge leaves a topic for another one, on average; 0 for never.
+    pub hops: At,
     /// How long until an edge loses its socket, on average; 0 for never.
     pub drops: At,
     /// How long it is away then, on average.
@@ -98,6 +102,8 @@ impl Default for Scenario {
             stay: 0,
             pause: SEC,
             speak: 0,
+            payload: 0,
+            hops: 0,
             drops: 0,
             away: 5 * SEC,
             keyed: 0,
@@ -115,6 +121,17 @@ impl Default for Scenario {
 }
 
 impl Scenario {
+    /// Reads one of the scenarios that are here, by its name, or any other one, by a path with a slash in it.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn load(name: &str) -> Result<Self, String> {
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        let file = if name.contains('/') { name.to_owned() } else { format!("{here}/{name}.txt") };
+        let text = std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?;
+        Self::parse(name, &text)
+    }
+
     /// Reads a scenario.
     ///
     /// # Errors
@@ -122,8 +139,8 @@ impl Scenario {
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
         let mut scenario = Self { name: name.to_owned(), ..Self::default() };
         for (number, line) in text.lines().enumerate() {
-            let line = line.split('#').next().unwrap_or_default();
-            let words: Vec<&str> = line.split_whitespace().collect();
+            // A comment stands alone or behind a space; `#3` is a host.
+            let words: Vec<&str> = line.split_whitespace().take_while(|word| *word != "#").collect();
             scenario.take(&words).map_err(|what| format!("{name}:{}: {what}", number + 1))?;
         }
         scenario.lines.sort_by_key(|line| line.at);
@@ -164,6 +181,8 @@ impl Scenario {
             "stay" => self.stay = time(value)?,
             "pause" => self.pause = time(value)?,
             "speak" => self.speak = time(value)?,
+            "payload" => self.payload = number(value)? as usize,
+            "hops" => self.hops = time(value)?,
             "drops" => self.drops = time(value)?,
             "away" => self.away = time(value)?,
             "keyed" => self.keyed = percent(value)?,

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use aldis::relay::io::{DialFailure, DialKey, Input, LinkKey};
+use aldis::relay::limits::LINK_SILENT;
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
@@ -26,8 +27,25 @@ const KEEP_ALIVE: At = 5 * SEC / 2;
 const FLUSH: At = 2 * SEC;
 /// A dial is given up after this.
 const DIAL_DEADLINE: At = 5 * SEC;
+/// When the first packet of a dial is sent again, since its beginning: probe time-outs double (RFC 9002 §6.2).
+const DIAL_AGAIN: [At; 2] = [SEC, 3 * SEC];
+/// How often a driver looks whether anything came.
+const LISTEN_INTERVAL: At = SEC / 2;
 /// The transport takes what it can send within this time; the rest waits by priority.
 const TAKEN_AHEAD: At = 2 * MS;
+
+/// A dial on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dial {
+    dial: DialKey,
+    to: SocketAddr,
+    host: Option<HostId>,
+    since: At,
+}
+
+fn at(duration: std::time::Duration) -> At {
+    duration.as_nanos() as At
+}
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +96,22 @@ struct End {
     busy: At,
     /// What waits to be sent from here, by priority: control, lanes, announce, sync.
     waiting: [VecDeque<(Channel, Bytes)>; 4],
+    waiting_bytes: [usize; 4],
     pumping: bool,
     /// When the last frame on each channel arrives at the other end.
     arrivals: [At; CHANNELS],
     /// What came here while the way was cut.
     held: VecDeque<(Channel, Bytes)>,
+}
+
+impl End {
+    /// Takes what goes on its way next.
+    fn take(&mut self) -> Option<(Channel, Bytes)> {
+        let queue = self.waiting.iter().position(|queue| !queue.is_empty())?;
+        let next = self.waiting[queue].pop_front()?;
+        self.waiting_bytes[queue] -= next.1.len();
+        Some(next)
+    }
 }
 
 /// All connections, and what is wrong with the ways between hosts.
@@ -111,6 +140,11 @@ impl Wires {
     /// The host at the other end.
     pub(crate) fn place_of_other(&self, end: EndId) -> Place {
         self.ends[end.other().at()].place
+    }
+
+    /// Bytes that wait at an end to be sent, of one kind of channel.
+    pub(crate) fn waiting_bytes(&self, end: EndId, queue: usize) -> usize {
+        self.ends[end.at()].waiting_bytes[queue]
     }
 
     /// Ends of connections that somebody reads, with the hosts at both ends.
@@ -168,6 +202,23 @@ impl World {
     fn falls_silent(&mut self, end: EndId) {
         let heard = self.chance.below(KEEP_ALIVE);
         self.later(IDLE - heard, Happening::Silent(end));
+        self.falls_quiet(end);
+    }
+
+    /// Its driver notices that, since it looks now and then.
+    fn falls_quiet(&mut self, end: EndId) {
+        let looks = self.chance.below(LISTEN_INTERVAL);
+        self.later(at(LINK_SILENT) + looks, Happening::Quiet(end));
+    }
+
+    /// It has heard nothing for a while, unless the way was mended meanwhile.
+    pub(crate) fn quiet(&mut self, end: EndId) {
+        let (here, other) = (&self.wires.ends[end.at()], &self.wires.ends[end.other().at()]);
+        let (here, there, reads, spoken) = (here.place, other.place, here.reads && !here.closed, other.reads);
+        let stands_still = self.hosts[there].frozen.is_some_and(|since| self.now - since >= at(LINK_SILENT));
+        if reads && !(spoken && self.wires.reaches(there, here) && !stands_still) {
+            self.input(here, Input::LinkSilent { link: end.key() });
+        }
     }
 
     /// It has heard nothing for the idle time, unless the way was mended meanwhile.
@@ -207,8 +258,10 @@ impl World {
         if waits {
             let queue = usize::try_from(3 - channel.priority()).unwrap_or(3);
             let here = &mut self.wires.ends[end.at()];
+            here.waiting_bytes[queue] += frame.len();
             here.waiting[queue].push_back((channel, frame));
             self.pump_later(end);
+            self.check_queue(place, end, queue);
         } else {
             self.take_at_once(end, channel, frame.len());
             self.transmit(end, channel, frame);
@@ -229,8 +282,7 @@ impl World {
         self.wires.ends[end.at()].pumping = false;
         let mut taken = Vec::new();
         while self.wires.ends[end.at()].busy <= self.now + TAKEN_AHEAD {
-            let next = self.wires.ends[end.at()].waiting.iter_mut().find_map(VecDeque::pop_front);
-            let Some((channel, frame)) = next else { break };
+            let Some((channel, frame)) = self.wires.ends[end.at()].take() else { break };
             taken.push((channel, frame.len()));
             self.transmit(end, channel, frame);
         }
@@ -286,7 +338,9 @@ impl World {
         assert_eq!(length + HEADER_BYTES, frame.len(), "a frame is sent whole");
         assert!(length <= aldis_wire::limits::FRAME_BYTES, "a frame is within its limit");
         self.meter.receives(to, kind, frame.len());
-        self.came(from, to, &frame);
+        if !self.came(from, to, &frame) {
+            return;
+        }
         self.trace.push(self.now, Arrow::Frame { from, to, kind, bytes: frame.len() as u32 });
         frame.advance(HEADER_BYTES);
         self.input(to, Input::LinkReceived { link: id.key(), channel, kind, body: frame });
@@ -296,7 +350,7 @@ impl World {
         let end = &mut self.wires.ends[id.at()];
         let read = std::mem::replace(&mut end.reads, false);
         end.held = VecDeque::new();
-        end.waiting = Default::default();
+        (end.waiting, end.waiting_bytes) = Default::default();
         let place = end.place;
         self.hosts[place].ends.retain(|end| *end != id);
         read
@@ -308,7 +362,7 @@ impl World {
             return;
         }
         // Everything that waits goes on its way now, in order of priority.
-        while let Some((channel, frame)) = self.wires.ends[id.at()].waiting.iter_mut().find_map(VecDeque::pop_front) {
+        while let Some((channel, frame)) = self.wires.ends[id.at()].take() {
             self.transmit(id, channel, frame);
         }
         let end = &mut self.wires.ends[id.at()];
@@ -345,20 +399,31 @@ impl World {
             self.stop_reading(end);
             let heard = self.chance.below(KEEP_ALIVE);
             self.later(IDLE - heard, Happening::Gone(end.other()));
+            self.falls_quiet(end.other());
         }
     }
 
     /// A machine dials.
     pub(crate) fn dial(&mut self, from: Place, dial: DialKey, to: SocketAddr, host: Option<HostId>) {
+        self.try_dial(from, Dial { dial, to, host, since: self.now });
+    }
+
+    /// The first packet of a dial goes out, or goes out again.
+    pub(crate) fn try_dial(&mut self, from: Place, tried: Dial) {
+        let Dial { dial, to, host, since } = tried;
         let life = self.hosts[from].life;
         let target = place(to, self.hosts.len()).filter(|target| {
             let reached = self.wires.reaches(from, *target) && self.wires.reaches(*target, from);
             reached && self.hosts[*target].running().is_some()
         });
         let Some(target) = target else {
-            self.dialled_in_vain(from, to);
-            let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
-            return self.later(DIAL_DEADLINE, Happening::Input(from, life, Box::new(failed)));
+            let next = DIAL_AGAIN.into_iter().find(|again| since + again > self.now);
+            let Some(again) = next else {
+                self.dialled_in_vain(from, to);
+                let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
+                return self.later(since + DIAL_DEADLINE - self.now, Happening::Input(from, life, Box::new(failed)));
+            };
+            return self.later(since + again - self.now, Happening::DialAgain(from, life, tried));
         };
         if host.is_some_and(|host| host != self.hosts[target].id) {
             let failed = Input::DialFailed { dial, failure: DialFailure::OtherHost };
@@ -382,6 +447,7 @@ impl World {
                 one_way,
                 busy: 0,
                 waiting: Default::default(),
+                waiting_bytes: [0; 4],
                 pumping: false,
                 arrivals: [0; CHANNELS],
                 held: VecDeque::new(),

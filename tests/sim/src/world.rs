@@ -1,7 +1,7 @@
 //! The world: hosts, what lies between them, edges, the DHT, and one queue of what will happen.
 //!
 //! Nothing here reads a clock: time is what the queue says. Every happening is carried out by the module that it
-//! belongs to; all of them come to the machines through [`World::input`] alone.
+//! belongs to; all of them come to the machines through `World::input` alone.
 
 use aldis::relay::io::{EdgeKey, Event, Input, Moment, Outbox, Output, Request};
 use aldis_wire::host::Channel;
@@ -23,7 +23,7 @@ use crate::meter::{self, Meter};
 use crate::queue::{At, Queue};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use crate::wires::{EndId, Wires};
+use crate::wires::{Dial, EndId, Wires};
 
 /// What will happen.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub(crate) enum Happening {
     Pump(EndId),
     /// This end has heard nothing for the idle time, unless the way was mended.
     Silent(EndId),
+    /// This end has heard nothing for so long that its driver tells the machine.
+    Quiet(EndId),
+    /// A dial that was not answered sends its first packet again.
+    DialAgain(Place, u32, Dial),
     /// The other end is gone, or so it seems.
     Gone(EndId),
     /// A connection that was closed while another is kept has had its time.
@@ -172,6 +176,12 @@ impl World {
             Happening::Arrive(end, channel, frame) => self.arrive(end, channel, frame),
             Happening::Pump(end) => self.pump(end),
             Happening::Silent(end) => self.silent(end),
+            Happening::Quiet(end) => self.quiet(end),
+            Happening::DialAgain(place, life, dial) => {
+                if self.hosts[place].life == life {
+                    self.try_dial(place, dial);
+                }
+            }
             Happening::Gone(end) => self.end_gone(end),
             Happening::Shut(end) => self.end_shut(end),
             Happening::Asked(place, key, request) => self.asked(place, key, request),

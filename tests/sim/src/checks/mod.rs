@@ -82,6 +82,9 @@ impl World {
         if let Note::Announced { .. } = note {
             self.announced(place);
         }
+        if let Note::HostExpired { host } = note {
+            self.gives_up(place, *host);
+        }
         if let Note::Misbehaved { fault, host } = note
             && !blames_nobody(*fault)
             && !self.is_about_liars(place, *host)

@@ -40,6 +40,11 @@ impl Trouble {
         self.hosts.get(&place).is_some_and(|until| now < *until)
     }
 
+    /// Whether what others know of this host is excused at this moment: it, or the whole world, is in trouble.
+    pub(crate) fn is_excused(&self, now: At, place: Place) -> bool {
+        self.ends(now, place, place) >= now
+    }
+
     /// Until when what these two know of each other is excused.
     fn ends(&self, now: At, a: Place, b: Place) -> At {
         if self.lasting {

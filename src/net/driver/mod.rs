@@ -28,8 +28,8 @@ use crate::net::load;
 use crate::net::log::Log;
 use crate::net::metrics::{self, Metrics};
 use crate::net::quic::{Quic, QuicError};
-use crate::net::store::Store;
-use crate::relay::io::{Input, StopReason};
+use crate::net::store::{Kept, Store};
+use crate::relay::io::{Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
 use commands::Commands;
@@ -163,34 +163,16 @@ pub async fn start_with(
     let http_address = listener.local_addr().map_err(http)?;
 
     let reading = store.clone();
-    let kept = tokio::task::spawn_blocking(move || reading.begin()).await.map_err(|_| StartError::Store)?;
+    let mut kept = tokio::task::spawn_blocking(move || reading.begin()).await.map_err(|_| StartError::Store)?;
     if kept.revocations.iter().any(|(revocation, _)| revocation.host() == host_id(&config) && revocation.is_signed()) {
         return Err(StartError::Revoked);
     }
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
     let mut settings = published(&config, rendezvous.is_some(), quic_address, http_address);
     settings.lists = listed;
-    let setup = Setup {
-        network: network.clone(),
-        identity: config.identity.clone(),
-        sealing: config.sealing.clone(),
-        seed,
-        epoch: kept.epoch,
-        cache: kept.hints,
-        marks: kept.marks,
-        settings: settings.clone(),
-    };
-    let (metrics, log) = (Arc::new(Metrics::default()), Log::default());
-    let counting = metrics.clone();
-    let hub = Hub::new(
-        setup,
-        Box::new(move |note| {
-            counting.note(note);
-            log.note(note);
-        }),
-    );
-    revoke(&hub, kept.revocations, named);
+    let metrics = Arc::new(Metrics::default());
+    let revocations = std::mem::take(&mut kept.revocations);
+    let hub = machine(&config, &network, &settings, kept, &metrics)?;
+    revoke(&hub, revocations, named);
     let quic = Quic::start(socket, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
@@ -222,6 +204,34 @@ pub async fn start_with(
         stopped,
         _lock: lock,
     })
+}
+
+/// The machine behind its lock, with what was kept from the last run. What it notes goes to metrics and log.
+fn machine(
+    config: &HostConfig,
+    network: &Network,
+    settings: &Settings,
+    kept: Kept,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Hub>, StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(StartError::Randomness)?;
+    let setup = Setup {
+        network: network.clone(),
+        identity: config.identity.clone(),
+        sealing: config.sealing.clone(),
+        seed,
+        epoch: kept.epoch,
+        cache: kept.hints,
+        marks: kept.marks,
+        settings: settings.clone(),
+    };
+    let (metrics, log) = (metrics.clone(), Log::default());
+    let note = move |note: &Note| {
+        metrics.note(note);
+        log.note(note);
+    };
+    Ok(Hub::new(setup, Box::new(note)))
 }
 
 /// Tells the machine what was kept and what the operator names, before it has any link.

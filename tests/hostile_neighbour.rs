@@ -331,7 +331,7 @@ fn hosts_that_are_only_talked_about_take_nobodys_place() {
 fn a_number_that_was_not_given_ends_the_link() {
     let (mut house, player) = (House::new(), Player::new(1));
     let link = house.link(&player);
-    let effects = house.send(link, &Frame::Have(vec![HaveEntry::Numbered { number: 3, seq: 1 }]));
+    let effects = house.send(link, &Frame::Have(vec![HaveEntry::Numbered { number: 3, seq: 1, held: 0 }]));
     assert_sent_away(&effects, link, Fault::OutOfOrder);
 }
 

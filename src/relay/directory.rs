@@ -15,6 +15,7 @@ use aldis_wire::announcement::{GoneReason, Op};
 use aldis_wire::digest::Hash;
 use aldis_wire::id::{HostId, PeerId, TopicId};
 use aldis_wire::proof::{Proof, Trust};
+use aldis_wire::record::{ShortId, short_id};
 use bytes::Bytes;
 
 use super::counters::Counters;
@@ -140,6 +141,12 @@ impl Directory {
     /// Hosts with a shown roster, in the order of their ids.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = HostId> {
         self.hosts.iter().filter(|held| held.shown).map(|held| held.host)
+    }
+
+    /// The host with a shown roster whose id begins so.
+    #[must_use]
+    pub(crate) fn host_named(&self, short: ShortId) -> Option<HostId> {
+        self.hosts().find(|host| short_id(*host) == short)
     }
 
     /// Number of hosts with a shown roster.

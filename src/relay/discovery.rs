@@ -23,13 +23,14 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::asking::Asking;
 use self::places::{Key, Place, Places, Standing};
+pub(crate) use self::reach::near_by;
 use self::reach::{Reach, normalised, reach};
 use self::recent::Recent;
 use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Stored};
 use super::limits::{
-    BACK_OFF_MAX, BACK_OFF_MIN, BACK_OFF_STATIC_MAX, CACHE_MAX, DIALS_KNOWN_MAX, DIALS_MAX, FULL_MESH_MAX,
-    LINKS_WANTED, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL, TURNED_AWAY_PAUSE,
-    WANTED_FOR, WANTED_MAX,
+    BACK_OFF_MAX, BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, DIALS_KNOWN_MAX, DIALS_MAX,
+    FULL_MESH_MAX, LINKS_CHOSEN, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL,
+    TURNED_AWAY_PAUSE, WANTED_AFTER, WANTED_FOR, WANTED_MAX,
 };
 use super::planted::{Defect, Planted};
 use super::setup::Setup;
@@ -40,11 +41,15 @@ const STREAM: u64 = u64::from_be_bytes(*b"discover");
 
 /// What discovery must know of the links; handed in, since another table keeps them.
 #[derive(Debug)]
-pub(crate) struct LinksNow<F> {
+pub(crate) struct LinksNow<F, G> {
     /// Whether this host is not to be dialled: an admitted link leads to it, or it is barred.
     pub(crate) linked: F,
+    /// Whether a link that we chose leads near this address.
+    pub(crate) crowded: G,
     /// How many admitted links there are.
     pub(crate) count: usize,
+    /// How many of them we dialled.
+    pub(crate) chosen: usize,
     /// How many other hosts are known by their rosters.
     pub(crate) known_hosts: usize,
 }
@@ -54,6 +59,17 @@ pub(crate) struct LinksNow<F> {
 struct Dial {
     key: Key,
     standing: Standing,
+    /// Whether it is made to see how near the other side is.
+    probe: bool,
+    /// Whether it goes to a host that is missed. Neither counts for the links that are wanted.
+    missed: bool,
+}
+
+/// A dial that ended in a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialled {
+    /// Whether it was made to see how near the other side is.
+    pub(crate) probe: bool,
 }
 
 /// Hints, dials, and our talk with the DHT.
@@ -67,8 +83,8 @@ pub(crate) struct Discovery {
     dials: BTreeMap<DialKey, Dial>,
     last_dial: u64,
     recent: Recent,
-    /// Hosts to which a direct link is wanted, and until when.
-    wanted: BTreeMap<HostId, Moment>,
+    /// Hosts to which a direct link is wanted, until when, and how many frames went there by others.
+    wanted: BTreeMap<HostId, (Moment, u32)>,
     asking: Asking,
     /// When to decide again. Set to the present by everything that happens.
     wake: Moment,
@@ -132,26 +148,59 @@ impl Discovery {
 
     /// A direct link to this host is wanted for a while, even if there are links enough.
     pub(crate) fn want_link(&mut self, now: Moment, host: HostId) {
-        let new = self.wanted.insert(host, now + WANTED_FOR).is_none();
-        if new {
+        let (until, frames) = self.wanted.entry(host).or_insert((now, 0));
+        *frames = frames.saturating_add(1);
+        let frames = *frames;
+        if frames == 1 || frames >= WANTED_AFTER {
+            *until = now + WANTED_FOR;
+        }
+        if frames == 1 || frames == WANTED_AFTER {
             self.wake = now;
         }
         if self.wanted.len() > WANTED_MAX
-            && let Some(first) = self.wanted.iter().min_by_key(|(_, until)| **until).map(|(host, _)| *host)
+            && let Some(first) = self.wanted.iter().min_by_key(|(_, (until, _))| *until).map(|(host, _)| *host)
         {
             self.wanted.remove(&first);
         }
     }
 
+    /// Whether a direct link to this host is wanted.
+    #[must_use]
+    pub(crate) fn wants(&self, now: Moment, host: HostId) -> bool {
+        self.wanted.get(&host).is_some_and(|(until, frames)| *until > now && *frames >= WANTED_AFTER)
+    }
+
+    /// Dials a host out of its record to see how near it is, if it may be dialled now.
+    pub(crate) fn probe(&mut self, now: Moment, address: SocketAddr, host: HostId, out: &mut Outbox) {
+        let address = normalised(address);
+        let free = self.has_slot(Standing::Stranger) && !is_dialled(&self.dials, address);
+        if !free || !self.may_be_dialled(address) {
+            return;
+        }
+        let key = (address, Some(host));
+        self.name(now, key, HintSource::Record, now);
+        let due = self
+            .places
+            .find(key)
+            .is_some_and(|place| place.not_before <= now && self.recent.when(now, address, HintSource::Record) <= now);
+        if due {
+            self.start(now, key, true, out);
+        }
+    }
+
     /// Asks for what the policy allows now: `Dial`, `LookUp`, `Register`. Costs nothing unless something is due.
-    pub(crate) fn poll<F: Fn(HostId) -> bool>(&mut self, now: Moment, links: &LinksNow<F>, out: &mut Outbox) {
+    pub(crate) fn poll<F, G>(&mut self, now: Moment, links: &LinksNow<F, G>, out: &mut Outbox)
+    where
+        F: Fn(HostId) -> bool,
+        G: Fn(SocketAddr) -> bool,
+    {
         if now < self.wake {
             return;
         }
         let dials = &self.dials;
         self.places.forget(now, |address| is_dialled(dials, address));
         self.recent.forget(now);
-        self.wanted.retain(|_, until| *until > now);
+        self.wanted.retain(|_, (until, _)| *until > now);
         // The numbers of links and hosts change without our being told.
         let mut wake = now + LOOK_UP_INTERVAL_ALONE;
         let asked = self.asking.poll(now, links.count == 0, out);
@@ -174,17 +223,18 @@ impl Discovery {
         let Dial { key: (address, _), .. } = self.dials.remove(&dial)?;
         self.wake = now;
         let pause = (*failure == DialFailure::OtherNetwork).then_some(OTHER_NETWORK_PAUSE);
-        self.set_back(now, address, pause);
+        let known = if *failure == DialFailure::TimedOut { BACK_OFF_UNANSWERED_MAX } else { BACK_OFF_STATIC_MAX };
+        self.set_back(now, address, pause, known);
         Some(address)
     }
 
     /// A dial ended in a connection with `host`. Not in a link yet: until then it counts as a failure.
-    pub(crate) fn dial_succeeded(&mut self, now: Moment, dial: DialKey, host: HostId) -> Option<SocketAddr> {
-        let Dial { key: (address, _), .. } = self.dials.remove(&dial)?;
+    pub(crate) fn dial_succeeded(&mut self, now: Moment, dial: DialKey, host: HostId) -> Option<Dialled> {
+        let Dial { key: (address, _), probe, .. } = self.dials.remove(&dial)?;
         self.wake = now;
-        self.set_back(now, address, None);
+        self.set_back(now, address, None, BACK_OFF_STATIC_MAX);
         self.places.at(address).for_each(|place| place.answered = Some(host));
-        Some(address)
+        Some(Dialled { probe })
     }
 
     /// A link is admitted both ways, whoever dialled.
@@ -195,20 +245,21 @@ impl Discovery {
         self.places.linked(now, host, normalised(address), |address| is_dialled(dials, address));
     }
 
-    /// No link leads to `host` any more; the last one went to `address`. It is dialled again soon.
-    pub(crate) fn link_lost(&mut self, now: Moment, host: HostId, address: SocketAddr) {
+    /// No link leads to `host` any more; the last one went to `address`. It is dialled again soon, if links are wanted or
+    /// it is `missed`.
+    pub(crate) fn link_lost(&mut self, now: Moment, host: HostId, address: SocketAddr, missed: bool) {
         self.wake = now;
         self.cache_changed = true;
         // The place may have been forgotten while the link stood.
         self.name(now, (normalised(address), Some(host)), HintSource::Cache, now);
         let again = now + self.jitter(BACK_OFF_MIN);
-        self.places.lost(now, host, again);
+        self.places.lost(now, host, again, missed);
     }
 
     /// The host at this address does not want us.
     pub(crate) fn turned_away(&mut self, now: Moment, address: SocketAddr) {
         self.wake = now;
-        self.set_back(now, normalised(address), Some(TURNED_AWAY_PAUSE));
+        self.set_back(now, normalised(address), Some(TURNED_AWAY_PAUSE), BACK_OFF_STATIC_MAX);
     }
 
     /// What may be dialled has changed.
@@ -256,13 +307,17 @@ impl Discovery {
     }
 
     /// Dials what is due and allowed; gives when the next place will be due.
-    fn dial<F: Fn(HostId) -> bool>(&mut self, now: Moment, links: &LinksNow<F>, out: &mut Outbox) -> Option<Moment> {
+    fn dial<F, G>(&mut self, now: Moment, links: &LinksNow<F, G>, out: &mut Outbox) -> Option<Moment>
+    where
+        F: Fn(HostId) -> bool,
+        G: Fn(SocketAddr) -> bool,
+    {
         let (due, mut next) = self.due(now, links);
         for key in due {
             // An earlier one of these dials may have used up what this one needs.
             match self.when(now, key, links) {
                 Some(moment) if moment > now => next = earlier(next, moment),
-                Some(_) => self.start(now, key, out),
+                Some(_) => self.start(now, key, false, out),
                 None => {}
             }
         }
@@ -270,26 +325,37 @@ impl Discovery {
     }
 
     /// The places that may be dialled now, in order; and when the first of the others may be.
-    fn due<F: Fn(HostId) -> bool>(&mut self, now: Moment, links: &LinksNow<F>) -> (Vec<Key>, Option<Moment>) {
+    fn due<F, G>(&mut self, now: Moment, links: &LinksNow<F, G>) -> (Vec<Key>, Option<Moment>)
+    where
+        F: Fn(HostId) -> bool,
+        G: Fn(SocketAddr) -> bool,
+    {
         let mut next = None;
         let mut due = Vec::new();
         for (key, place) in self.places.iter() {
             match self.when(now, key, links) {
-                Some(moment) if moment <= now => due.push((rank(place, now), key)),
+                Some(moment) if moment <= now => due.push((rank(place, now), (links.crowded)(key.0), key)),
                 Some(moment) => next = earlier(next, moment),
                 None => {}
             }
         }
-        let mut due: Vec<_> = due.into_iter().map(|(rank, key)| (rank, self.rng.next_u64(), key)).collect();
+        let mut due: Vec<_> = due
+            .into_iter()
+            .map(|((standing, failures, moment), crowded, key)| {
+                ((standing, crowded, failures, moment), self.rng.next_u64(), key)
+            })
+            .collect();
         due.sort_unstable();
         (due.into_iter().map(|(_, _, key)| key).collect(), next)
     }
 
     /// From when on a place may be dialled; `None` when that depends on something else than time.
-    fn when<F: Fn(HostId) -> bool>(&self, now: Moment, key: Key, links: &LinksNow<F>) -> Option<Moment> {
+    fn when<F: Fn(HostId) -> bool, G>(&self, now: Moment, key: Key, links: &LinksNow<F, G>) -> Option<Moment> {
         let place = self.places.find(key)?;
         let (host, standing) = (place.host(key), place.standing(now));
-        if !self.has_slot(standing) || (standing != Standing::Static && !self.is_wanted(host, links)) {
+        if !self.has_slot(standing)
+            || (standing != Standing::Static && !place.is_missed(now) && !self.is_wanted(now, host, links))
+        {
             return None;
         }
         if host.is_some_and(|host| host == self.own || (links.linked)(host)) || is_dialled(&self.dials, key.0) {
@@ -309,10 +375,10 @@ impl Discovery {
     }
 
     /// Whether there is a reason for another link, to `host` if it is known.
-    fn is_wanted<F>(&self, host: Option<HostId>, links: &LinksNow<F>) -> bool {
+    fn is_wanted<F, G>(&self, now: Moment, host: Option<HostId>, links: &LinksNow<F, G>) -> bool {
         links.known_hosts <= FULL_MESH_MAX
-            || links.count + self.dials.len() < LINKS_WANTED
-            || host.is_some_and(|host| self.wanted.contains_key(&host))
+            || links.chosen + self.dials.values().filter(|dial| !dial.probe && !dial.missed).count() < LINKS_CHOSEN
+            || host.is_some_and(|host| self.wants(now, host))
     }
 
     fn has_slot(&self, standing: Standing) -> bool {
@@ -324,27 +390,27 @@ impl Discovery {
         }
     }
 
-    fn start(&mut self, now: Moment, key: Key, out: &mut Outbox) {
+    fn start(&mut self, now: Moment, key: Key, probe: bool, out: &mut Outbox) {
         let (address, named) = key;
         let Some(place) = self.places.find_mut(key) else { return };
         place.dialled = Some(now);
-        let standing = place.standing(now);
+        let (standing, missed) = (place.standing(now), place.is_missed(now));
         // Only the operator's word decides who must answer. A record may name an address that is another host's, and
         // any host of the network is welcome.
         let host = named.filter(|_| standing == Standing::Static);
         self.recent.dialled(now, address, standing == Standing::Stranger);
         self.last_dial += 1;
         let dial = DialKey(self.last_dial);
-        self.dials.insert(dial, Dial { key, standing });
+        self.dials.insert(dial, Dial { key, standing, probe, missed });
         out.push(Output::Dial { dial, address, host });
     }
 
-    /// Lets an address rest: for `pause`, or twice as long as the last time.
-    fn set_back(&mut self, now: Moment, address: SocketAddr, pause: Option<Duration>) {
+    /// Lets an address rest: for `pause`, or twice as long as the last time; if it is known, for `known` at most.
+    fn set_back(&mut self, now: Moment, address: SocketAddr, pause: Option<Duration>, known: Duration) {
         let part = self.jitter_part();
         for place in self.places.at(address) {
             place.failures = place.failures.saturating_add(1);
-            let pause = pause.unwrap_or_else(|| back_off(place, now).mul_f64(0.5 + part / 2.0));
+            let pause = pause.unwrap_or_else(|| back_off(place, now, known).mul_f64(0.5 + part / 2.0));
             let pause = if self.planted.has(Defect::NoBackOff) { Duration::ZERO } else { pause };
             place.not_before = place.not_before.max(now + pause);
         }
@@ -404,8 +470,8 @@ fn rank(place: &Place, now: Moment) -> (Standing, u32, Moment) {
     }
 }
 
-fn back_off(place: &Place, now: Moment) -> Duration {
-    let longest = if place.standing(now) == Standing::Stranger { BACK_OFF_MAX } else { BACK_OFF_STATIC_MAX };
+fn back_off(place: &Place, now: Moment, known: Duration) -> Duration {
+    let longest = if place.standing(now) == Standing::Stranger { BACK_OFF_MAX } else { known };
     let doublings = place.failures.saturating_sub(1).min(16);
     BACK_OFF_MIN.saturating_mul(1 << doublings).min(longest)
 }

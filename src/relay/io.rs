@@ -139,6 +139,12 @@ pub enum Input {
         /// Where the other side is now.
         address: SocketAddr,
     },
+    /// Nothing at all, not even an acknowledgement, came over a connection for `limits::LINK_SILENT` while the process
+    /// was awake. Told again when something came and then nothing for as long.
+    LinkSilent {
+        /// Which connection.
+        link: LinkKey,
+    },
     /// A connection is gone. Not told for connections that the machine closed.
     LinkClosed {
         /// Which.

@@ -110,6 +110,15 @@ pub const CLAIM_CHECKS: Rate = Rate { per_second: 1_000, burst: 4_000 };
 pub const QUERIES_WAITING_MAX: usize = LINKS_MAX;
 /// A gap must last this long, or two round trips, before it is grafted: the announcement may be on another link.
 pub const GRAFT_AFTER: Duration = Duration::from_millis(200);
+/// A summary that shows a lazy link to have led by more than this so many times in a row moves the tree to it.
+pub const LEAD: Duration = Duration::from_millis(20);
+/// See `LEAD`.
+pub const LEADS_MAX: u8 = 2;
+/// The first of an epoch's announcements that is passed on here goes over all links, if it is one of these: so the tree
+/// of a new origin is cut at once, and by a race.
+pub const FLOODED_SEQ_MAX: u64 = 4;
+/// Epochs of one origin that are flooded: each costs every link a copy.
+pub const FLOODS: Rate = Rate { per_second: 1, burst: 4 };
 /// Summaries go out at most this often on a link.
 pub const HAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// An expired roster is kept this long; a head with an equal digest restores it.
@@ -160,6 +169,28 @@ pub const SYNC_MAX: Duration = Duration::from_secs(600);
 /// A reply to a query is waited for this long before another link is asked.
 pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// After somebody said that a host is gone, it expires unless a newer head of it comes within this: a multicast of the
+/// news, the pause between two answers, and a multicast of the answer.
+pub const LOST_UNREFUTED: Duration = Duration::from_secs(3);
+/// A host that is said to be gone answers at most this often.
+pub const LOST_ANSWER_INTERVAL: Duration = Duration::from_secs(1);
+/// Neighbours that a record lists tell one after the other, so that the first one's word reaches most others in time.
+pub const LOST_STAGGER: Duration = Duration::from_millis(50);
+/// Of what one host says of others that are gone, `LOST_TOKENS` for each: all its links at once, then one in ten seconds.
+/// A liar makes those of whom it says so answer with a head to everybody.
+pub const LOST_RATE: Rate = Rate { per_second: 1, burst: 640 };
+/// See `LOST_RATE`.
+pub const LOST_TOKENS: u32 = 10;
+/// After a sleep a host does not say for so long that others are gone: longer than a connection lasts in silence.
+pub const WOKEN_LATELY: Duration = Duration::from_secs(8);
+/// Nothing at all came over a link for this long: two keep-alives of 2.5 s would have been due, or several summaries. The
+/// connection itself is given up after 7 s.
+pub const LINK_SILENT: Duration = Duration::from_secs(4);
+/// A record whose list of neighbours is out of date is renewed after this; it goes to everybody.
+pub const RECORD_RENEWAL: Duration = Duration::from_secs(60);
+/// The same when too few of the neighbours that it lists are left to tell that the host is gone.
+pub const RECORD_RENEWAL_URGENT: Duration = Duration::from_secs(2);
+
 // ---- Links ------------------------------------------------------------------------------------------------------
 
 /// From the end of TLS to the verified Hello.
@@ -168,8 +199,23 @@ pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
 pub const CLOSING: Duration = Duration::from_secs(3);
 /// Up to so many hosts everybody links to everybody.
 pub const FULL_MESH_MAX: usize = 32;
-/// Links that each host keeps in a larger network.
+/// Links are given up from so many hosts on: more than those up to which all are wanted, so that a host more or less does
+/// not make links come and go.
+pub const FULL_MESH_SHED: usize = 40;
+/// Links that each host has in a larger network, on average: those that it chose and those by which it was chosen.
 pub const LINKS_WANTED: usize = 12;
+/// Links that a host chooses: it dials them, and it alone gives them up.
+pub const LINKS_CHOSEN: usize = LINKS_WANTED / 2;
+/// Those of them that are to be near.
+pub const LINKS_NEAR: usize = LINKS_CHOSEN / 2;
+/// How often a host looks whether it has too many links; on average, and one goes at a time.
+pub const TEND_INTERVAL: Duration = Duration::from_secs(5);
+/// A host looks for nearer neighbours this often while it finds some: each look is a handshake.
+pub const PROBE_INTERVAL_MIN: Duration = Duration::from_secs(10);
+/// And this often when it has not found any for long.
+pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(300);
+/// Hosts remembered as looked at; then all are forgotten and looked at again.
+pub const PROBED_MAX: usize = 256;
 /// Links that a host has at most, those that it dialled included.
 pub const LINKS_MAX: usize = 64;
 /// Links that others may have dialled: strangers cannot take the places that our own dials need.
@@ -201,8 +247,11 @@ pub const DIAL_AGAIN: Duration = Duration::from_secs(60);
 pub const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause after failed dials. For hosts that the operator names: `BACK_OFF_STATIC_MAX`.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(600);
-/// Longest pause for hosts that the operator names or that we knew before: a healed partition is noticed within it.
+/// Longest pause for hosts that the operator names or that we knew before.
 pub const BACK_OFF_STATIC_MAX: Duration = Duration::from_secs(5);
+/// The same after a dial that nobody answered: that has taken 5 s already, in which QUIC tries at 0, 1 and 3 s; so a healed
+/// partition is noticed within 3 s.
+pub const BACK_OFF_UNANSWERED_MAX: Duration = Duration::from_secs(1);
 /// So long after the last link a host counts as known; then its addresses are a stranger's hints again, for else a
 /// host that is gone for good would be dialled every few seconds for ever.
 pub const KNOWN_FOR: Duration = Duration::from_secs(3_600);
@@ -222,6 +271,12 @@ pub const RECORD_DIALS_MAX: usize = 3;
 pub const RECORD_JITTER: Duration = Duration::from_millis(500);
 /// A host to which a direct link is wanted is wanted so long.
 pub const WANTED_FOR: Duration = Duration::from_secs(60);
+/// In a large network a link costs summaries of all origins each way; so many frames must have gone to a host by a
+/// third one within `WANTED_FOR` before one is wanted. A connection of two browsers takes some 40.
+pub const WANTED_AFTER: u32 = 64;
+/// A host whose link was lost without a goodbye is dialled for so long, even if there are links enough: after a partition
+/// the two halves must find each other again.
+pub const MISSED_FOR: Duration = Duration::from_secs(600);
 /// Hosts wanted at once; the one wanted longest ago is forgotten.
 pub const WANTED_MAX: usize = 64;
 /// Dials remembered for `DIAL_AGAIN` and `RECORD_AGAIN`, about 60 bytes each; beyond it strangers' hints wait.

@@ -48,6 +48,10 @@ struct Towards {
     number: Option<u16>,
     /// Whether the other side wants its announcements pushed.
     eager: bool,
+    /// Whether we have asked not to be pushed its announcements.
+    closed: bool,
+    /// How often in a row this link would have brought the newest announcement earlier than the one that did.
+    leads: u8,
 }
 
 /// One connection.
@@ -67,6 +71,10 @@ pub(crate) struct Link {
     pub(crate) since: Moment,
     /// How far it has come.
     pub(crate) phase: Phase,
+    /// Whether we chose it because it is near.
+    pub(crate) near: bool,
+    /// Whether nothing at all has come for a while.
+    pub(crate) silent: bool,
     /// The other side's epoch, out of its Hello.
     pub(crate) epoch: u64,
     /// Our epoch, as our Hello on this link stated it.
@@ -116,6 +124,8 @@ impl Link {
             rtt,
             since: now,
             phase: Phase::Greeting { verified: false, welcomed: false },
+            near: false,
+            silent: false,
             epoch: 0,
             stated: 0,
             heard: Bucket::default(),
@@ -218,7 +228,32 @@ impl Link {
 
     /// An origin is forgotten; its number stays given.
     pub(crate) fn forget(&mut self, origin: HostId) {
-        self.change(origin, |towards| (towards.theirs, towards.eager) = ((0, 0), false));
+        self.change(origin, |towards| {
+            *towards = Towards { told: towards.told, number: towards.number, ..Towards::default() }
+        });
+    }
+
+    /// Notes whether this link would have brought an origin's newest announcement earlier than the one that did. True
+    /// when it has led often enough to take its place.
+    pub(crate) fn led(&mut self, origin: HostId, led: bool) -> bool {
+        let mut leads = if led { self.origins.get(&origin).map_or(0, |towards| towards.leads) + 1 } else { 0 };
+        let enough = leads >= limits::LEADS_MAX;
+        if enough {
+            leads = 0;
+        }
+        self.change(origin, |towards| towards.leads = leads);
+        enough
+    }
+
+    /// Notes whether we have asked for an origin's announcements not to be pushed here.
+    pub(crate) fn close(&mut self, origin: HostId, closed: bool) {
+        self.change(origin, |towards| towards.closed = closed);
+    }
+
+    /// Whether we have asked for an origin's announcements not to be pushed here.
+    #[must_use]
+    pub(crate) fn is_closed(&self, origin: HostId) -> bool {
+        self.origins.get(&origin).is_some_and(|towards| towards.closed)
     }
 
     /// Notes that the other side has an origin's announcements up to `mark`; gives the newest that it is known to have.

@@ -56,6 +56,7 @@ impl Relay {
         let mut state = State::new(setup, now);
         state.announce_record(now, out);
         state.timers.set(Timer::Discovery, now);
+        state.timers.set(Timer::Tend, now + limits::TEND_INTERVAL);
         state.timers.set(Timer::Housekeeping, now + limits::STORE_INTERVAL);
         let mut relay = Self { state };
         relay.run_timers(now, out);
@@ -75,6 +76,7 @@ impl Relay {
             | Input::LinkReceived { .. }
             | Input::LinkSent { .. }
             | Input::LinkMeasured { .. }
+            | Input::LinkSilent { .. }
             | Input::LinkClosed { .. }
             | Input::DialFailed { .. } => state.link_input(now, input, out),
             Input::HintsFound { source, hints } => {
@@ -142,8 +144,12 @@ impl Relay {
                 Timer::Admission(link) => state.admission_missed(now, link, out),
                 Timer::Closing(link) => state.link_closed_softly(link, out),
                 Timer::Expiry(host) => state.expire(now, host, out),
+                Timer::Lost(host) => state.tell_lost(now, host, out),
+                Timer::Answer => state.answer_lost(now, out),
+                Timer::Record => state.renew_record(now, out),
                 Timer::Behind(origin) => state.catch_up(now, origin, out),
                 Timer::Summaries => state.summarise(now, out),
+                Timer::Tend => state.tend(now, out),
                 Timer::Discovery => state.discover(now, out),
                 Timer::Housekeeping => state.keep_house(now, out),
             }

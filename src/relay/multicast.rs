@@ -17,7 +17,8 @@ use bytes::Bytes;
 use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{
-    EXPIRED_KEPT, HEAD_CHECKS, LOG_BYTES, LOG_MAX, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
+    EXPIRED_KEPT, FLOODED_SEQ_MAX, FLOODS, HEAD_CHECKS, LOG_BYTES, LOG_MAX, LOST_RATE, LOST_TOKENS, MARKS_KEPT,
+    MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
 };
 use super::roster::Roster;
 
@@ -100,6 +101,8 @@ pub(crate) struct Origin {
     pub(crate) newest: Mark,
     /// When we first heard of it.
     pub(crate) since: Moment,
+    /// When its newest head came.
+    pub(crate) came: Moment,
     /// When the origin made its newest head, on our clock.
     pub(crate) made: Moment,
     /// The interval which that head states.
@@ -122,12 +125,20 @@ pub(crate) struct Origin {
     pub(crate) asked: u32,
     /// When the roster was hidden because the origin was not heard.
     pub(crate) expired: Option<Moment>,
+    /// A neighbour says that it is gone: it must be heard until then.
+    pub(crate) suspected: Option<Moment>,
     /// What it last said of itself.
     pub(crate) status: Status,
     /// Of announcements taken.
     pace: Bucket,
     /// Of signatures checked.
     checks: Bucket,
+    /// Of hosts that it says are gone.
+    tells: Bucket,
+    /// The epoch in which an announcement of it went over all links.
+    flooded: u64,
+    /// Of such epochs.
+    floods: Bucket,
 }
 
 impl Origin {
@@ -136,6 +147,7 @@ impl Origin {
             applied: None,
             newest: (0, 0),
             since: now,
+            came: now,
             made: now,
             interval: super::limits::HEARTBEAT,
             waiting: BTreeMap::new(),
@@ -147,9 +159,13 @@ impl Origin {
             comparison: None,
             asked: 0,
             expired: None,
+            suspected: None,
             status: Status::default(),
             pace: Bucket::default(),
             checks: Bucket::default(),
+            tells: Bucket::default(),
+            flooded: 0,
+            floods: Bucket::default(),
         }
     }
 
@@ -174,7 +190,13 @@ impl Origin {
     /// When it will have been silent for too long.
     #[must_use]
     pub(crate) fn expires(&self) -> Moment {
-        self.made + self.interval * HEARTBEATS_MISSED_MAX
+        let silent = self.made + self.interval * HEARTBEATS_MISSED_MAX;
+        self.suspected.map_or(silent, |until| silent.min(until))
+    }
+
+    /// Whether the origin may say now that another host is gone. Takes note of it.
+    pub(crate) fn may_tell_lost(&mut self, now: Moment) -> bool {
+        self.tells.take(now, LOST_RATE, LOST_TOKENS).is_ok()
     }
 
     /// The mark up to which everything is old, when nothing but that is remembered. Of one that lied, that is the whole of
@@ -216,9 +238,20 @@ impl Origin {
             let oldest = Moment(now.0.saturating_sub(head.interval() * 3 / 2));
             self.made = if known { made.max(oldest) } else { made };
             self.newest = head.mark();
+            self.came = now;
+            self.suspected = None;
             self.interval = head.interval();
         }
         newer
+    }
+
+    /// Whether this announcement is to go over all links, since no tree leads from here yet. Takes note of it.
+    pub(crate) fn floods(&mut self, now: Moment, head: &Head) -> bool {
+        if self.flooded == head.epoch || head.seq > FLOODED_SEQ_MAX || self.floods.take(now, FLOODS, 1).is_err() {
+            return false;
+        }
+        self.flooded = head.epoch;
+        true
     }
 
     /// Whether another signature of the origin may be checked now. Takes note of it.

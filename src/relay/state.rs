@@ -86,6 +86,10 @@ pub(crate) struct State {
     pub(crate) shared: BTreeMap<HostId, ([u8; 32], SharedKey)>,
     /// When our id was last seen under an epoch that we never issued.
     pub(crate) doubled: Option<Moment>,
+    /// Our search for nearer neighbours.
+    pub(crate) tender: Tender,
+    /// When we last noticed that we had been asleep.
+    pub(crate) woken: Option<Moment>,
     /// Sessions whose queues are full. Ended at the end of the step.
     pub(crate) too_slow: BTreeSet<u64>,
     /// Links whose other side does not even take control frames. Closed at the end of the step.
@@ -94,6 +98,17 @@ pub(crate) struct State {
     pub(crate) planted: Planted,
     /// Whether the host is shutting down.
     pub(crate) draining: bool,
+}
+
+/// A host's search for nearer neighbours.
+#[derive(Debug, Default)]
+pub(crate) struct Tender {
+    /// When to look again.
+    pub(crate) next_probe: Moment,
+    /// The pause after that.
+    pub(crate) pause: std::time::Duration,
+    /// Who was looked at.
+    pub(crate) probed: std::collections::BTreeSet<HostId>,
 }
 
 /// Our own roster's way out.
@@ -115,6 +130,12 @@ pub(crate) struct Announcer {
     pub(crate) heartbeats: u64,
     /// Revision of our record.
     pub(crate) revision: u64,
+    /// The neighbours that our record lists, by their ids.
+    pub(crate) neighbours: Vec<HostId>,
+    /// When the record was last announced.
+    pub(crate) recorded: Moment,
+    /// When we last answered that we are not gone.
+    pub(crate) answered: Option<Moment>,
     /// Signals taken since the last status.
     pub(crate) signals: u32,
     /// What the process used of the processors, as last told.
@@ -168,6 +189,9 @@ impl State {
                 queries: Vec::new(),
                 heartbeats: 0,
                 revision,
+                neighbours: Vec::new(),
+                recorded: now,
+                answered: None,
                 signals: 0,
                 load_percent: 0,
                 last_status: now,
@@ -178,6 +202,8 @@ impl State {
             unsummed: BTreeSet::new(),
             shared: BTreeMap::new(),
             doubled: None,
+            tender: Tender::default(),
+            woken: None,
             too_slow: BTreeSet::new(),
             stuck: BTreeSet::new(),
             planted,

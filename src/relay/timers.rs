@@ -26,10 +26,18 @@ pub(crate) enum Timer {
     Closing(LinkKey),
     /// A host must have been heard.
     Expiry(HostId),
+    /// A neighbour that is silent is told to be gone.
+    Lost(HostId),
+    /// Somebody says that we are gone.
+    Answer,
+    /// Our record must list other neighbours.
+    Record,
     /// A gap in an origin's announcements must be closed.
     Behind(HostId),
     /// Summaries are due.
     Summaries,
+    /// The choice of neighbours is to be looked after.
+    Tend,
     /// Discovery wants to act.
     Discovery,
     /// Things remembered for a time are forgotten, things to be kept are stored.

@@ -191,7 +191,7 @@ async fn a_signal_on_control_ends_the_link() {
 async fn a_number_that_was_never_named_ends_the_link() {
     let mut scene = Scene::new().await;
     let mut insider = Insider::admitted(&scene.host, 66).await;
-    insider.say(&Frame::Have(vec![HaveEntry::Numbered { number: 4_000, seq: 1 }])).await;
+    insider.say(&Frame::Have(vec![HaveEntry::Numbered { number: 4_000, seq: 1, held: 0 }])).await;
     scene.ends(&insider, "out_of_order").await;
 }
 

@@ -113,7 +113,9 @@ impl Insider {
 
     pub(crate) fn record(&self) -> SignedRecord {
         let (addresses, gateways) = (Vec::new(), Vec::new());
-        let record = HostRecord { revision: 1, sealing: [9; 32], addresses, gateways, software: "insider".to_owned() };
+        let software = "insider".to_owned();
+        let record =
+            HostRecord { revision: 1, sealing: [9; 32], addresses, gateways, software, neighbours: Vec::new() };
         SignedRecord::make(&self.key, self.network.tag, &record).unwrap()
     }
 

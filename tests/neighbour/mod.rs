@@ -31,6 +31,8 @@ pub struct Player {
     pub id: HostId,
     pub epoch: u64,
     pub seq: u64,
+    /// Whom its record lists.
+    pub neighbours: Vec<aldis_wire::record::ShortId>,
     trie: Trie,
     entries: BTreeMap<Key, Op>,
     newest: Option<SignedHead>,
@@ -42,7 +44,8 @@ impl Player {
         secret[..2].copy_from_slice(&number.to_be_bytes());
         let key = SigningKey::from_bytes(&secret);
         let id = HostId::new(key.verifying_key().to_bytes());
-        Self { id, key, epoch: 1_000, seq: 0, trie: Trie::default(), entries: BTreeMap::new(), newest: None }
+        let (trie, entries) = (Trie::default(), BTreeMap::new());
+        Self { id, key, epoch: 1_000, seq: 0, neighbours: Vec::new(), trie, entries, newest: None }
     }
 
     pub fn record(&self) -> SignedRecord {
@@ -52,6 +55,7 @@ impl Player {
             addresses: Vec::new(),
             gateways: Vec::new(),
             software: "player".into(),
+            neighbours: self.neighbours.clone(),
         };
         SignedRecord::make(&self.key, network().tag, &record).unwrap()
     }

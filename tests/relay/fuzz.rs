@@ -279,7 +279,7 @@ impl Crowd {
         let number = u16::from(self.chance.byte()) * 200;
         let (origin, epoch, seq) = (self.some_host(), 1_000, self.chance.0 % 300);
         let named = HaveEntry::Named { number, origin, epoch, seq };
-        if self.chance.below(10) == 0 { vec![HaveEntry::Numbered { number, seq }] } else { vec![named] }
+        if self.chance.below(10) == 0 { vec![HaveEntry::Numbered { number, seq, held: 0 }] } else { vec![named] }
     }
 
     fn range(&mut self) -> Range {
@@ -378,7 +378,7 @@ impl Crowd {
         let left = aldis::relay::view::Tables { addresses: 0, timers: 0, log_max: 0, ..left };
         let nothing = aldis::relay::view::Tables { rosters: 1, origins: 1, ..Default::default() };
         assert_eq!(left, nothing, "our own roster, and nothing else");
-        assert!(tables.timers <= 4, "heartbeat, summaries, discovery, housekeeping: {tables:?}");
+        assert!(tables.timers <= 5, "heartbeat, summaries, discovery, neighbours, housekeeping: {tables:?}");
         assert!(tables.marks <= limits::MARKS_MAX && tables.addresses <= 3);
     }
 }

@@ -17,6 +17,7 @@ mod edges;
 mod faults;
 mod fuzz;
 mod keyed;
+mod large;
 mod meshes;
 mod paths;
 mod pressure;

@@ -47,6 +47,7 @@ pub fn id(text: &str) -> RequestId {
 enum Happening {
     Input(Place, u64, Input),
     Frames(Place, LinkKey, Channel, Bytes),
+    Silent(Place, LinkKey),
     Gone(Place, LinkKey, String),
     Shut(Place, LinkKey),
 }
@@ -204,6 +205,7 @@ impl World {
             Happening::Input(place, life, input) if self.hosts[place].life == life => self.input(place, input),
             Happening::Input(..) => {}
             Happening::Frames(place, link, channel, bytes) => self.frames(place, link, channel, &bytes),
+            Happening::Silent(place, link) => self.end_silent(place, link),
             Happening::Gone(place, link, reason) => self.end_gone(place, link, reason),
             Happening::Shut(place, link) => self.end_shut(place, link),
         }

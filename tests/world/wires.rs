@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use aldis::relay::io::{DialFailure, DialKey, Input, LinkKey};
+use aldis::relay::limits::LINK_SILENT;
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
 use bytes::{Bytes, BytesMut};
@@ -48,7 +49,19 @@ impl World {
             }
         }
         for (place, link) in gone {
-            self.later(IDLE, Happening::Gone(place, link, "timed out".into()));
+            self.fall_silent(place, link);
+        }
+    }
+
+    /// Nothing comes over a connection any more.
+    fn fall_silent(&mut self, place: Place, link: LinkKey) {
+        self.later(LINK_SILENT, Happening::Silent(place, link));
+        self.later(IDLE, Happening::Gone(place, link, "timed out".into()));
+    }
+
+    pub(super) fn end_silent(&mut self, place: Place, link: LinkKey) {
+        if self.ends.get(&(place, link)).is_some_and(|end| !end.closed) {
+            self.input(place, Input::LinkSilent { link });
         }
     }
 
@@ -183,7 +196,7 @@ impl World {
             self.ends.iter().filter(|((at, _), _)| *at == place).map(|(key, end)| (*key, *end)).collect();
         for (key, other) in ends {
             self.ends.remove(&key);
-            self.later(IDLE, Happening::Gone(other.place, other.link, "timed out".into()));
+            self.fall_silent(other.place, other.link);
         }
     }
 

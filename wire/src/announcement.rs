@@ -363,6 +363,7 @@ mod tests {
             addresses: vec!["192.0.2.1:4000".parse().unwrap()],
             gateways: vec!["wss://h.example/v1".into()],
             software: "aldis 0.1.0".into(),
+            neighbours: vec![[9; 8]],
         };
         let record = SignedRecord::make(&key, tag, &record).unwrap();
         check(EntryOp::Record(&record), Op::Record(record.clone()));

@@ -145,6 +145,9 @@ pub enum HaveEntry {
         number: u16,
         /// The newest seq applied here.
         seq: u64,
+        /// For how long the sender has had it, in hundredths of a second; 255 for longer. Tells the receiver whether this
+        /// link would have brought it earlier.
+        held: u8,
     },
 }
 

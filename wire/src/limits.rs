@@ -45,6 +45,9 @@ pub const RECORD_BYTES: usize = 1_536;
 pub const RECORD_ADDRESSES_MAX: usize = 8;
 /// Gateway URLs in a host record.
 pub const RECORD_GATEWAYS_MAX: usize = 4;
+/// Neighbours in a host record: twice as many as a host keeps. With everything else at its limit they fit
+/// [`RECORD_BYTES`].
+pub const RECORD_NEIGHBOURS_MAX: usize = 24;
 /// One gateway URL.
 pub const GATEWAY_URL_BYTES: usize = 256;
 /// A host's software version as text.

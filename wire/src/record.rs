@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError, at_most, decode_prefix, encode};
 use crate::id::HostId;
-use crate::limits::{GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, SOFTWARE_BYTES};
+use crate::limits::{
+    GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, RECORD_NEIGHBOURS_MAX, SOFTWARE_BYTES,
+};
 use crate::network::NetworkTag;
 use crate::newer;
 use crate::proof::{Signature, Trust};
@@ -30,6 +32,20 @@ pub struct HostRecord {
     pub gateways: Vec<String>,
     /// Name and version of the software, for the management view.
     pub software: String,
+    /// Hosts with which it keeps links; they may tell that it is gone (PROTOCOL.md §6.4). Empty in small networks.
+    #[serde(deserialize_with = "codec::list::<_, _, RECORD_NEIGHBOURS_MAX>")]
+    pub neighbours: Vec<ShortId>,
+}
+
+/// The first 8 bytes of a `HostId`: enough to recognise a host among those that are known. A key with a given beginning
+/// takes some 2^64 tries to find, and would only win the right to say that a host is gone, which that host refutes.
+pub type ShortId = [u8; 8];
+
+/// The short form of a host's id.
+#[must_use]
+pub fn short_id(host: HostId) -> ShortId {
+    let [a, b, c, d, e, f, g, h, ..] = *host.as_bytes();
+    [a, b, c, d, e, f, g, h]
 }
 
 /// A host record as its host signed it.
@@ -85,6 +101,7 @@ impl SignedRecord {
 fn check(record: &HostRecord) -> Result<(), CodecError> {
     at_most(record.addresses.len(), RECORD_ADDRESSES_MAX)?;
     at_most(record.gateways.len(), RECORD_GATEWAYS_MAX)?;
+    at_most(record.neighbours.len(), RECORD_NEIGHBOURS_MAX)?;
     for gateway in &record.gateways {
         at_most(gateway.len(), GATEWAY_URL_BYTES)?;
     }
@@ -103,6 +120,7 @@ mod tests {
             addresses: vec!["192.0.2.1:4000".parse().unwrap()],
             gateways: vec!["wss://h.example/v1".into()],
             software: "aldis 0.1.0".into(),
+            neighbours: vec![short_id(HostId::new([7; 32]))],
         }
     }
 

@@ -179,8 +179,8 @@ fn routed(lane: u8) -> Frame {
 
 /// Pairs of what is just within a limit and just beyond it.
 fn limits() -> Vec<(Frame, Frame)> {
-    let numbered = |number| Frame::Have(vec![HaveEntry::Numbered { number, seq: 1 }]);
-    let have = |count| Frame::Have(vec![HaveEntry::Numbered { number: 1, seq: 1 }; count]);
+    let numbered = |number| Frame::Have(vec![HaveEntry::Numbered { number, seq: 1, held: 0 }]);
+    let have = |count| Frame::Have(vec![HaveEntry::Numbered { number: 1, seq: 1, held: 0 }; count]);
     let below = |count| reply(vec![(range(0), Part::Below(vec![(range(1), [0; 32]); count]))]);
     let entries = |bytes| reply(vec![(range(0), Part::Entries(Bytes::from(vec![0; bytes])))]);
     let parts = |count| reply(vec![(range(0), Part::Below(Vec::new())); count]);

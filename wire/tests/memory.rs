@@ -46,7 +46,7 @@ fn announced(prefix: &[u8], count: usize, body: &[u8]) -> Vec<u8> {
 /// Messages that a host would write to take as much memory as it can, and some that keep to all limits.
 fn worst_cases() -> Vec<(&'static str, Vec<u8>)> {
     let have = vec![HaveEntry::Named { number: 1, origin: Id::new([1; 32]), epoch: 1, seq: 1 }; HAVE_ENTRIES_MAX];
-    let short = vec![HaveEntry::Numbered { number: 1, seq: 1 }; HAVE_ENTRIES_MAX];
+    let short = vec![HaveEntry::Numbered { number: 1, seq: 1, held: 0 }; HAVE_ENTRIES_MAX];
     let status = encode_ops(&vec![Op::Status(Status::default()); OPS_MAX]).unwrap();
     let empty = vec![(Range { key: [0; 32], nibbles: 0 }, Part::Entries(Bytes::new())); QUERY_RANGES_MAX];
     let mut all = vec![

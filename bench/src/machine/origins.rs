@@ -44,6 +44,7 @@ impl Origin {
             addresses: Vec::new(),
             gateways: vec!["wss://host.example.net/v1".to_owned()],
             software: "aldis 0.1.0".to_owned(),
+            neighbours: Vec::new(),
         };
         Ok(SignedRecord::make(&self.key, network()?.tag, &record)?)
     }

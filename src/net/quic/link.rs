@@ -11,16 +11,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::streams::{self, Fault, Reading};
 use super::{canonical, code, transport};
 use crate::net::hub::{Hub, LinkEnd, LinkMailbox, LinkOrder};
-use crate::relay::io::Input;
+use crate::relay::io::{Input, LinkKey};
+use crate::relay::limits::LINK_SILENT;
 
 /// How often the machine is told round trip and address.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often it is looked whether anything has come.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(500);
+/// Looks in vain after which the machine is told. Looks are counted and not seconds, so that a process that was asleep does
+/// not blame others.
+const LOOKS_IN_VAIN: u128 = LINK_SILENT.as_millis() / LISTEN_INTERVAL.as_millis();
 /// Looks in vain after which a connection is closed: 6 s. QUIC's own time-out, a second later, ends it without a word,
 /// and so does quinn's close while the congestion window is full; the other side, when it still hears us, would hold it
-/// for as long again. Looks are counted and not seconds, so that a process that was asleep does not blame others.
-const LOOKS_IN_VAIN_MAX: u32 = 12;
+/// for as long again.
+const LOOKS_IN_VAIN_MAX: u128 = 12;
 /// How long what was sent may take to arrive before a connection is closed.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may stay after the other side has ended its control stream.
@@ -66,10 +70,10 @@ impl Link {
     pub(super) async fn run(mut self, role: Role) {
         let end = match self.open_control(role).await {
             Ok(()) => {
-                let connection = self.connection.clone();
+                let (connection, hub, key) = (self.connection.clone(), self.hub.clone(), self.mailbox.key);
                 tokio::select! {
                     end = self.live() => end,
-                    () = silence(&connection) => End::Silent,
+                    () = silence(&connection, &hub, key) => End::Silent,
                 }
             }
             Err(error) => End::Over(error),
@@ -206,8 +210,8 @@ impl Link {
 }
 
 /// Waits until nothing has come over a connection for a while, or nothing of what was sent has been acknowledged: the
-/// other side may be heard and not hear.
-async fn silence(connection: &Connection) {
+/// other side may be heard and not hear. Says before that nothing comes.
+async fn silence(connection: &Connection, hub: &Hub, link: LinkKey) {
     let mut listen = interval_at(Instant::now() + LISTEN_INTERVAL, LISTEN_INTERVAL);
     listen.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut came, mut silent) = (0, 0);
@@ -217,6 +221,9 @@ async fn silence(connection: &Connection) {
         let now = connection.stats();
         silent = if now.udp_rx.datagrams == came { silent + 1 } else { 0 };
         came = now.udp_rx.datagrams;
+        if silent == LOOKS_IN_VAIN {
+            hub.happened(Input::LinkSilent { link });
+        }
         // Frames with acknowledgements say old things again and again; what is newly acknowledged is measured.
         if now.path.rtt != rtt {
             (rtt, sent, unacknowledged) = (now.path.rtt, now.frame_tx.stream, 0);

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use aldis_wire::id::HostId;
 
 use crate::relay::io::{Hint, HintSource, Moment};
-use crate::relay::limits::{CACHE_MAX, HINT_KEPT, HINTS_MAX, KNOWN_FOR, KNOWN_MAX, RECORD_AGAIN, RECORD_DIALS_MAX};
+use crate::relay::limits::{
+    CACHE_MAX, HINT_KEPT, HINTS_MAX, KNOWN_FOR, KNOWN_MAX, MISSED_FOR, RECORD_AGAIN, RECORD_DIALS_MAX,
+};
 
 /// An address, and which host is said to be there. What one source says of an address leaves what others say alone.
 pub(crate) type Key = (SocketAddr, Option<HostId>);
@@ -42,6 +44,8 @@ pub(crate) struct Place {
     known_until: Option<Moment>,
     /// Whether a link leads there now.
     linked: bool,
+    /// Until when the host there is missed: its link is gone without a goodbye.
+    missed_until: Option<Moment>,
 }
 
 impl Place {
@@ -58,6 +62,11 @@ impl Place {
         } else {
             Standing::Stranger
         }
+    }
+
+    /// Whether its host is missed.
+    pub(crate) fn is_missed(&self, now: Moment) -> bool {
+        self.missed_until.is_some_and(|until| until > now)
     }
 
     /// Greater is worse.
@@ -123,6 +132,7 @@ impl Places {
             seen: now,
             known_until,
             linked: false,
+            missed_until: None,
         };
         self.map.insert(key, place);
         true
@@ -153,6 +163,7 @@ impl Places {
             }
             if key.1 == Some(host) {
                 place.linked = key.0 == address;
+                place.missed_until = None;
             }
             if place.linked && key.0 == address && key.1 == Some(host) {
                 place.known_until = Some(now + KNOWN_FOR);
@@ -162,13 +173,14 @@ impl Places {
     }
 
     /// No link leads to `host` any more. Its places may be dialled from `again` on.
-    pub(crate) fn lost(&mut self, now: Moment, host: HostId, again: Moment) {
+    pub(crate) fn lost(&mut self, now: Moment, host: HostId, again: Moment, missed: bool) {
         for (key, place) in &mut self.map {
             if place.host(*key) != Some(host) {
                 continue;
             }
             if place.linked {
                 place.linked = false;
+                place.missed_until = missed.then(|| now + MISSED_FOR);
                 place.known_until = Some(now + KNOWN_FOR);
             }
             if place.standing(now) != Standing::Stranger {

@@ -105,6 +105,15 @@ impl Site {
     }
 }
 
+/// Whether two addresses share a large network: an IPv4 /16, an IPv6 /32. Those break together.
+pub(crate) fn near_by(one: IpAddr, other: SocketAddr) -> bool {
+    match (normalised(SocketAddr::new(one, 0)).ip(), normalised(other).ip()) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => in_v4(one, (other, 16)),
+        (IpAddr::V6(one), IpAddr::V6(other)) => in_v6(one, (other, 32)),
+        _ => false,
+    }
+}
+
 fn in_v4(ip: Ipv4Addr, (first, length): (Ipv4Addr, u32)) -> bool {
     (ip.to_bits() ^ first.to_bits()).leading_zeros() >= length
 }

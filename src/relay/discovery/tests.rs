@@ -53,8 +53,9 @@ impl World {
     fn poll(&mut self) -> Vec<Output> {
         let mut out = Outbox::default();
         let linked = &self.linked;
+        let (count, known_hosts) = (linked.len(), self.known_hosts);
         let links =
-            LinksNow { linked: |host| linked.contains(&host), count: linked.len(), known_hosts: self.known_hosts };
+            LinksNow { linked: |host| linked.contains(&host), crowded: |_| false, count, chosen: count, known_hosts };
         self.discovery.poll(self.now, &links, &mut out);
         assert!(self.discovery.next_timeout() > Some(self.now), "a poll leaves nothing due");
         out.outputs
@@ -101,7 +102,7 @@ impl World {
 
     fn unlink(&mut self, host: HostId, address: SocketAddr) {
         self.linked.remove(&host);
-        self.discovery.link_lost(self.now, host, address);
+        self.discovery.link_lost(self.now, host, address, true);
     }
 
     /// Lets every dial run into its deadline until `time` has passed; gives all dials with their moments.
@@ -420,7 +421,7 @@ fn known_hosts_are_bounded_and_the_newest_stay() {
 #[test]
 fn a_small_network_is_linked_to_everybody_and_a_large_one_to_a_dozen() {
     let hints: Vec<_> = (0..100).map(|number| Hint { address: elsewhere(number), host: None }).collect();
-    for (known_hosts, wanted) in [(FULL_MESH_MAX, 100), (FULL_MESH_MAX + 1, LINKS_WANTED)] {
+    for (known_hosts, wanted) in [(FULL_MESH_MAX, 100), (FULL_MESH_MAX + 1, LINKS_CHOSEN)] {
         let mut world = World::new(quiet(), Vec::new());
         world.known_hosts = known_hosts;
         world.found(HintSource::Dht, &hints);
@@ -449,6 +450,10 @@ fn a_wanted_host_is_dialled_although_there_are_links_enough() {
     }
     world.found(HintSource::Record, &[hint_of(100, "45.200.1.1:4000"), hint_of(101, "45.201.1.1:4000")]);
     assert_eq!(world.wait(seconds(60)), []);
+    for _ in 1..WANTED_AFTER {
+        world.discovery.want_link(world.now, host(101));
+    }
+    assert_eq!(world.addresses(), [], "a few frames are not worth a link");
     world.discovery.want_link(world.now, host(101));
     assert_eq!(world.addresses(), [at("45.201.1.1:4000")]);
     for number in 0..200 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
 use aldis_wire::host::Channel;
 use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES, OPS_MAX};
-use aldis_wire::record::{HostRecord, SignedRecord};
+use aldis_wire::record::{HostRecord, SignedRecord, short_id};
 use bytes::Bytes;
 
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, Output, Stored};
@@ -21,6 +21,7 @@ impl State {
     /// Announces our record; the first thing a host says.
     pub(crate) fn announce_record(&mut self, now: Moment, out: &mut Outbox) {
         self.announcer.revision = self.announcer.revision.saturating_add(1);
+        self.announcer.recorded = now;
         if let Some(record) = self.signed_record() {
             self.change(now, Op::Record(record), out);
         }
@@ -34,6 +35,7 @@ impl State {
             addresses: self.settings.addresses.clone(),
             gateways: self.settings.gateways.clone(),
             software: self.settings.software.clone(),
+            neighbours: self.announcer.neighbours.iter().map(|host| short_id(*host)).collect(),
         };
         SignedRecord::make(&self.identity, self.network.tag, &record).ok()
     }
@@ -108,6 +110,8 @@ impl State {
             self.announcer.last_status = now;
         }
         self.announce(now, out);
+        // The network may have become large, or small.
+        self.neighbours_changed(now);
     }
 
     /// Our figures as they are now.
@@ -123,6 +127,11 @@ impl State {
         }
     }
 
+    /// Whether heartbeats are too rare for noticing a crash by them.
+    pub(crate) fn is_large(&self) -> bool {
+        self.heartbeat_interval() > HEARTBEAT
+    }
+
     fn heartbeat_interval(&self) -> Duration {
         let times = self.directory.hosts_count().div_ceil(HOSTS_PER_HEARTBEAT).max(1);
         HEARTBEAT.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)).min(HEARTBEAT_MAX)
@@ -133,8 +142,12 @@ impl State {
         let (origin, mark) = (heard.head.origin, heard.head.mark());
         let Ok(frame) = heard.frame(now, true) else { return };
         let mut bare: Option<Bytes> = None;
+        let floods = self.origins.find_mut(origin).is_some_and(|known| known.floods(now, &heard.head));
         let channel = if heard.head.is_heartbeat() { Channel::Control } else { Channel::Announce };
         for (key, link) in self.links.admitted_mut() {
+            if floods && Some(key) != except && link.host != origin {
+                link.push(origin, true);
+            }
             if Some(key) == except || !link.wants(origin, mark) {
                 continue;
             }

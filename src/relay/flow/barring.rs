@@ -162,7 +162,7 @@ impl State {
     pub(crate) fn barred_came(&mut self, now: Moment, key: LinkKey, origin: HostId, pushed: bool, out: &mut Outbox) {
         self.remind(now, key, origin, out);
         if pushed {
-            self.send(key, Channel::Control, &Frame::Prune(origin), out);
+            self.prune(key, origin, out);
         }
     }
 

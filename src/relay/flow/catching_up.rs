@@ -66,7 +66,7 @@ impl State {
         let near = if ours.0 == theirs.0 { theirs.1 - ours.1 } else { theirs.1 } <= LOG_MAX as u64;
         // Until a signed head tells of something new, there is nothing to compare: what a summary says is anybody's word.
         if asked == 0 && near || !known || !behind {
-            self.send(link, Channel::Control, &Frame::Graft(origin, ours.0, ours.1), out);
+            self.graft(link, origin, ours, out);
         } else {
             let Some(link) = self.free_to_compare(origin, link, &candidates) else {
                 self.postponed.insert(origin);
@@ -137,7 +137,7 @@ impl State {
         });
         // From here on this link pushes what is new, so that the gap does not grow while it is closed.
         let newest = known.newest.max(ours);
-        self.send(link, Channel::Control, &Frame::Graft(origin, newest.0, newest.1), out);
+        self.graft(link, origin, newest, out);
         self.ask_next(now, origin, out);
     }
 
@@ -285,7 +285,7 @@ impl State {
         self.record_changed(now, host);
         self.unsummed.insert(host);
         self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
-        self.send(link, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
+        self.graft(link, host, mark, out);
         self.apply_waiting(now, host, out);
         self.bound_rosters(now, host, out);
         self.compare_next(now, out);

@@ -1,13 +1,13 @@
 //! Signs of life and their absence; what followers of topics are told; the end of the host (PROTOCOL.md §6.4).
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::GoodbyeReason;
+use aldis_wire::host::{GoodbyeReason, Role};
 use aldis_wire::id::HostId;
 use aldis_wire::refusal::Refusal;
 use std::time::Duration;
 
 use crate::relay::directory::{Directory, How, Shown};
-use crate::relay::discovery::LinksNow;
+use crate::relay::discovery::{LinksNow, near_by};
 use crate::relay::io::{Event, Fault, Member, Moment, Note, Outbox, Output, StopReason, Stored};
 use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, ORIGINS_MAX, STORE_INTERVAL};
 use crate::relay::multicast::Origin;
@@ -26,11 +26,13 @@ impl State {
         if late < LATENESS_FORGIVEN || self.planted.has(Defect::BlameOthersForSleep) {
             return;
         }
+        self.woken = Some(now);
         // Edges whose sockets broke could not come back either.
         self.timers.delay(|timer| matches!(timer, Timer::Grace(_)), late);
         for (host, origin) in self.origins.iter_mut() {
             if origin.expired.is_none() && host != self.own {
                 origin.made = origin.made + late;
+                origin.suspected = origin.suspected.map(|until| until + late);
                 self.timers.set(Timer::Expiry(host), origin.expires());
             }
         }
@@ -44,6 +46,7 @@ impl State {
             return self.timers.set(Timer::Expiry(host), at);
         }
         origin.expired = Some(now);
+        origin.suspected = None;
         origin.next_hop = None;
         if self.directory.is_shown(host) {
             out.note(Note::HostExpired { host });
@@ -85,6 +88,7 @@ impl State {
         self.links.iter_mut().for_each(|link| link.forget(host));
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));
+        self.timers.cancel(Timer::Lost(host));
     }
 
     /// After `grown` has grown: when the rosters of others take too much together, gives up the newcomers among those that
@@ -157,9 +161,12 @@ impl State {
     /// Lets discovery act.
     pub(crate) fn discover(&mut self, now: Moment, out: &mut Outbox) {
         let (links, barred) = (&self.links, &self.barred);
+        let chosen = || links.admitted().filter(|(_, link)| link.role == Role::Dialler);
         let state = LinksNow {
             linked: |host| links.to_host(host).is_some() || barred.why(host).is_some(),
+            crowded: |address| chosen().any(|(_, link)| near_by(link.address.ip(), address)),
             count: links.admitted().count(),
+            chosen: chosen().count(),
             known_hosts: self.directory.hosts_count().saturating_sub(1),
         };
         self.discovery.poll(now, &state, out);

@@ -29,7 +29,14 @@ impl State {
                     (found.rtt, found.address) = (rtt, address);
                 }
             }
-            Input::LinkClosed { link, reason } => self.link_gone(now, link, reason, out),
+            Input::LinkSilent { link } => self.link_silent(now, link),
+            Input::LinkClosed { link, reason } => {
+                let neighbour = self.links.find(link).filter(|link| link.is_admitted()).map(|link| link.host);
+                self.link_gone(now, link, reason, out);
+                if let Some(host) = neighbour {
+                    self.miss_host(now, host);
+                }
+            }
             Input::DialFailed { dial, failure } => self.dial_failed(now, dial, failure, out),
             _ => {}
         }
@@ -42,12 +49,13 @@ impl State {
         self.timers.set_earlier(Timer::Discovery, now);
     }
 
-    fn link_opened(&mut self, now: Moment, key: LinkKey, link: Link, dial: Option<DialKey>, out: &mut Outbox) {
+    fn link_opened(&mut self, now: Moment, key: LinkKey, mut link: Link, dial: Option<DialKey>, out: &mut Outbox) {
         let (host, role) = (link.host, link.role);
         if let Some(dial) = dial {
-            self.discovery.dial_succeeded(now, dial, host);
+            link.near = self.discovery.dial_succeeded(now, dial, host).is_some_and(|dialled| dialled.probe);
             self.timers.set_earlier(Timer::Discovery, now);
         }
+        let (probe, rtt) = (link.near, link.rtt);
         let refused = if host == self.own {
             Some(GoodbyeReason::NotAllowed)
         } else if self.draining {
@@ -55,6 +63,7 @@ impl State {
         } else if self.links.pending(role) >= LINKS_PENDING_MAX
             || role == Role::Acceptor && self.links.pending_from(link.address.ip()) >= LINKS_PENDING_PER_ADDRESS_MAX
             || self.links.is_full(role)
+            || probe && !self.is_nearer(now, rtt)
         {
             Some(GoodbyeReason::Full)
         } else {
@@ -91,7 +100,8 @@ impl State {
     }
 
     fn frame_came(&mut self, now: Moment, key: LinkKey, channel: Channel, kind: u8, body: &[u8], out: &mut Outbox) {
-        let Some(link) = self.links.find(key) else { return };
+        let Some(link) = self.links.find_mut(key) else { return };
+        link.silent = false;
         let frame = match Frame::decode(kind, body) {
             Ok(Some(frame)) => frame,
             Ok(None) if !matches!(link.phase, Phase::Greeting { verified: false, .. }) => return,
@@ -181,8 +191,8 @@ impl State {
         self.show_its_newest(now, key, (epoch, 0), out);
         // The other side's own roster is asked for without waiting for its summary.
         let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
-        self.send(key, Channel::Control, &Frame::Graft(host, mark.0, mark.1), out);
-        let shown = self.shown(self.origins.iter().map(|(origin, _)| origin));
+        self.graft(key, host, mark, out);
+        let shown = self.shown(now, self.origins.iter().map(|(origin, _)| origin));
         self.summarise_to(key, &shown, out);
         self.tell_revocations(key, out);
         if let Some(loser) = self.links.loser(self.own, key)
@@ -191,20 +201,23 @@ impl State {
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
         self.send_broken(now, out);
+        self.neighbours_changed(now);
     }
 
     fn goodbye_came(&mut self, now: Moment, key: LinkKey, reason: GoodbyeReason, out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         let crossed = reason == GoodbyeReason::Crossed && link.phase != Phase::Closing;
-        let leaves = link.is_admitted();
+        let (host, leaves) = (link.host, link.is_admitted());
         let unwanted = matches!(reason, GoodbyeReason::NotAllowed | GoodbyeReason::Revoked);
-        if link.is_admitted() {
-            let host = link.host;
+        if leaves {
             link.phase = Phase::Closing;
-            let reason = format!("the other side says goodbye: {}", reason.words());
-            out.note(Note::LinkEnded { host, admitted: true, reason });
-            self.miss_link(now, key);
+            let words = format!("the other side says goodbye: {}", reason.words());
+            out.note(Note::LinkEnded { host, admitted: true, reason: words });
+            self.miss_link(now, key, false);
             self.leave_link(now, key, out);
+            if reason == GoodbyeReason::Closing {
+                self.miss_host(now, host);
+            }
         }
         if unwanted {
             self.turned_away(now, key, reason, out);
@@ -235,7 +248,7 @@ impl State {
         out.note(Note::LinkEnded { host: link.host, admitted, reason: words });
         out.push(Output::CloseLink { link: key, reason });
         self.timers.set(Timer::Closing(key), now + CLOSING);
-        self.miss_link(now, key);
+        self.miss_link(now, key, false);
         self.leave_link(now, key, out);
     }
 
@@ -277,7 +290,7 @@ impl State {
             out.note(Note::LinkEnded { host, admitted: phase == Phase::Admitted, reason });
         }
         if phase == Phase::Admitted {
-            self.miss_link(now, key);
+            self.miss_link(now, key, true);
         }
         // Out of the table first, so that nothing is sent on it any more.
         self.links.remove(key);
@@ -287,14 +300,15 @@ impl State {
         }
     }
 
-    /// A link is not to be used any more: unless another one leads to its host, there should be a new one.
-    fn miss_link(&mut self, now: Moment, key: LinkKey) {
+    /// A link is not to be used any more: unless another one leads to its host, there should be a new one, above all if it
+    /// was `missed`: gone without a goodbye.
+    fn miss_link(&mut self, now: Moment, key: LinkKey, missed: bool) {
         let Some(link) = self.links.find(key) else { return };
         let (host, address) = (link.host, link.address);
         if self.links.admitted().any(|(other, link)| other != key && link.host == host) {
             return;
         }
-        self.discovery.link_lost(now, host, address);
+        self.discovery.link_lost(now, host, address, missed);
         self.timers.set_earlier(Timer::Discovery, now);
     }
 
@@ -311,6 +325,7 @@ impl State {
         }
         self.regraft(now, out);
         self.reroute(now, key, out);
+        self.neighbours_changed(now);
     }
 
     /// Origins that nobody pushes to us any more are asked for on another link.
@@ -329,7 +344,7 @@ impl State {
                 .min_by_key(|(key, link)| (link.host != origin, link.rtt, *key))
                 .map(|(key, _)| key);
             if let Some(link) = near {
-                self.send(link, Channel::Control, &Frame::Graft(origin, mark.0, mark.1), out);
+                self.graft(link, origin, mark, out);
             }
         }
     }

@@ -9,6 +9,8 @@
 //! | `receiving` | an announcement, a summary, a prune or a graft arrives |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
+//! | `losing` | a neighbour is silent; somebody says that a host is gone |
+//! | `tending` | it is time to look after the choice of neighbours |
 //! | `barring` | lists or revocations come, or something of a host that is kept out |
 //! | `life` | a host is not heard any more; the host shuts down; things are forgotten |
 //! | `viewing` | an operator looks |
@@ -19,6 +21,8 @@ mod catching_up;
 mod edges;
 mod life;
 mod linking;
+mod losing;
 mod receiving;
 mod signals;
+mod tending;
 mod viewing;

@@ -12,12 +12,16 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, NEW_ORIGINS_PER_LINK};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, NEW_ORIGINS_PER_LINK};
+use crate::relay::links::Link;
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
+
+/// In which summaries say how long something has been held.
+const HELD_UNIT: Duration = Duration::from_millis(10);
 
 impl State {
     /// An announcement arrived.
@@ -91,17 +95,44 @@ impl State {
         let mark = head.mark();
         let Some(known) = self.origins.find(head.origin) else { return };
         // While no way is the wanted one, none is closed: the next announcement decides which it is.
-        let elsewhere = known.next_hop.is_some_and(|hop| hop != link);
-        let (newest, unwanted) = (known.newest, elsewhere && !known.is_behind());
+        let elsewhere = known.next_hop.filter(|hop| *hop != link && !known.is_behind() && known.newest == mark);
+        let direct = elsewhere.and_then(|hop| self.links.find(hop)).is_some_and(|hop| hop.host == head.origin);
+        let keeps = direct || now.since(known.came) > LEAD;
         let Some(found) = self.links.find_mut(link) else { return };
-        let by_itself = found.host == head.origin;
+        let (by_itself, admitted) = (found.host == head.origin, found.is_admitted());
         found.has(head.origin, mark);
-        if newest == mark && unwanted {
-            self.send(link, Channel::Control, &Frame::Prune(head.origin), out);
+        if let Some(hop) = elsewhere {
+            let pruned = |key| self.links.find(key).is_some_and(|link: &Link| link.is_closed(head.origin));
+            // The origin's own link breaks with the origin alone: it is worth a little time.
+            let takes_over = by_itself && admitted && !keeps || pruned(hop);
+            if takes_over && pruned(link) {
+                // Both were closed, each while the other led.
+                return self.graft(hop, head.origin, mark, out);
+            }
+            self.prune(if takes_over { hop } else { link }, head.origin, out);
+            if let Some(known) = self.origins.find_mut(head.origin).filter(|_| takes_over) {
+                known.next_hop = Some(link);
+            }
         }
         if by_itself {
             self.show_its_newest(now, link, (mark.0, u64::MAX), out);
         }
+    }
+
+    /// Asks a neighbour to push an origin's announcements on this link, beginning after `mark`.
+    pub(crate) fn graft(&mut self, key: LinkKey, origin: HostId, mark: Mark, out: &mut Outbox) {
+        if let Some(link) = self.links.find_mut(key) {
+            link.close(origin, false);
+        }
+        self.send(key, Channel::Control, &Frame::Graft(origin, mark.0, mark.1), out);
+    }
+
+    /// Asks a neighbour to push an origin's announcements on this link no longer.
+    pub(crate) fn prune(&mut self, key: LinkKey, origin: HostId, out: &mut Outbox) {
+        if let Some(link) = self.links.find_mut(key) {
+            link.close(origin, true);
+        }
+        self.send(key, Channel::Control, &Frame::Prune(origin), out);
     }
 
     /// The link's host is shown the newest head that it signed, if that is above `mark`. One that has forgotten an epoch,
@@ -246,6 +277,7 @@ impl State {
                     }
                 }
                 Op::Record(record) => self.record_changed(now, record.host()),
+                Op::Lost { host: lost, epoch, seq } => self.lost_told(now, host, *lost, (*epoch, *seq)),
                 _ => {}
             }
         }
@@ -306,16 +338,17 @@ impl State {
         for entry in entries {
             let Some(link) = self.links.find_mut(key) else { return };
             let (host, rtt) = (link.host, link.rtt);
-            let (origin, mark) = match entry {
+            let (origin, mark, held) = match entry {
                 HaveEntry::Named { number, origin, epoch, seq } => {
                     link.name_in(number, origin);
-                    (origin, (epoch, seq))
+                    (origin, (epoch, seq), None)
                 }
-                HaveEntry::Numbered { number, seq } => {
+                HaveEntry::Numbered { number, seq, held } => {
                     let Some(origin) = link.origin_in(number) else {
                         return self.misbehaved(now, key, Fault::OutOfOrder, out);
                     };
-                    (origin, (link.theirs(origin).0, seq))
+                    let held = (held < u8::MAX).then(|| HELD_UNIT * u32::from(held));
+                    (origin, (link.theirs(origin).0, seq), held)
                 }
             };
             link.has(origin, mark);
@@ -330,8 +363,11 @@ impl State {
                 continue;
             }
             if mark == ours {
-                if orphan {
-                    self.send(key, Channel::Control, &Frame::Graft(origin, ours.0, ours.1), out);
+                let came = known.filter(|known| known.newest == mark && known.next_hop != Some(key)).map(|it| it.came);
+                let led = came.zip(held).map(|(came, held)| came.0 > now.0.saturating_sub(held) + LEAD);
+                let leads = led.is_some_and(|led| self.links.find_mut(key).is_some_and(|link| link.led(origin, led)));
+                if orphan || leads {
+                    self.graft(key, origin, ours, out);
                 }
                 continue;
             }
@@ -385,7 +421,7 @@ impl State {
     pub(crate) fn summarise(&mut self, now: Moment, out: &mut Outbox) {
         let origins = std::mem::take(&mut self.unsummed);
         let links: Vec<LinkKey> = self.links.admitted().map(|(key, _)| key).collect();
-        let shown = self.shown(origins.into_iter());
+        let shown = self.shown(now, origins.into_iter());
         for key in links {
             self.summarise_to(key, &shown, out);
         }
@@ -394,24 +430,26 @@ impl State {
         }
     }
 
-    /// Those of these origins that are shown, and how far each is applied.
-    pub(crate) fn shown(&self, origins: impl Iterator<Item = HostId>) -> Vec<(HostId, Mark)> {
+    /// Those of these origins that are shown, how far each is applied, and since when, as summaries say it.
+    pub(crate) fn shown(&self, now: Moment, origins: impl Iterator<Item = HostId>) -> Vec<(HostId, Mark, u8)> {
+        let held = |came| u8::try_from(now.since(came).as_millis() / HELD_UNIT.as_millis()).unwrap_or(u8::MAX);
         let shown = origins.filter(|origin| self.directory.is_shown(*origin));
-        shown.filter_map(|origin| Some((origin, self.origins.find(origin)?.mark()))).collect()
+        let known = shown.filter_map(|origin| Some((origin, self.origins.find(origin)?)));
+        known.map(|(origin, known)| (origin, known.mark(), held(known.came))).collect()
     }
 
     /// Sends a summary of these origins over one link.
-    pub(crate) fn summarise_to(&mut self, key: LinkKey, origins: &[(HostId, Mark)], out: &mut Outbox) {
+    pub(crate) fn summarise_to(&mut self, key: LinkKey, origins: &[(HostId, Mark, u8)], out: &mut Outbox) {
         let mut entries = Vec::new();
         let Some(link) = self.links.find_mut(key) else { return };
-        for (origin, mark) in origins.iter().copied() {
+        for (origin, mark, held) in origins.iter().copied() {
             let Some(told) = link.untold(origin, mark) else { continue };
             let Some((number, new)) = link.number_out(origin) else { continue };
             link.tell(origin, mark);
             entries.push(if new || told.0 != mark.0 {
                 HaveEntry::Named { number, origin, epoch: mark.0, seq: mark.1 }
             } else {
-                HaveEntry::Numbered { number, seq: mark.1 }
+                HaveEntry::Numbered { number, seq: mark.1, held }
             });
         }
         for chunk in entries.chunks(HAVE_ENTRIES_MAX.min(1_024)) {

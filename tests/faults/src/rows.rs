@@ -49,7 +49,7 @@ type Making<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 pub(crate) const ROWS: &[Row] = &[
     row("kill", "kill -9 of a host", true, |run| Box::pin(stops::kill(run))),
     row("terminate", "SIGTERM of a host", true, |run| Box::pin(stops::terminate(run))),
-    row("restart", "kill -9, and at once a start with the same key", false, |run| Box::pin(stops::restart(run))),
+    row("restart", "kill -9, and at once a start with the same key", true, |run| Box::pin(stops::restart(run))),
     row("freeze", "SIGSTOP of a host for 5 s", false, |run| Box::pin(stops::freeze(run, 5))),
     row("freeze-long", "SIGSTOP of a host for 20 s", true, |run| Box::pin(stops::freeze(run, 20))),
     row("unplug", "the only cable of a host is cut", false, |run| Box::pin(links::unplug(run))),

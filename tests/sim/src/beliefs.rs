@@ -1,6 +1,6 @@
 //! What nobody may be made to believe, whoever says so; and how hosts treat each other on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use aldis::relay::limits;
@@ -18,9 +18,8 @@ use crate::world::World;
 
 /// A host announces less often than this between two looks.
 const BETWEEN_LOOKS_MAX: u64 = 100;
-/// Dials that time out one after the other within `DIALS_IN`: each takes 5 s, and the pause between them doubles up to at
-/// least 2.5 s.
-const DIALS_MAX: usize = 10;
+/// Dials that time out one after the other within `DIALS_IN`: each takes 5 s, and the pause between them is at least 0.5 s.
+const DIALS_MAX: usize = 11;
 const DIALS_IN: At = 60 * SEC;
 /// A host that runs for so long is known everywhere.
 const LONG: At = 30 * SEC;
@@ -36,6 +35,8 @@ pub(crate) struct Beliefs {
     marks: BTreeMap<HostId, (u64, u64)>,
     /// From whom sealed frames came to a host.
     routed: BTreeMap<(Place, [u8; 24]), Place>,
+    /// Dials that came to nothing, one after the other, by who dialled whom.
+    pub(crate) dials_in_vain: BTreeMap<(Place, SocketAddr), VecDeque<At>>,
     delivered: u64,
     sent: u64,
 }
@@ -99,7 +100,7 @@ impl World {
     /// A dial was not answered.
     pub(crate) fn dialled_in_vain(&mut self, from: Place, to: SocketAddr) {
         let now = self.now;
-        let times = self.dials_in_vain.entry((from, to)).or_default();
+        let times = self.beliefs.dials_in_vain.entry((from, to)).or_default();
         times.push_back(now);
         while times.front().is_some_and(|at| at + DIALS_IN < now) {
             times.pop_front();

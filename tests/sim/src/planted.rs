@@ -14,10 +14,10 @@ pub fn scenario(defect: Defect) -> (&'static str, u64) {
         Defect::SkipDigest | Defect::SkipSignature | Defect::AcceptForeignSender | Defect::BelieveAnyReceipt => {
             ("liars", 3)
         }
-        Defect::TrustAge => ("withheld", 2),
+        Defect::TrustAge | Defect::ForgetGraft => ("withheld", 2),
         Defect::AcceptReplay | Defect::NoBackOff => ("replays", 3),
         Defect::TrustInterval => ("silence", 3),
-        Defect::ForgetGraft | Defect::ExceedQueue => ("slow", 2),
+        Defect::ExceedQueue => ("slow", 2),
         Defect::RouteBack | Defect::IgnoreOrder => ("large", 2),
         Defect::LeakRoutes | Defect::LeakSessions | Defect::ForgetGone | Defect::NoTimeout => ("farewell", 3),
         Defect::BlameOthersForSleep => ("sleep", 3),

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use aldis::relay::io::{DialFailure, DialKey, Input, LinkKey};
+use aldis::relay::limits::LINK_SILENT;
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
@@ -26,8 +27,25 @@ const KEEP_ALIVE: At = 5 * SEC / 2;
 const FLUSH: At = 2 * SEC;
 /// A dial is given up after this.
 const DIAL_DEADLINE: At = 5 * SEC;
+/// When the first packet of a dial is sent again, since its beginning: probe time-outs double (RFC 9002 §6.2).
+const DIAL_AGAIN: [At; 2] = [SEC, 3 * SEC];
+/// How often a driver looks whether anything came.
+const LISTEN_INTERVAL: At = SEC / 2;
 /// The transport takes what it can send within this time; the rest waits by priority.
 const TAKEN_AHEAD: At = 2 * MS;
+
+/// A dial on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dial {
+    dial: DialKey,
+    to: SocketAddr,
+    host: Option<HostId>,
+    since: At,
+}
+
+fn at(duration: std::time::Duration) -> At {
+    duration.as_nanos() as At
+}
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +202,23 @@ impl World {
     fn falls_silent(&mut self, end: EndId) {
         let heard = self.chance.below(KEEP_ALIVE);
         self.later(IDLE - heard, Happening::Silent(end));
+        self.falls_quiet(end);
+    }
+
+    /// Its driver notices that, since it looks now and then.
+    fn falls_quiet(&mut self, end: EndId) {
+        let looks = self.chance.below(LISTEN_INTERVAL);
+        self.later(at(LINK_SILENT) + looks, Happening::Quiet(end));
+    }
+
+    /// It has heard nothing for a while, unless the way was mended meanwhile.
+    pub(crate) fn quiet(&mut self, end: EndId) {
+        let (here, other) = (&self.wires.ends[end.at()], &self.wires.ends[end.other().at()]);
+        let (here, there, reads, spoken) = (here.place, other.place, here.reads && !here.closed, other.reads);
+        let stands_still = self.hosts[there].frozen.is_some_and(|since| self.now - since >= at(LINK_SILENT));
+        if reads && !(spoken && self.wires.reaches(there, here) && !stands_still) {
+            self.input(here, Input::LinkSilent { link: end.key() });
+        }
     }
 
     /// It has heard nothing for the idle time, unless the way was mended meanwhile.
@@ -364,27 +399,38 @@ impl World {
             self.stop_reading(end);
             let heard = self.chance.below(KEEP_ALIVE);
             self.later(IDLE - heard, Happening::Gone(end.other()));
+            self.falls_quiet(end.other());
         }
     }
 
     /// A machine dials.
     pub(crate) fn dial(&mut self, from: Place, dial: DialKey, to: SocketAddr, host: Option<HostId>) {
+        self.try_dial(from, Dial { dial, to, host, since: self.now });
+    }
+
+    /// The first packet of a dial goes out, or goes out again.
+    pub(crate) fn try_dial(&mut self, from: Place, tried: Dial) {
+        let Dial { dial, to, host, since } = tried;
         let life = self.hosts[from].life;
         let target = place(to, self.hosts.len()).filter(|target| {
             let reached = self.wires.reaches(from, *target) && self.wires.reaches(*target, from);
             reached && self.hosts[*target].running().is_some()
         });
         let Some(target) = target else {
-            self.dialled_in_vain(from, to);
-            let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
-            return self.later(DIAL_DEADLINE, Happening::Input(from, life, Box::new(failed)));
+            let next = DIAL_AGAIN.into_iter().find(|again| since + again > self.now);
+            let Some(again) = next else {
+                self.dialled_in_vain(from, to);
+                let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
+                return self.later(since + DIAL_DEADLINE - self.now, Happening::Input(from, life, Box::new(failed)));
+            };
+            return self.later(since + again - self.now, Happening::DialAgain(from, life, tried));
         };
         if host.is_some_and(|host| host != self.hosts[target].id) {
             let failed = Input::DialFailed { dial, failure: DialFailure::OtherHost };
             let after = 2 * self.map.one_way(from, target);
             return self.later(after, Happening::Input(from, life, Box::new(failed)));
         }
-        self.dials_in_vain.remove(&(from, to));
+        self.beliefs.dials_in_vain.remove(&(from, to));
         self.connect(from, target, Some(dial));
     }
 

@@ -8,8 +8,6 @@ use aldis_wire::host::Channel;
 use aldis_wire::network::{Genesis, Network};
 use aldis_wire::proof::Trust;
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::chance::Chance;
@@ -23,7 +21,7 @@ use crate::meter::{self, Meter};
 use crate::queue::{At, Queue};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use crate::wires::{EndId, Wires};
+use crate::wires::{Dial, EndId, Wires};
 
 /// What will happen.
 #[derive(Debug)]
@@ -38,6 +36,10 @@ pub(crate) enum Happening {
     Pump(EndId),
     /// This end has heard nothing for the idle time, unless the way was mended.
     Silent(EndId),
+    /// This end has heard nothing for so long that its driver tells the machine.
+    Quiet(EndId),
+    /// A dial that was not answered sends its first packet again.
+    DialAgain(Place, u32, Dial),
     /// The other end is gone, or so it seems.
     Gone(EndId),
     /// A connection that was closed while another is kept has had its time.
@@ -91,8 +93,6 @@ pub struct World {
     pub(crate) crowd: crate::edges::Crowd,
     pub(crate) probes: crate::probes::Probes,
     pub(crate) liars: crate::liars::Liars,
-    /// Dials that came to nothing, one after the other, by who dialled whom.
-    pub(crate) dials_in_vain: BTreeMap<(Place, SocketAddr), VecDeque<At>>,
     pub(crate) beliefs: crate::beliefs::Beliefs,
     pub(crate) chance: Chance,
     pub(crate) queue: Queue<Happening>,
@@ -119,7 +119,6 @@ impl World {
             crowd: crate::edges::Crowd::new(&scenario, &network),
             probes: crate::probes::Probes::new(&network),
             liars: Default::default(),
-            dials_in_vain: BTreeMap::new(),
             beliefs: Default::default(),
             network,
             map,
@@ -172,6 +171,12 @@ impl World {
             Happening::Arrive(end, channel, frame) => self.arrive(end, channel, frame),
             Happening::Pump(end) => self.pump(end),
             Happening::Silent(end) => self.silent(end),
+            Happening::Quiet(end) => self.quiet(end),
+            Happening::DialAgain(place, life, dial) => {
+                if self.hosts[place].life == life {
+                    self.try_dial(place, dial);
+                }
+            }
             Happening::Gone(end) => self.end_gone(end),
             Happening::Shut(end) => self.end_shut(end),
             Happening::Asked(place, key, request) => self.asked(place, key, request),

@@ -10,7 +10,7 @@ use aldis_wire::host::{
     Signal,
 };
 use aldis_wire::id::Id;
-use aldis_wire::limits::{BELOW_MAX, HAVE_NUMBERS_MAX, LANES, META_BYTES, REQUEST_ID_BYTES};
+use aldis_wire::limits::{BELOW_MAX, HAVE_NUMBERS_MAX, LANES, META_BYTES, RECORD_NEIGHBOURS_MAX, REQUEST_ID_BYTES};
 use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::{Proof, Signature};
 use aldis_wire::record::{HostRecord, SignedRecord};
@@ -57,11 +57,15 @@ pub(crate) fn proof() -> impl Strategy<Value = Proof> {
 
 pub(crate) fn record() -> impl Strategy<Value = HostRecord> {
     let gateway = "wss://[a-z]{1,60}\\.example/v1";
-    (any::<u64>(), any::<[u8; 32]>(), vec(any::<SocketAddr>(), 0..=8), vec(gateway, 0..=4), "[a-zA-Z0-9. ]{0,32}")
-        .prop_map(|(revision, sealing, addresses, gateways, software)| {
+    let keys = (any::<u64>(), any::<[u8; 32]>());
+    let places = (vec(any::<SocketAddr>(), 0..=8), vec(gateway, 0..=4));
+    let neighbours = vec(any::<[u8; 8]>(), 0..=RECORD_NEIGHBOURS_MAX);
+    (keys, places, "[a-zA-Z0-9. ]{0,32}", neighbours).prop_map(
+        |((revision, sealing), (addresses, gateways), software, neighbours)| {
             let addresses = addresses.into_iter().map(without_scope).collect();
-            HostRecord { revision, sealing, addresses, gateways, software }
-        })
+            HostRecord { revision, sealing, addresses, gateways, software, neighbours }
+        },
+    )
 }
 
 /// Flow label and scope mean nothing on another machine and do not travel.
@@ -148,7 +152,11 @@ fn have_entry() -> impl Strategy<Value = HaveEntry> {
     prop_oneof![
         (0..HAVE_NUMBERS_MAX, id(), any::<u64>(), any::<u64>())
             .prop_map(|(number, origin, epoch, seq)| HaveEntry::Named { number, origin, epoch, seq }),
-        (0..HAVE_NUMBERS_MAX, any::<u64>()).prop_map(|(number, seq)| HaveEntry::Numbered { number, seq }),
+        (0..HAVE_NUMBERS_MAX, any::<u64>(), any::<u8>()).prop_map(|(number, seq, held)| HaveEntry::Numbered {
+            number,
+            seq,
+            held
+        }),
     ]
 }
 

@@ -42,7 +42,7 @@ fn link_frames() -> Vec<(&'static str, Frame)> {
 
 fn multicast_frames() -> Vec<(&'static str, Frame)> {
     let named = HaveEntry::Named { number: 0, origin: host_id(1), epoch: 1_800_000_000, seq: 12 };
-    let later = HaveEntry::Numbered { number: 300, seq: 13 };
+    let later = HaveEntry::Numbered { number: 300, seq: 13, held: 42 };
     let ops = encode_ops(&[Op::Leave { topic: TopicId::new([0x70; 32]), peer: PeerId::new([0x9e; 32]) }]).unwrap();
     let range = Range { key: [0; 32], nibbles: 0 };
     let mut key = [0; 32];

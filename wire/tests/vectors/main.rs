@@ -2,6 +2,7 @@
 //!
 //! Other implementations read the same files. After a change that is meant, `ALDIS_BLESS=1 cargo test -p aldis-wire`
 //! writes them anew; the difference then belongs into the commit, and mostly a new protocol version too.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panic")]
 #![allow(clippy::disallowed_methods, reason = "the outside world: this test reads and writes files")]
 
@@ -76,6 +77,7 @@ fn limits_on_which_both_ends_must_agree_do_not_move() {
         "record_bytes": limits::RECORD_BYTES,
         "record_addresses_max": limits::RECORD_ADDRESSES_MAX,
         "record_gateways_max": limits::RECORD_GATEWAYS_MAX,
+        "record_neighbours_max": limits::RECORD_NEIGHBOURS_MAX,
         "gateway_url_bytes": limits::GATEWAY_URL_BYTES,
         "software_bytes": limits::SOFTWARE_BYTES,
         "roster_peers_max": limits::ROSTER_PEERS_MAX,

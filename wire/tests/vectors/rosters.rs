@@ -5,7 +5,7 @@ use aldis_wire::codec::{decode, encode};
 use aldis_wire::digest::{Key, RECORD_KEY, Trie, entry_hash, membership_key, presence_key};
 use aldis_wire::id::{PeerId, TopicId};
 use aldis_wire::proof::Proof;
-use aldis_wire::record::{HostRecord, SignedRecord};
+use aldis_wire::record::{HostRecord, SignedRecord, short_id};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ pub(crate) fn record() -> SignedRecord {
         addresses: vec!["192.0.2.1:4433".parse().unwrap(), "[2001:db8::1]:4433".parse().unwrap()],
         gateways: vec!["wss://one.example/v1".into()],
         software: "aldis 0.1.0".into(),
+        neighbours: vec![short_id(host_id(2)), short_id(host_id(3))],
     };
     SignedRecord::make(&identity(1), TAG, &record).unwrap()
 }
@@ -121,6 +122,7 @@ fn signed_record() -> Value {
         "addresses": record.addresses,
         "gateways": record.gateways,
         "software": record.software,
+        "neighbours": record.neighbours.iter().map(|neighbour| hex(neighbour)).collect::<Vec<_>>(),
         "record": hex(signed.bytes()),
         "signed_record": hex(&encode(&signed).unwrap()),
     })

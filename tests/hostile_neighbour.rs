@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aldis::relay::io::{Event, Fault, LinkKey, Note, Output, Request, StopReason};
+use aldis::relay::limits::FAULTY_MAX;
 use aldis_wire::announcement::{GoneReason, Op, encode_ops};
 use aldis_wire::host::{
     Announcement, Bounce, Channel, Frame, GoodbyeReason, HaveEntry, Outcome, Part, Query, Range, Receipt, Reply,
@@ -214,6 +215,50 @@ fn an_op_that_the_roster_does_not_allow_is_the_origins_fault() {
         let effects = house.send(link, &announced(&announcement));
         assert_eq!(effects.faults(), fault.into_iter().collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_host_that_is_at_fault_again_and_again_is_admitted_once_a_minute() {
+    let (mut house, player) = (House::new(), Player::new(1));
+    let offend = |house: &mut House| {
+        let link = house.link(&player);
+        let effects = house.send(link, &Frame::Admitted);
+        assert_sent_away(&effects, link, Fault::OutOfOrder);
+    };
+    let turned_away = |house: &mut House| {
+        let link = house.connect(&player);
+        let hello = house.hello_of(&player);
+        let effects = house.send(link, &Frame::Hello(hello));
+        assert_eq!(effects.frames(link), [Frame::Goodbye(GoodbyeReason::Misbehaved)], "before anything is told");
+        assert_eq!(effects.closed(link), Some(GoodbyeReason::Misbehaved));
+        assert_eq!(effects.faults(), [], "to come is no fault");
+    };
+    (0..3).for_each(|_| offend(&mut house));
+    turned_away(&mut house);
+    house.wait(50 * SECOND);
+    turned_away(&mut house);
+    house.wait(15 * SECOND);
+    offend(&mut house);
+    turned_away(&mut house);
+    house.link(&Player::new(2));
+}
+
+#[test]
+fn of_more_faulty_hosts_than_are_remembered_the_mildest_is_forgiven() {
+    let mut house = House::new();
+    let mut offend = |number: u16| {
+        let player = Player::new(number);
+        let link = house.link(&player);
+        house.send(link, &Frame::Admitted);
+    };
+    (0..3).for_each(|_| offend(1));
+    (2..=u16::try_from(FAULTY_MAX).unwrap() + 5).for_each(&mut offend);
+    assert_eq!(house.relay.tables().faults, FAULTY_MAX);
+    let player = Player::new(1);
+    let link = house.connect(&player);
+    let hello = house.hello_of(&player);
+    let effects = house.send(link, &Frame::Hello(hello));
+    assert_eq!(effects.closed(link), Some(GoodbyeReason::Misbehaved), "the worst one is remembered");
 }
 
 #[test]

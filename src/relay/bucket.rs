@@ -11,7 +11,8 @@ use super::limits::Rate;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// A bucket. A new one is full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Buckets are ordered by how full they are, the fullest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bucket {
     /// When the bucket will be full again ("theoretical arrival time"), in nanoseconds since the driver's start.
     full_at: u64,

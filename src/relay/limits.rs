@@ -260,6 +260,13 @@ pub const KNOWN_FOR: Duration = Duration::from_secs(3_600);
 pub const KNOWN_MAX: usize = 256;
 /// A host of another network is left alone this long.
 pub const OTHER_NETWORK_PAUSE: Duration = Duration::from_secs(600);
+/// Of faults that end a proven host's links, `FAULT_TOKENS` each: three at once are forgiven, since the connection or
+/// we may be to blame; then it is admitted once a minute. Each admission costs a summary of all origins.
+pub const FAULTS: Rate = Rate { per_second: 1, burst: 180 };
+/// See `FAULTS`.
+pub const FAULT_TOKENS: u32 = 60;
+/// Hosts whose faults are remembered, 40 bytes each. When there are more, one that is nearly forgiven gives way.
+pub const FAULTY_MAX: usize = 1_024;
 /// A host that does not want us is left alone this long.
 pub const TURNED_AWAY_PAUSE: Duration = Duration::from_secs(60);
 /// An address out of a host record is dialled at most once in this time (DESIGN §5).

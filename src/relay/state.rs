@@ -80,6 +80,8 @@ pub(crate) struct State {
     pub(crate) postponed: BTreeSet<HostId>,
     /// New origins that each link's host has brought.
     pub(crate) introductions: BTreeMap<HostId, Bucket>,
+    /// By host, what it has left of the faults that it is forgiven.
+    pub(crate) faults: BTreeMap<HostId, Bucket>,
     /// Origins whose mark has grown since the last summaries.
     pub(crate) unsummed: BTreeSet<HostId>,
     /// Keys shared with other homes, by the public half they were made with.
@@ -199,6 +201,7 @@ impl State {
             asking: BTreeMap::new(),
             postponed: BTreeSet::new(),
             introductions: BTreeMap::new(),
+            faults: BTreeMap::new(),
             unsummed: BTreeSet::new(),
             shared: BTreeMap::new(),
             doubled: None,

@@ -181,6 +181,8 @@ pub struct Tables {
     pub link_bytes_max: usize,
     /// Links' hosts whose new origins are counted.
     pub introductions: usize,
+    /// Hosts whose faults are remembered.
+    pub faults: usize,
     /// Origins that are asked for.
     pub asking: usize,
     /// Revoked identities.

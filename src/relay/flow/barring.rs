@@ -1,4 +1,5 @@
-//! Hosts that are kept out: by the operator's lists, or because their identity is revoked (PROTOCOL.md §6.7, §6.8).
+//! Hosts that are kept out: by the operator's lists, because their identity is revoked (PROTOCOL.md §6.7, §6.8), or for a
+//! while because they were at fault again and again.
 
 use aldis_wire::host::{Channel, Frame, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
@@ -6,7 +7,7 @@ use aldis_wire::limits::REVOCATIONS_MAX;
 use aldis_wire::revocation::Revocation;
 
 use crate::relay::io::{Bar, Fault, HostLists, LinkKey, Moment, Note, Outbox, Output, StopReason, Stored};
-use crate::relay::limits::{CLAIM_CHECKS, REVOCATIONS_PASSED_ON};
+use crate::relay::limits::{CLAIM_CHECKS, FAULT_TOKENS, FAULTS, FAULTY_MAX, REVOCATIONS_PASSED_ON};
 use crate::relay::links::{Link, Phase};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -126,12 +127,35 @@ impl State {
         links.into_iter().for_each(|link| self.part(now, link, host, bar, out));
     }
 
-    /// Sends a barred host away that has proved that it belongs to the network; whether it was one.
+    /// Sends a host away that has proved that it belongs to the network, if it is barred, or was at fault again and
+    /// again; whether it was one.
     pub(crate) fn turn_away(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) -> bool {
-        let Some(host) = self.links.find(key).map(|link| link.host) else { return false };
-        let Some(bar) = self.barred.why(host) else { return false };
-        self.part(now, key, host, bar, out);
-        true
+        let Some(link) = self.links.find(key) else { return false };
+        let (host, role, address) = (link.host, link.role, link.address);
+        if let Some(bar) = self.barred.why(host) {
+            self.part(now, key, host, bar, out);
+            return true;
+        }
+        let mut left = self.faults.get(&host).copied().unwrap_or_default();
+        let forgiven = left.take(now, FAULTS, FAULT_TOKENS).is_ok();
+        if !forgiven {
+            out.note(Note::LinkRefused { host, reason: GoodbyeReason::Misbehaved, by_us: true });
+            if role == Role::Dialler {
+                self.discovery.turned_away(now, address);
+            }
+            self.drop_link(now, key, GoodbyeReason::Misbehaved, out);
+        }
+        !forgiven
+    }
+
+    /// Remembers that a host broke the protocol.
+    pub(crate) fn count_fault(&mut self, now: Moment, host: HostId) {
+        if self.faults.len() >= FAULTY_MAX && !self.faults.contains_key(&host) {
+            let mildest = self.faults.iter().min_by_key(|(_, bucket)| **bucket).map(|(host, _)| *host);
+            mildest.and_then(|mildest| self.faults.remove(&mildest));
+        }
+        // Beyond the burst there is nothing more to take.
+        let _ = self.faults.entry(host).or_default().take(now, FAULTS, FAULT_TOKENS);
     }
 
     /// Tells a barred host why, and ends its link.

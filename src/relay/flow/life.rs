@@ -190,6 +190,7 @@ impl State {
         self.origins.tidy(now);
         self.barred.tidy(now);
         self.introductions.retain(|_, bucket| !bucket.is_full(now));
+        self.faults.retain(|_, bucket| !bucket.is_full(now));
         for host in self.origins.stale(now) {
             self.forget_host(now, host);
         }

@@ -208,7 +208,8 @@ impl State {
         let Some(link) = self.links.find_mut(key) else { return };
         let crossed = reason == GoodbyeReason::Crossed && link.phase != Phase::Closing;
         let (host, leaves) = (link.host, link.is_admitted());
-        let unwanted = matches!(reason, GoodbyeReason::NotAllowed | GoodbyeReason::Revoked);
+        let unwanted = matches!(reason, GoodbyeReason::NotAllowed | GoodbyeReason::Revoked)
+            || reason == GoodbyeReason::Misbehaved && !leaves;
         if leaves {
             link.phase = Phase::Closing;
             let words = format!("the other side says goodbye: {}", reason.words());
@@ -263,6 +264,9 @@ impl State {
     pub(crate) fn misbehaved(&mut self, now: Moment, key: LinkKey, fault: Fault, out: &mut Outbox) {
         let Some(link) = self.links.find(key) else { return };
         out.note(Note::Misbehaved { host: link.host, fault });
+        if !matches!(link.phase, Phase::Greeting { verified: false, .. }) {
+            self.count_fault(now, link.host);
+        }
         self.drop_link(now, key, GoodbyeReason::Misbehaved, out);
     }
 

@@ -110,6 +110,7 @@ impl State {
             link_origins_max: most(&mut links().map(|link| link.origins_count())),
             link_bytes_max: most(&mut links().map(|link| link.bytes_on_way())),
             introductions: self.introductions.len(),
+            faults: self.faults.len(),
             asking: self.asking.len(),
             revocations: self.barred.revocations().len(),
             quarantines: self.barred.quarantines().len(),

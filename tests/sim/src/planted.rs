@@ -11,9 +11,8 @@ use crate::scenario::Scenario;
 #[must_use]
 pub fn scenario(defect: Defect) -> (&'static str, u64) {
     match defect {
-        Defect::SkipDigest | Defect::SkipSignature | Defect::AcceptForeignSender | Defect::BelieveAnyReceipt => {
-            ("liars", 3)
-        }
+        Defect::SkipDigest => ("digests", 3),
+        Defect::SkipSignature | Defect::AcceptForeignSender | Defect::BelieveAnyReceipt => ("liars", 3),
         Defect::TrustAge | Defect::ForgetGraft => ("withheld", 2),
         Defect::AcceptReplay | Defect::NoBackOff => ("replays", 3),
         Defect::TrustInterval => ("silence", 3),

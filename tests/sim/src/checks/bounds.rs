@@ -57,6 +57,7 @@ fn bounds(tables: &Tables) -> Vec<(&'static str, usize, usize)> {
         ("origins of one link", tables.link_origins_max, limits::ORIGINS_MAX.max(usize::from(wire::HAVE_NUMBERS_MAX))),
         ("bytes on one link", tables.link_bytes_max, link_bytes()),
         ("new origins counted", tables.introductions, limits::ORIGINS_MAX),
+        ("hosts with faults", tables.faults, limits::FAULTY_MAX),
         ("origins asked for", tables.asking, limits::ORIGINS_MAX),
     ]
 }

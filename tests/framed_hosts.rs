@@ -6,6 +6,7 @@ mod neighbour;
 use std::time::Duration;
 
 use aldis::relay::io::{Fault, Note};
+use aldis::relay::limits::COMPARISONS_PER_LINK_MAX;
 use aldis_wire::announcement::{Op, encode_ops};
 use aldis_wire::host::{Announcement, Frame, GoodbyeReason, HaveEntry, Part, Query, Range, Reply};
 use aldis_wire::id::HostId;
@@ -134,6 +135,28 @@ fn an_answer_that_comes_too_late_costs_a_slow_neighbour_nothing() {
     assert!(!again.is_empty(), "it has asked anew");
     let effects = house.send(link, &late);
     assert_eq!((effects.faults(), effects.closed(link)), (vec![], None));
+}
+
+#[test]
+fn a_fresh_host_compares_a_few_rosters_at_a_time_on_a_link_until_it_has_all() {
+    let (mut house, neighbour) = (House::new(), Player::new(1));
+    let mut origins: Vec<Player> = (2..42).map(Player::new).collect();
+    let link = house.link(&neighbour);
+    for origin in &mut origins {
+        origin.announce(&[Op::Record(origin.record())]);
+        let newest = Announcement { ops: None, ..origin.announce(&[]) };
+        house.send(link, &announced(&newest));
+    }
+    let mut queries = queries_of(&house.wait(2 * SECOND));
+    for done in 0..origins.len() {
+        let under_way = COMPARISONS_PER_LINK_MAX.min(origins.len() - done);
+        assert_eq!((queries.len(), house.relay.tables().comparisons), (under_way, under_way));
+        let query = queries.remove(0);
+        let origin = origins.iter_mut().find(|origin| origin.id == query.origin).unwrap();
+        let effects = house.send(link, &Frame::Reply(origin.answer(&query, 256, 60_000)));
+        queries.extend(queries_of(&effects));
+    }
+    assert!(origins.iter().all(|origin| is_shown(&house, origin)));
 }
 
 #[test]

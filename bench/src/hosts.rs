@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::machine::NETWORK;
+
 /// Options that lift every limit by which a host protects itself from one address: all edges here share one.
 const UNLIMITED: [&str; 10] = [
     "--edge-rate=0/0",
@@ -29,8 +31,8 @@ const UNLIMITED: [&str; 10] = [
 /// How long hosts may take to start and to link.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// The answer to a status request.
-const STATUS_BYTES_MAX: u64 = 4 << 20;
+/// A page, the status of a large network above all.
+const PAGE_BYTES_MAX: u64 = 4 << 20;
 
 /// Which hosts to measure.
 #[derive(Debug, Args)]
@@ -75,6 +77,11 @@ impl Hosts {
         Ok((*self.addresses.first().context("no host")?, *self.addresses.last().context("no host")?))
     }
 
+    /// Address and process of the host that was started last.
+    pub(crate) fn last(&self) -> Result<(SocketAddr, u32)> {
+        Ok((*self.addresses.last().context("no host")?, *self.pids.last().context("no host")?))
+    }
+
     /// Starts `count` hosts, or takes as many of those given.
     pub(crate) async fn get(wanted: &Wanted, count: usize) -> Result<Self> {
         if wanted.urls.is_empty() {
@@ -88,35 +95,46 @@ impl Hosts {
     }
 
     async fn start(wanted: &Wanted, count: usize) -> Result<Self> {
+        let mut hosts = Self::none();
+        let mut first = None;
+        for _ in 0..count {
+            let quic = hosts.add(wanted, first)?;
+            first = first.or(Some(quic));
+        }
+        hosts.linked().await?;
+        Ok(hosts)
+    }
+
+    /// No host yet.
+    pub(crate) fn none() -> Self {
+        let directory = Directory(std::env::temp_dir().join(format!("aldis-bench-{}", std::process::id())));
+        Self { addresses: Vec::new(), pids: Vec::new(), _children: Vec::new(), _directory: Some(directory) }
+    }
+
+    /// Starts another host that knows one at `peer`. Gives its address for links.
+    pub(crate) fn add(&mut self, wanted: &Wanted, peer: Option<SocketAddr>) -> Result<SocketAddr> {
+        ensure!(wanted.urls.is_empty(), "this starts its hosts itself");
         let program = match &wanted.aldis {
             Some(program) => program.clone(),
             None => std::env::current_exe()?.with_file_name("aldis"),
         };
         ensure!(program.exists(), "there is no {}: cargo build --release, or --aldis", program.display());
-        let directory = Directory(std::env::temp_dir().join(format!("aldis-bench-{}", std::process::id())));
-        let network = format!("bench-{}", std::process::id());
-        let (mut children, mut addresses, mut pids) = (Vec::new(), Vec::new(), Vec::new());
-        let mut peer: Option<SocketAddr> = None;
-        for number in 0..count {
-            let (http, quic) = free_addresses()?;
-            let data = directory.0.join(number.to_string());
-            std::fs::create_dir_all(&data)?;
-            let mut command = command(&program, wanted.host_cpus.as_deref());
-            command.arg("run").args(UNLIMITED).args(["--network", &network]);
-            command.arg("--listen-http").arg(http.to_string()).arg("--listen-quic").arg(quic.to_string());
-            command.arg("--data-dir").arg(&data);
-            if let Some(peer) = peer {
-                command.arg("--peers").arg(peer.to_string());
-            }
-            let child = command.stdout(Stdio::null()).kill_on_drop(true).spawn().context("cannot start a host")?;
-            pids.push(child.id().context("a host ended at once")?);
-            children.push(child);
-            addresses.push(http);
-            peer = peer.or(Some(quic));
+        let directory = self._directory.as_ref().context("these hosts run already")?;
+        let (http, quic) = free_addresses()?;
+        let data = directory.0.join(self.pids.len().to_string());
+        std::fs::create_dir_all(&data)?;
+        let mut command = command(&program, wanted.host_cpus.as_deref());
+        command.arg("run").args(UNLIMITED).args(["--network", NETWORK]);
+        command.arg("--listen-http").arg(http.to_string()).arg("--listen-quic").arg(quic.to_string());
+        command.arg("--data-dir").arg(&data);
+        if let Some(peer) = peer {
+            command.arg("--peers").arg(peer.to_string());
         }
-        let mut hosts = Self { addresses, pids, _children: children, _directory: Some(directory) };
-        hosts.linked().await?;
-        Ok(hosts)
+        let child = command.stdout(Stdio::null()).kill_on_drop(true).spawn().context("cannot start a host")?;
+        self.pids.push(child.id().context("a host ended at once")?);
+        self._children.push(child);
+        self.addresses.push(http);
+        Ok(quic)
     }
 
     /// Waits until every host has a link to every other.
@@ -159,15 +177,20 @@ fn free_addresses() -> Result<(SocketAddr, SocketAddr)> {
 
 /// How many links a host has, as it says itself.
 async fn links(address: SocketAddr) -> Result<usize> {
+    let status: Value = serde_json::from_str(&get(address, "/api/status").await?)?;
+    status.get("links").and_then(Value::as_array).map(Vec::len).context("no links in the status")
+}
+
+/// A page of a host.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<String> {
     let asking = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET /api/status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
-        stream.take(STATUS_BYTES_MAX).read_to_string(&mut answer).await?;
+        stream.take(PAGE_BYTES_MAX).read_to_string(&mut answer).await?;
         let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
-        let status: Value = serde_json::from_str(body)?;
-        status.get("links").and_then(Value::as_array).map(Vec::len).context("no links in the status")
+        Ok(body.to_owned())
     };
     timeout(START_DEADLINE, asking).await?
 }

@@ -57,6 +57,8 @@ enum Scenario {
     Inputs(machine::inputs::Plan),
     /// A machine that knows nobody is linked to one that knows everybody; time, CPU time and bytes
     CatchUp(machine::catch_up::Plan),
+    /// A fresh host is linked to one that knows everybody; time, CPU time, memory, and what edges notice
+    RealCatchUp(scenario::real_catch_up::Plan),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +89,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Scenario::Records(plan) => machine::records::measure(&plan)?,
         Scenario::Inputs(plan) => machine::inputs::measure(&plan)?,
         Scenario::CatchUp(plan) => machine::catch_up::measure(&plan)?,
+        Scenario::RealCatchUp(plan) => scenario::real_catch_up::measure(&hosts, &plan).await?,
     };
     eprintln!("{}", report.words);
     println!("{}", report.json);

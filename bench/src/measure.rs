@@ -165,9 +165,18 @@ fn busy_ticks() -> Result<u64> {
 
 /// Resident memory of a process.
 pub(crate) fn rss_bytes(pid: u32) -> Result<u64> {
+    memory_bytes(pid, "VmRSS:")
+}
+
+/// The most that it was so far.
+pub(crate) fn peak_rss_bytes(pid: u32) -> Result<u64> {
+    memory_bytes(pid, "VmHWM:")
+}
+
+fn memory_bytes(pid: u32, name: &str) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("no process {pid}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: u64 = line.split_whitespace().next().context("no number in VmRSS")?.parse()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+    let kib: u64 = line.split_whitespace().next().with_context(|| format!("no number in {name}"))?.parse()?;
     Ok(kib * 1024)
 }
 

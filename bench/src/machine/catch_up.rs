@@ -46,6 +46,8 @@ struct Frame {
 struct Pair {
     ends: [Machine; 2],
     cpu: [Duration; 2],
+    /// Of one call: so long everybody else waits for the machine.
+    longest: [Duration; 2],
     delay: Duration,
     /// Time that a byte takes on the line.
     per_byte: Duration,
@@ -58,10 +60,11 @@ struct Pair {
 
 impl Pair {
     fn tell(&mut self, end: usize, input: Input) -> Result<()> {
-        let parts = self.ends.get_mut(end).zip(self.cpu.get_mut(end)).zip(self.line.get_mut(end));
-        let ((machine, cpu), line) = parts.context("two ends")?;
+        let times = self.cpu.get_mut(end).zip(self.longest.get_mut(end)).zip(self.line.get_mut(end));
+        let (machine, ((cpu, longest), line)) = self.ends.get_mut(end).zip(times).context("two ends")?;
         let (outputs, took) = machine.tell(input);
         *cpu += took;
+        *longest = took.max(*longest);
         for output in outputs {
             if let Output::Send { link: LINK, channel, frame } = output {
                 self.frames += 1;
@@ -111,6 +114,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report> {
     let mut pair = Pair {
         ends: [full, fresh],
         cpu: [Duration::ZERO; 2],
+        longest: [Duration::ZERO; 2],
         delay,
         per_byte: Duration::from_nanos(8_000 / plan.mbit.max(1)),
         line: [begin; 2],
@@ -135,16 +139,19 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report> {
     }
     let seconds = pair.ends[1].now.since(begin).as_secs_f64();
     let [asked, asks] = pair.cpu.map(|cpu| cpu.as_secs_f64());
+    let [asked_longest, asks_longest] = pair.longest.map(|longest| longest.as_secs_f64() * 1e3);
     let (mebibytes, frames) = (pair.bytes as f64 / f64::from(1 << 20), pair.frames);
     let each = asks * 1e6 / records as f64;
     let words = format!(
         "catch-up: {} host(s) of {} edges: {seconds:.2} s on a link of {} Mbit/s and {} ms one way, {frames} frames, \
-         {mebibytes:.0} MiB; CPU {asks:.2} s ({each:.2} µs a record), and {asked:.2} s at the neighbour",
+         {mebibytes:.0} MiB; CPU {asks:.2} s ({each:.2} µs a record, {asks_longest:.1} ms in one call at most), \
+         and {asked:.2} s at the neighbour ({asked_longest:.1} ms)",
         plan.size.origins, plan.size.edges, plan.mbit, plan.delay_ms
     );
     let json = json!({
         "scenario": "catch-up", "origins": plan.size.origins, "edges": plan.size.edges, "seconds": seconds,
         "frames": frames, "bytes": pair.bytes, "cpu_seconds": asks, "neighbour_cpu_seconds": asked,
+        "longest_call_ms": asks_longest, "neighbour_longest_call_ms": asked_longest,
     });
     Ok(Report { json, words })
 }

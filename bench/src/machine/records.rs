@@ -34,6 +34,14 @@ pub(crate) struct Size {
     members_max: usize,
 }
 
+impl Size {
+    /// The topic of each edge of all hosts.
+    pub(crate) fn topics(&self) -> Result<Vec<u32>> {
+        ensure!(self.origins > 0 && self.edges > 0, "at least one host with one edge");
+        Ok(topics(self.origins * self.edges, self.members_min..=self.members_max))
+    }
+}
+
 /// How to measure.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Plan {
@@ -69,8 +77,7 @@ pub(crate) fn topics(edges: usize, members: std::ops::RangeInclusive<usize>) -> 
 
 /// Lets a machine hear of so many hosts and their edges.
 pub(crate) fn fill(machine: &mut Machine, size: &Size) -> Result<Filled> {
-    ensure!(size.origins > 0 && size.edges > 0, "at least one host with one edge");
-    let topics = topics(size.origins * size.edges, size.members_min..=size.members_max);
+    let topics = size.topics()?;
     let mut links = Vec::new();
     for number in 0..size.origins.div_ceil(ORIGINS_PER_LINK) {
         links.extend([machine.link(&Origin::new(size.origins + number))?; ORIGINS_PER_LINK]);

@@ -4,6 +4,7 @@ pub(crate) mod closed;
 pub(crate) mod idle;
 pub(crate) mod join;
 pub(crate) mod offer;
+pub(crate) mod real_catch_up;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

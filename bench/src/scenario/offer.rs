@@ -42,13 +42,13 @@ pub(crate) struct Plan {
 }
 
 #[derive(Debug, Default)]
-struct Times {
+pub(super) struct Times {
     /// What was due before does not count.
     begin: Cell<u64>,
-    arrived: RefCell<Vec<u64>>,
-    receipted: RefCell<Vec<u64>>,
-    failed: Cell<usize>,
-    losses: Losses,
+    pub(super) arrived: RefCell<Vec<u64>>,
+    pub(super) receipted: RefCell<Vec<u64>>,
+    pub(super) failed: Cell<usize>,
+    pub(super) losses: Losses,
 }
 
 impl Times {

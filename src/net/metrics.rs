@@ -59,6 +59,8 @@ struct Counts {
     questions_dropped: Counter,
     handshakes: Counters<1>,
     cut: Counters<1>,
+    door_sockets: Counters<2>,
+    door_frames: Counters<2>,
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +146,14 @@ impl Metrics {
         ] {
             take_over(&self.counts.cut, [("what", what)], count.total());
         }
+        for (door, count) in counts.doors() {
+            for (what, count) in [("opened", &count.opened), ("closed", &count.closed)] {
+                take_over(&self.counts.door_sockets, [("door", door), ("what", what)], count.total());
+            }
+            for (direction, count) in [("in", &count.received), ("out", &count.sent)] {
+                take_over(&self.counts.door_frames, [("door", door), ("direction", direction)], count.total());
+            }
+        }
     }
 
     /// Everything in the OpenMetrics text format, with the gauges as `view` shows them.
@@ -217,6 +227,8 @@ impl Counts {
         );
         registry.register("handshakes", "TLS handshakes with other hosts, by outcome", self.handshakes.clone());
         registry.register("cut", "Sockets and links that were cut, by what was wrong", self.cut.clone());
+        registry.register("door_sockets", "Sockets of edges, by protocol", self.door_sockets.clone());
+        registry.register("door_frames", "Frames from and to edges, by protocol", self.door_frames.clone());
     }
 }
 

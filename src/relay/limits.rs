@@ -56,6 +56,10 @@ pub const COUNTER_MEMORY: Duration = Duration::from_secs(3600);
 /// Counters remembered, about 60 bytes each.
 pub const COUNTERS_MAX: usize = 65_536;
 
+/// Members that an answer to `discover` has at most. Our own protocol asks for 64, since they must fit one frame; doors of
+/// other systems owe their clients whole lists. With metas of full size, as many fit an edge's mailbox.
+pub const DISCOVER_MAX: usize = 768;
+
 /// Requests per second of one edge, and how many may come at once; then `rate_limited`.
 /// A page that meets 32 others trickles some 20 candidates to each.
 pub const EDGE_RATE: Rate = Rate { per_second: 100, burst: 1_000 };

@@ -56,6 +56,7 @@ struct Counts {
     ops_announced: Counter,
     announcements_received: Counters<1>,
     catch_ups: Counters<1>,
+    questions_dropped: Counter,
     handshakes: Counters<1>,
     cut: Counters<1>,
     door_sockets: Counters<2>,
@@ -121,6 +122,7 @@ impl Metrics {
                 counts.ops_announced.inc_by(*ops as u64);
             }
             Note::AnnouncementReceived { new } => count(&counts.announcements_received, [("new", yes_no(*new))]),
+            Note::QuestionDropped { .. } => _ = counts.questions_dropped.inc(),
             Note::CaughtUp { by, .. } => count(&counts.catch_ups, [("by", catch_up_name(*by))]),
         }
     }
@@ -218,6 +220,11 @@ impl Counts {
             self.announcements_received.clone(),
         );
         registry.register("catch_ups", "Rosters brought up to date, by means", self.catch_ups.clone());
+        registry.register(
+            "questions_dropped",
+            "Questions of neighbours that went unanswered, because they asked for too much",
+            self.questions_dropped.clone(),
+        );
         registry.register("handshakes", "TLS handshakes with other hosts, by outcome", self.handshakes.clone());
         registry.register("cut", "Sockets and links that were cut, by what was wrong", self.cut.clone());
         registry.register("door_sockets", "Sockets of edges, by protocol", self.door_sockets.clone());

@@ -16,6 +16,7 @@ mod chaos;
 mod edges;
 mod faults;
 mod fuzz;
+mod greed;
 mod keyed;
 mod large;
 mod meshes;

@@ -7,6 +7,7 @@
 //! | `signals` | a session sends; a signal, receipt or bounce arrives; an edge acknowledges |
 //! | `announcing` | our own roster changes; a heartbeat is due |
 //! | `receiving` | an announcement, a summary, a prune or a graft arrives |
+//! | `introducing` | a link brings the first head of an origin |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
 //! | `losing` | a neighbour is silent; somebody says that a host is gone |
@@ -19,6 +20,7 @@ mod announcing;
 mod barring;
 mod catching_up;
 mod edges;
+mod introducing;
 mod life;
 mod linking;
 mod losing;

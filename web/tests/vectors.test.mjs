@@ -169,10 +169,13 @@ test("what the client says is what the vectors say", { timeout: 20_000 }, () => 
 
 // --- Signatures
 
-/** An Ed25519 private key out of its 32 secret bytes (RFC 8410). */
-async function privateKey(secret) {
-  const pkcs8 = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), Buffer.from(secret, "hex")]);
-  return crypto.subtle.importKey("pkcs8", pkcs8, { name: "Ed25519" }, false, ["sign"]);
+/** The identity of a vector, its counter at the one before. */
+async function identityOf({ edge_secret: secret, peer }, counter = 0) {
+  const identity = await Identity.fromSecret(Uint8Array.from(Buffer.from(secret, "hex")));
+  assert.equal(identity.peer, peer);
+  assert.equal(identity.privateKey.extractable, false);
+  identity.counter = counter;
+  return identity;
 }
 
 const { claims, challenges } = read("proofs");
@@ -180,7 +183,7 @@ const [{ challenge }] = challenges;
 
 for (const claim of claims.filter(({ counter }) => Number.isSafeInteger(Number(counter)) && Number(counter) > 0)) {
   test(`the claim with counter ${claim.counter} has the vector's signature`, async () => {
-    const identity = new Identity(await privateKey(claim.edge_secret), claim.peer, Number(claim.counter) - 1);
+    const identity = await identityOf(claim, Number(claim.counter) - 1);
     const made = await identity._claim({ host: claim.home, tag: claim.tag, challenge }, claim.sealing ?? undefined);
     assert.equal(made.peer, claim.peer);
     assert.equal(made.claim.counter, Number(claim.counter));
@@ -195,7 +198,7 @@ test("there are claims among the vectors that this client can make, with a seali
 
 for (const vector of challenges) {
   test("the answer to the greeting's challenge has the vector's signature", async () => {
-    const identity = new Identity(await privateKey(vector.edge_secret), vector.peer);
+    const identity = await identityOf(vector);
     const made = await identity._claim({ host: vector.home, tag: vector.tag, challenge: vector.challenge });
     assert.equal(made.claim.proof, vector.signature);
   });
@@ -205,7 +208,7 @@ test("a hello with a key has the vector's shape, and an old claim is answered wi
   const host = await ScriptedHost.open();
   host.greeting = parsed("greeting");
   const vector = JSON.parse(text("from_edge", "hello with a key"));
-  const identity = new Identity(await privateKey(challenges[0].edge_secret), challenges[0].peer, vector.claim.counter - 1);
+  const identity = await identityOf(challenges[0], vector.claim.counter - 1);
   const aldis = connect({ hosts: [host.url], WebSocket, identity });
   try {
     const line = await host.accept();

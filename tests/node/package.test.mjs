@@ -63,11 +63,11 @@ test("an application in TypeScript sees types, and is told of its mistakes", asy
     const { pc, channel } = await swarm.connect("p");
     const real: [RTCPeerConnection, RTCDataChannel] = [pc, channel]; void real;
     connect({ hosts: [], identity: await Identity.create(), sealed: true });`), "");
-  for (const [mistake, message] of [
-    [`aldis.on("nonsense", () => {});`, /not assignable/],
-    [`const status: "lost" = (await aldis.signal("p", 1)).status; void status;`, /not assignable/],
-    [`connect({ host: "x" });`, /host/],
-  ]) assert.match(await check(mistake), message);
+  const mistakes = await check(`
+    aldis.on("nonsense", () => {});
+    const status: "lost" = (await aldis.signal("p", 1)).status; void status;
+    connect({ host: "x" });`);
+  assert.equal(mistakes.match(/error TS/g)?.length, 3, mistakes);
 });
 
 test("the README's example for Node runs: one waits, the next finds it and signals", { timeout: 60_000 }, async () => {

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `edges` | an edge's socket opens, asks, closes |
 //! | `signals` | a session sends; a signal, receipt or bounce arrives; an edge acknowledges |
+//! | `broadcasts` | a session sends to a topic; a broadcast or a tally arrives |
+//! | `ways` | a frame must get from home to home |
 //! | `announcing` | our own roster changes; a heartbeat is due |
 //! | `receiving` | an announcement, a summary, a prune or a graft arrives |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
@@ -17,6 +19,7 @@
 
 mod announcing;
 mod barring;
+mod broadcasts;
 mod catching_up;
 mod edges;
 mod life;
@@ -26,3 +29,4 @@ mod receiving;
 mod signals;
 mod tending;
 mod viewing;
+mod ways;

@@ -75,6 +75,7 @@ impl Log {
             }
             Note::Announced { ops } => tracing::trace!(ops, "announced"),
             Note::AnnouncementReceived { new } => tracing::trace!(new, "an announcement arrived"),
+            Note::QuestionDropped { host } => tracing::trace!(host = %host.short(), "a host asks for more than it may"),
             Note::CaughtUp { host, by } => tracing::debug!(host = %host.short(), ?by, "catching up on a host"),
         }
     }

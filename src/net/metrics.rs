@@ -59,8 +59,11 @@ struct Counts {
     ops_announced: Counter,
     announcements_received: Counters<1>,
     catch_ups: Counters<1>,
+    questions_dropped: Counter,
     handshakes: Counters<1>,
     cut: Counters<1>,
+    door_sockets: Counters<2>,
+    door_frames: Counters<2>,
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +131,7 @@ impl Metrics {
                 counts.ops_announced.inc_by(*ops as u64);
             }
             Note::AnnouncementReceived { new } => count(&counts.announcements_received, [("new", yes_no(*new))]),
+            Note::QuestionDropped { .. } => _ = counts.questions_dropped.inc(),
             Note::CaughtUp { by, .. } => count(&counts.catch_ups, [("by", catch_up_name(*by))]),
         }
     }
@@ -150,6 +154,14 @@ impl Metrics {
             ("misframed_link", &counts.links_misframed),
         ] {
             take_over(&self.counts.cut, [("what", what)], count.total());
+        }
+        for (door, count) in counts.doors() {
+            for (what, count) in [("opened", &count.opened), ("closed", &count.closed)] {
+                take_over(&self.counts.door_sockets, [("door", door), ("what", what)], count.total());
+            }
+            for (direction, count) in [("in", &count.received), ("out", &count.sent)] {
+                take_over(&self.counts.door_frames, [("door", door), ("direction", direction)], count.total());
+            }
         }
     }
 
@@ -247,8 +259,15 @@ impl Counts {
             self.announcements_received.clone(),
         );
         registry.register("catch_ups", "Rosters brought up to date, by means", self.catch_ups.clone());
+        registry.register(
+            "questions_dropped",
+            "Questions of neighbours that went unanswered, because they asked for too much",
+            self.questions_dropped.clone(),
+        );
         registry.register("handshakes", "TLS handshakes with other hosts, by outcome", self.handshakes.clone());
         registry.register("cut", "Sockets and links that were cut, by what was wrong", self.cut.clone());
+        registry.register("door_sockets", "Sockets of edges, by protocol", self.door_sockets.clone());
+        registry.register("door_frames", "Frames from and to edges, by protocol", self.door_frames.clone());
     }
 }
 

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::io::{LinkKey, Moment, RequestId};
 use super::limits::{
-    DEDUPLICATION, OPEN_SIGNALS_MAX, PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX, RETURN_ROUTE,
-    RETURN_ROUTES_MAX, SIGNAL_TIMEOUT,
+    DEADLINES_MAX, DEDUPLICATION, OPEN_SIGNALS_MAX, PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX,
+    RETURN_ROUTE, RETURN_ROUTES_MAX, SIGNAL_TIMEOUT,
 };
 
 /// How a signal went.
@@ -290,6 +290,12 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
+    /// Whether there is room for one more.
+    #[must_use]
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.len() < DEADLINES_MAX
+    }
+
     /// A signal was taken.
     pub(crate) fn push(&mut self, now: Moment, session: u64, id: RequestId) {
         self.queue.push_back((now + SIGNAL_TIMEOUT, session, id));

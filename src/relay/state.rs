@@ -129,6 +129,8 @@ pub(crate) struct Announcer {
     pub(crate) pending_bytes: usize,
     /// Of announcements with ops.
     pub(crate) pace: Bucket,
+    /// Of bytes of ops.
+    pub(crate) volume: Bucket,
     /// Queries that came between two batches, when our roster was ahead of our newest head.
     pub(crate) queries: Vec<(LinkKey, Query)>,
     /// Heartbeats so far.
@@ -192,6 +194,7 @@ impl State {
                 pending: Vec::new(),
                 pending_bytes: 0,
                 pace: Bucket::default(),
+                volume: Bucket::default(),
                 queries: Vec::new(),
                 heartbeats: 0,
                 revision,

@@ -17,6 +17,7 @@ mod chaos;
 mod edges;
 mod faults;
 mod fuzz;
+mod greed;
 mod keyed;
 mod large;
 mod meshes;

@@ -13,7 +13,7 @@ use crate::relay::io::{
     EdgeKey, Event, Hello, Identity, Input, Moment, Note, Outbox, Output, Request, RequestId, Sample, Token, Topic,
     Welcome,
 };
-use crate::relay::limits::{CLAIM_TOKENS, HELLO_DEADLINE, PATIENCE};
+use crate::relay::limits::{CLAIM_TOKENS, DISCOVER_MAX, HELLO_DEADLINE, PATIENCE};
 use crate::relay::planted::Defect;
 use crate::relay::sessions::SessionKey;
 use crate::relay::state::State;
@@ -320,7 +320,7 @@ impl State {
                 out.tell(edge, Event::Unwatched { id, topic: topic.name });
             }
             Request::Discover { id, topic, limit } => {
-                let sample = self.sample(session, id, &topic, limit.min(aldis_wire::limits::SAMPLE_MAX));
+                let sample = self.sample(session, id, &topic, limit.min(DISCOVER_MAX));
                 out.tell(edge, Event::Peers(sample));
             }
             Request::Hello(_)

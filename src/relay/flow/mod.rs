@@ -9,6 +9,7 @@
 //! | `ways` | a frame must get from home to home |
 //! | `announcing` | our own roster changes; a heartbeat is due |
 //! | `receiving` | an announcement, a summary, a prune or a graft arrives |
+//! | `introducing` | a link brings the first head of an origin |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
 //! | `losing` | a neighbour is silent; somebody says that a host is gone |
@@ -22,6 +23,7 @@ mod barring;
 mod broadcasts;
 mod catching_up;
 mod edges;
+mod introducing;
 mod life;
 mod linking;
 mod losing;

@@ -50,7 +50,14 @@ impl State {
             }
             return self.lose_patience(now, edge, out);
         }
+        let has_room = self.deadlines.has_room();
         let Some(session) = self.sessions.find_mut(key) else { return };
+        let tried_before = session.outgoing.find(&id).is_some_and(|sent| sent.outcome.is_some());
+        if !has_room && (tried_before || !session.outgoing.remembers(&id)) {
+            // What was tried before may have arrived then: it is not told as refused.
+            let outcome = if tried_before { Outcome::Unknown } else { Outcome::Refused(Refusal::Overloaded) };
+            return self.tell_receipt(key, id, outcome, out);
+        }
         match session.outgoing.take(now, &id, to, topic, data) {
             Ok(Taken::Send) => {
                 self.announcer.signals = self.announcer.signals.saturating_add(1);

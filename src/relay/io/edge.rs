@@ -281,6 +281,31 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Its place in the session's sequence, for events that wait to be acknowledged.
+    #[must_use]
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Self::PeerJoined { seq, .. }
+            | Self::PeerLeft { seq, .. }
+            | Self::Signal { seq, .. }
+            | Self::Receipt { seq, .. }
+            | Self::Broadcast { seq, .. }
+            | Self::Tally { seq, .. } => Some(*seq),
+            Self::Greeting { .. }
+            | Self::Welcome(_)
+            | Self::Joined(_)
+            | Self::Watching(_)
+            | Self::Peers(_)
+            | Self::Left { .. }
+            | Self::Unwatched { .. }
+            | Self::Pong
+            | Self::Drain { .. }
+            | Self::Error { .. } => None,
+        }
+    }
+}
+
 /// Answer to `Hello`. What is the same for all edges (host, network, limits) the front door adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {

@@ -149,6 +149,11 @@ pub enum Note {
         /// Whether it was new.
         new: bool,
     },
+    /// A neighbour has asked for more than it may: its question goes unanswered.
+    QuestionDropped {
+        /// Who.
+        host: HostId,
+    },
     /// We catch up on a host's roster.
     CaughtUp {
         /// Whose.

@@ -57,6 +57,10 @@ fn network(label: &str, genesis: &Genesis, version: u16) -> Value {
         "alpn": String::from_utf8(network.alpn()).unwrap(),
         "admission_key": hex(&network.admission_key),
         "topics": topics,
+        "door_topics": [
+            { "door": "peerjs", "parts": ["6b6579", "6964"], "id": network.door_topic("peerjs", &[b"key", b"id"]).to_string() },
+            { "door": "peerjs", "parts": [], "id": network.door_topic("peerjs", &[]).to_string() },
+        ],
     })
 }
 

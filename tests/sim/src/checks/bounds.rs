@@ -61,7 +61,8 @@ fn bounds(tables: &Tables) -> Vec<(&'static str, usize, usize)> {
         ("bytes on one link", tables.link_bytes_max, link_bytes()),
         ("new origins counted", tables.introductions, limits::ORIGINS_MAX),
         ("hosts with faults", tables.faults, limits::FAULTY_MAX),
-        ("origins asked for", tables.asking, limits::ORIGINS_MAX),
+        ("origins asked for", tables.asking, limits::ORIGINS_MAX + limits::UNSEEN_MAX),
+        ("deadlines of signals", tables.deadlines, limits::DEADLINES_MAX),
     ]
 }
 

@@ -12,7 +12,7 @@ use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
 use axum::body::Bytes;
 
-use super::Timing;
+use crate::net::gateway::Timing;
 use crate::relay::io::{Event, Hello, Identity, LeftReason, Member, Reach, Request, Sample, Token, Topic, Welcome};
 use crate::relay::limits::SIGNAL_TIMEOUT;
 
@@ -25,7 +25,7 @@ const FIELDS_BYTES: usize = 256;
 
 /// What is the same for all edges of a host.
 #[derive(Debug)]
-pub(super) struct Translator {
+pub(in crate::net::gateway) struct Translator {
     host: HostId,
     network: Network,
     ice_servers: Vec<u8>,
@@ -34,7 +34,7 @@ pub(super) struct Translator {
 }
 
 impl Translator {
-    pub(super) fn new(
+    pub(in crate::net::gateway) fn new(
         host: HostId,
         network: Network,
         ice_servers: &[serde_json::Value],
@@ -55,7 +55,7 @@ impl Translator {
 
     /// What an edge asks for, as the machine takes it. Data is copied out of its frame: a frame of full size must not
     /// be kept for the few bytes of data that it brought.
-    pub(super) fn request(&self, message: EdgeMessage<'_>) -> Request {
+    pub(in crate::net::gateway) fn request(&self, message: EdgeMessage<'_>) -> Request {
         match message {
             EdgeMessage::Hello(hello) => Request::Hello(Hello {
                 identity: identity(hello.identity),
@@ -90,7 +90,7 @@ impl Translator {
     }
 
     /// What the machine says, as JSON.
-    pub(super) fn event(&self, event: &Event) -> Vec<u8> {
+    pub(in crate::net::gateway) fn event(&self, event: &Event) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIELDS_BYTES + size(event));
         self.message(event).encode(&mut out);
         out
@@ -272,7 +272,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// A refusal as an edge reads it; the refusal's own sentence when `words` is empty.
-pub(super) fn refusal(refusal: Refusal, words: &str) -> String {
+pub(in crate::net::gateway) fn refusal(refusal: Refusal, words: &str) -> String {
     let message = if words.is_empty() { refusal.sentence() } else { words };
     let message = message.into();
     let mut out = Vec::new();

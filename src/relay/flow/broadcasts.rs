@@ -45,6 +45,9 @@ impl State {
         let mut refused = self.take_requests(now, edge, 1);
         let homes = if refused.is_none() { self.homes_for(key, topic.id, echo) } else { Vec::new() };
         if refused.is_none() && !remembered(self) {
+            if !self.deadlines.has_room() {
+                return self.tell_refused(key, id, Refusal::Overloaded, out);
+            }
             if homes.len() * (BROADCAST_OVERHEAD_BYTES + data.len()) > BROADCAST_COPIES_BYTES {
                 return self.tell_refused(key, id, Refusal::TooBig, out);
             }

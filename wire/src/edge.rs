@@ -10,6 +10,7 @@
 mod from_edge;
 mod from_host;
 mod json;
+pub mod sealed;
 
 pub use from_edge::{Claim, EdgeMessage, FromEdge, Hello, Identity, Resume};
 pub use from_host::{HostMessage, Limits, Member, Reach, Sample, Status, Welcome};

@@ -104,6 +104,10 @@ test("every message of a host in the vectors is understood", { timeout: 20_000 }
     ["signal", "b".repeat(64), "s0", { sdp: "v=0" }, "offer-2"],
   ]);
 
+  // A client that has broadcast nothing counts their places in the sequence, and no more.
+  const spread = ["broadcast", "tally, all hosts took it", "tally, one host refused it and one did not answer", "tally, refused at once"];
+  for (const [index, label] of spread.entries()) say(label, { seq: 10 + index });
+
   say("pong");
   const leaving = joined.leave();
   say("left", { id: (await line.expect("leave")).id });

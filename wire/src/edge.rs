@@ -13,7 +13,7 @@ mod json;
 pub mod sealed;
 
 pub use from_edge::{Claim, EdgeMessage, FromEdge, Hello, Identity, Resume};
-pub use from_host::{HostMessage, Limits, Member, Sample, Status, Welcome};
+pub use from_host::{HostMessage, Limits, Member, Reach, Sample, Status, Welcome};
 pub use json::{Hex, Json, JsonError};
 
 use serde::Deserialize;

@@ -59,6 +59,19 @@ scene("two clients on two hosts meet, signal each other, and see the other leave
   await until(() => alice.left.includes(peer), "the other has left");
 });
 
+scene("a broadcast reaches all other members on all hosts, and the tally says how many", async (client, here, there) => {
+  const members = [await client(here), await client(there), await client(there)];
+  const heard = members.map(({ swarm }) => { const list = []; swarm.on("broadcast", ({ from, data }) => list.push([from, data])); return list; });
+  for (const one of members) for (const other of members) if (one !== other) await sees(one, other);
+  const [{ aldis, swarm }] = members;
+  const tally = await swarm.broadcast({ cursor: 7 });
+  assert.deepEqual([tally.taken, tally.refused, tally.unknown, tally.members, tally.missed, tally.code], [1, 0, 0, 2, 0, undefined]);
+  await until(() => heard[1].length + heard[2].length === 2, "both hear it");
+  assert.deepEqual(heard, [[], [[aldis.peer, { cursor: 7 }]], [[aldis.peer, { cursor: 7 }]]]);
+  assert.equal((await swarm.broadcast("x".repeat(70_000))).code, "too_big");
+  assert.equal((await swarm.broadcast(undefined)).code, "bad_field");
+});
+
 scene("a broken socket is resumed: nobody sees it, and nothing is lost", async (client, here, there) => {
   const [alice, bob] = [await client(here), await client(there)];
   await Promise.all([sees(alice, bob), sees(bob, alice)]);

@@ -215,6 +215,15 @@ scene("a key that the peer has not signed is not sealed to, and who does not sea
   }
 }, { met: false });
 
+scene("broadcasts cannot be sealed: none goes out, and none is taken", async (alice) => {
+  const heard = [];
+  alice.aldis.on("broadcast", (detail) => heard.push(detail));
+  assert.equal((await alice.aldis.broadcast("t", 1)).code, "not_sealed");
+  alice.line.send({ type: "broadcast", seq: alice.seq += 1, id: "1", from: id32("9"), topic: "t", data: 1 });
+  await within((async () => { while (alice.errors.length === 0) await new Promise(setImmediate); })(), "the error");
+  assert.deepEqual([heard, alice.errors, alice.line.unexpected], [[], ["not_sealed"], 0]);
+});
+
 test("only an identity can seal, and a client that does not seal says so", { timeout: 20_000 }, async () => {
   assert.throws(() => connect({ hosts: ["ws://127.0.0.1:9"], WebSocket, sealed: true }), TypeError);
   const host = await ScriptedHost.open();

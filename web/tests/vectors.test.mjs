@@ -104,9 +104,17 @@ test("every message of a host in the vectors is understood", { timeout: 20_000 }
     ["signal", "b".repeat(64), "s0", { sdp: "v=0" }, "offer-2"],
   ]);
 
-  // A client that has broadcast nothing counts their places in the sequence, and no more.
-  const spread = ["broadcast", "tally, all hosts took it", "tally, one host refused it and one did not answer", "tally, refused at once"];
-  for (const [index, label] of spread.entries()) say(label, { seq: 10 + index });
+  const spread = [];
+  joined.on("broadcast", (detail) => spread.push(detail));
+  say("broadcast", { seq: 10 });
+  for (const [index, label] of ["tally, all hosts took it", "tally, one host refused it and one did not answer", "tally, refused at once"].entries()) {
+    const tally = aldis.broadcast("s0", 1);
+    const { id } = await line.expect("broadcast");
+    say(label, { seq: 11 + index, id });
+    const { type, seq, ...fields } = parsed(label);
+    assert.deepEqual(await tally, { ...fields, id });
+  }
+  assert.deepEqual(spread, [{ from: "b".repeat(64), topic: "s0", data: { cursor: 7 }, id: "all-1" }]);
 
   say("pong");
   const leaving = joined.leave();
@@ -151,6 +159,8 @@ test("what the client says is what the vectors say", { timeout: 20_000 }, () => 
   await seen;
   void aldis.signal(to, "x");
   await same("signal that acknowledges", "signal");
+  void swarm.broadcast([7]);
+  await same("broadcast", "broadcast");
   const leaving = swarm.leave();
   await same("leave", "leave");
   await same("unwatch", "unwatch");
@@ -160,7 +170,7 @@ test("what the client says is what the vectors say", { timeout: 20_000 }, () => 
   assert.deepEqual({ ...resume, resume: { ...resume.resume, seq: 41 } }, expected("hello again"));
   assert.equal(resume.resume.seq, 3);
   second.sendText(said("welcome back"));
-  const left = ["signal", "signal", "signal", "leave", "unwatch"];
+  const left = ["signal", "signal", "signal", "broadcast", "leave", "unwatch"];
   for (const type of left) {
     const { id } = await second.expect(type);
     if (type === "leave") second.sendText(said("left", { id }));

@@ -178,7 +178,7 @@ fn only_what_was_offered_to_the_client_can_it_answer() {
     let pushed = json!({
         "action": "announce", "info_hash": text('h'), "peer_id": text('b'), "offer_id": "1", "offer": { "sdp": 1 },
     });
-    assert_eq!(bench.arrive(OTHER, &offer()), [pushed.clone()]);
+    assert_eq!(bench.arrive(OTHER, &offer()), std::slice::from_ref(&pushed));
     // Somebody who has the other's peer id makes the same offer: both are answered.
     let third = PeerId::new([3; 32]);
     assert_eq!(bench.arrive(third, &offer()), [pushed]);
@@ -189,7 +189,7 @@ fn only_what_was_offered_to_the_client_can_it_answer() {
         "failure reason": "Could not find the offer corresponding to your answer. It may have expired.",
     });
     assert!(bench.say(&answer('z')).is_empty());
-    assert_eq!(bench.told(), [failure.clone()]);
+    assert_eq!(bench.told(), std::slice::from_ref(&failure));
     bench.tracker.text(&answer('a').to_string(), &mut bench.table.desk());
     let sent = bench.sent();
     assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [OTHER, third]);

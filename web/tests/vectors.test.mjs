@@ -104,6 +104,10 @@ test("every message of a host in the vectors is understood", { timeout: 20_000 }
     ["signal", "b".repeat(64), "s0", { sdp: "v=0" }, "offer-2"],
   ]);
 
+  // A client that has broadcast nothing counts their places in the sequence, and no more.
+  const spread = ["broadcast", "tally, all hosts took it", "tally, one host refused it and one did not answer", "tally, refused at once"];
+  for (const [index, label] of spread.entries()) say(label, { seq: 10 + index });
+
   say("pong");
   const leaving = joined.leave();
   say("left", { id: (await line.expect("leave")).id });
@@ -178,18 +182,19 @@ async function privateKey(secret) {
 const { claims, challenges } = read("proofs");
 const [{ challenge }] = challenges;
 
-for (const claim of claims.filter(({ sealing, counter }) => sealing === null && Number.isSafeInteger(Number(counter)) && Number(counter) > 0)) {
+for (const claim of claims.filter(({ counter }) => Number.isSafeInteger(Number(counter)) && Number(counter) > 0)) {
   test(`the claim with counter ${claim.counter} has the vector's signature`, async () => {
     const identity = new Identity(await privateKey(claim.edge_secret), claim.peer, Number(claim.counter) - 1);
-    const made = await identity._claim({ host: claim.home, tag: claim.tag, challenge });
+    const made = await identity._claim({ host: claim.home, tag: claim.tag, challenge }, claim.sealing ?? undefined);
     assert.equal(made.peer, claim.peer);
     assert.equal(made.claim.counter, Number(claim.counter));
     assert.equal(made.claim.signature, claim.signature);
   });
 }
 
-test("there is a claim among the vectors that this client can make", () => {
+test("there are claims among the vectors that this client can make, with a sealing key and without", () => {
   assert.ok(claims.some(({ sealing, counter }) => sealing === null && counter === "1"));
+  assert.ok(claims.some(({ sealing, counter }) => sealing !== null && counter === "7"));
 });
 
 for (const vector of challenges) {
@@ -227,6 +232,11 @@ test("a hello with a key has the vector's shape, and an old claim is answered wi
 test("every code that the client treats apart is a refusal of the protocol", () => {
   const names = new Set(read("refusals").refusals.map(({ name }) => name));
   for (const code of [...PASSING, ...ENDS_SESSION, "replaced", "claim_old", "no_such_peer", "too_big", "bad_field", "too_many_open"]) assert.ok(names.has(code), code);
+});
+
+test("every refusal of the protocol is in the type of codes", () => {
+  const types = readFileSync(new URL("../aldis/events.js", import.meta.url), "utf8");
+  for (const { name } of read("refusals").refusals) assert.ok(types.includes(`"${name}"`), name);
 });
 
 test("version, path and subprotocol are those of the protocol", async () => {

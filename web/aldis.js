@@ -32,6 +32,8 @@ export { Swarm } from "./aldis/swarm.js";
  * @typedef {import("./aldis/types.js").ConnectOptions} ConnectOptions
  * @typedef {import("./aldis/types.js").Receipt} Receipt
  * @typedef {import("./aldis/types.js").Signal} Signal
+ * @typedef {import("./aldis/types.js").Broadcast} Broadcast
+ * @typedef {import("./aldis/types.js").Tally} Tally
  * @typedef {import("./aldis/types.js").State} State
  * @typedef {import("./aldis/events.js").RefusalCode} RefusalCode
  * @typedef {import("./aldis/events.js").LocalCode} LocalCode

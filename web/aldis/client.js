@@ -4,19 +4,14 @@ import { Connections } from "./connections.js";
 import { AldisError, Emitter } from "./events.js";
 import { Gateways } from "./gateways.js";
 import { ACK_MAX, ENDS_SESSION, TIMING, VERSION } from "./limits.js";
-import { Requests } from "./requests.js";
+import { Requests, isTold, tallyOf } from "./requests.js";
 import { Signals } from "./signals.js";
 import { Timers } from "./timers.js";
 import { Topics } from "./topics.js";
 
-/**
- * @typedef {import("./connection.js").Connection} Connection
- * @typedef {import("./limits.js").Timing} Timing
- * @typedef {import("./types.js").AldisEvents} AldisEvents
- * @typedef {import("./types.js").ConnectOptions} ConnectOptions
- * @typedef {import("./types.js").Receipt} Receipt
- * @typedef {import("./types.js").State} State
- */
+/** @typedef {import("./connection.js").Connection} Connection @typedef {import("./limits.js").Timing} Timing */
+/** @typedef {import("./types.js").AldisEvents} AldisEvents @typedef {import("./types.js").ConnectOptions} ConnectOptions */
+/** @typedef {import("./types.js").Receipt} Receipt @typedef {import("./types.js").State} State */
 
 /**
  * Connects to one of `hosts` and stays connected. The client can be used at once: what is asked before a host has answered is asked then.
@@ -59,7 +54,6 @@ export class Aldis extends Emitter {
   #seen = 0;
   #acked = 0;
 
-  // Requests, signals.
   #requests = new Requests({ isOpen: () => this.#state === "open", send: (message) => this.#say(message), patienceMs: () => this.#patienceMs });
   #topics = new Topics(this, (message, signal) => this.#request(message, signal), (type, topic) => this.#requests.asked(type, topic));
   /** @type {Signals} */ #signals;
@@ -161,6 +155,17 @@ export class Aldis extends Emitter {
    */
   signal(to, data, options = {}) {
     return this.#signals.send(to, data, options);
+  }
+
+  /**
+   * Sends any JSON of at most 65,536 bytes to all other members of a topic, on all hosts. Never rejects: the tally tells how far it has come.
+   * @param {string} topic
+   * @param {any} data
+   * @param {{ id?: string, signal?: AbortSignal }} [options] id: of an earlier broadcast, to send it again
+   * @returns {Promise<import("./types.js").Tally>}
+   */
+  broadcast(topic, data, options = {}) {
+    return this.#signals.spread(topic, data, options);
   }
 
   /**
@@ -309,7 +314,7 @@ export class Aldis extends Emitter {
       this.#seen = message.seq;
     }
     this.#handle(message);
-    if (message.type === "signal") this.#acknowledge();
+    if (isTold(message)) this.#acknowledge();
     else if (typeof message.seq === "number") this.#soonAcknowledge();
   }
 
@@ -324,6 +329,8 @@ export class Aldis extends Emitter {
       case "greeting": return void this.#greeted(message);
       case "welcome": return this.#welcomed(message);
       case "signal": return this.#signals.came(message);
+      case "broadcast": return this.#signals.broadcastCame(message);
+      case "tally": return this.#requests.settle(message.id, tallyOf(message));
       case "receipt": return this.#requests.settle(message.id, { id: message.id, status: message.status, code: message.code, message: message.message });
       case "peer_joined": return this.swarms.get(message.topic)?._joined(message.peer, message.meta);
       case "peer_left": return this.swarms.get(message.topic)?._left(message.peer, message.reason);
@@ -411,7 +418,7 @@ export class Aldis extends Emitter {
 
   /** Says goodbye and goes to another host, once the receipts of what was sent are there. @param {number} untilMs when not to wait for them any longer */
   #move(untilMs) {
-    const waiting = this.#requests.waiting().some(({ message, sent }) => message.type === "signal" && sent);
+    const waiting = this.#requests.waiting().some(({ message, sent }) => isTold(message) && sent);
     if (waiting && performance.now() < untilMs) return this.#timers.set("drain", 50, () => this.#move(untilMs));
     this.#send({ type: "bye" });
     this.#loseSession();

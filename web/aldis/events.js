@@ -36,8 +36,9 @@ export class Emitter extends EventTarget {
  * @typedef {"other" | "no_such_peer" | "home_unreachable" | "queue_full" | "too_big" | "rate_limited" | "overtaken" | "overloaded" | "malformed"
  *   | "unknown_type" | "bad_field" | "hello_expected" | "hello_repeated" | "hello_timeout" | "session_lost" | "replaced" | "claim_old"
  *   | "claim_invalid" | "too_many_topics" | "too_many_edges" | "origin_not_allowed" | "too_slow" | "closing" | "too_many_open" | "gone"
- *   | "bad_frame"} RefusalCode
- *
+ *   | "bad_frame"} RefusalCode */
+
+/**
  * What this library adds: `offline` no host could be reached in time; `closed` the client is closed; `aborted` the application's AbortSignal;
  * `declined`, `timeout`, `failed`, `too_many_connections` of WebRTC connections; `not_sealed` the other peer cannot seal, or has not;
  * `seal_broken` what came was not sealed by its sender for us.

@@ -1,6 +1,6 @@
 // An Ed25519 key of the edge's own, for peers that keep their id when they change hosts (§3.2).
 
-import { concat, fromHex, toHex, u64, utf8 } from "./bytes.js";
+import { concat, fromBase64, fromHex, toHex, u64, utf8 } from "./bytes.js";
 import { AldisError } from "./events.js";
 
 /**
@@ -22,6 +22,18 @@ export class Identity {
   static async create() {
     const pair = /** @type {CryptoKeyPair} */ (await crypto.subtle.generateKey({ name: "Ed25519" }, false, ["sign", "verify"]));
     return new Identity(pair.privateKey, toHex(new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey))));
+  }
+
+  /**
+   * The identity of 32 secret bytes, for programs that keep their secrets themselves. Whoever has the bytes is this peer.
+   * @param {import("./bytes.js").Bytes} secret
+   */
+  static async fromSecret(secret) {
+    if (secret.length !== 32) throw new TypeError("a secret has 32 bytes");
+    const pkcs8 = concat(fromHex("302e020100300506032b657004220420"), secret); // RFC 8410
+    const readable = await crypto.subtle.importKey("pkcs8", pkcs8, { name: "Ed25519" }, true, ["sign"]);
+    const { x = "" } = await crypto.subtle.exportKey("jwk", readable);
+    return new Identity(await crypto.subtle.importKey("pkcs8", pkcs8, { name: "Ed25519" }, false, ["sign"]), toHex(fromBase64(x)));
   }
 
   /**

@@ -41,29 +41,30 @@ export class Requests {
   }
 
   /**
-   * Asks. A signal always gets a receipt; anything else rejects when it is refused, or with the reason of an abort.
+   * Asks. What is told to other peers always gets its receipt or tally, unless the host refuses the request itself; anything else rejects
+   * when it is refused, or with the reason of an abort.
    * @param {Record<string, any>} message
    * @param {AbortSignal} [abort]
    * @returns {Promise<any>}
    */
   ask(message, abort) {
     const id = message.id ?? this.drawId();
-    const isSignal = message.type === "signal";
-    if (abort?.aborted) return isSignal ? Promise.resolve(aborted(id, false)) : Promise.reject(abort.reason);
+    const told = isTold(message);
+    if (abort?.aborted) return told ? Promise.resolve(ending({ ...message, id }, false, "aborted")) : Promise.reject(abort.reason);
     if (this.#open.has(id)) return Promise.reject(new AldisError("bad_field", "This id is in use."));
     if (this.#open.size >= OPEN_MAX) return Promise.reject(new AldisError("too_many_open"));
     /** @type {Promise<any>} */
     const answered = new Promise((resolve, reject) => {
       /** @type {Open} */
       const open = { message: { ...message, id }, sent: false, tries: 0, resolve, reject };
-      if (isSignal) open.timer = setTimeout(() => this.#giveUp(id, open.sent), this.#wire.patienceMs());
+      if (told) open.timer = setTimeout(() => this.settle(id, ending(open.message, open.sent, open.sent ? undefined : "offline")), this.#wire.patienceMs());
       this.#open.set(id, open);
       if (this.#wire.isOpen()) this.say(open);
     });
     if (!abort) return answered;
     const stop = () => {
       const open = this.#open.get(id);
-      if (open && isSignal) this.settle(id, aborted(id, open.sent));
+      if (open && told) this.settle(id, ending(open.message, open.sent, "aborted"));
       else this.settle(id, abort.reason, true);
     };
     abort.addEventListener("abort", stop, { once: true });
@@ -90,7 +91,7 @@ export class Requests {
   refused(id, error) {
     const open = this.#open.get(id);
     if (!open) return false;
-    if (open.message.type === "signal" || !PASSING.has(error.code) || open.tries >= TRIES_MAX) {
+    if (isTold(open.message) || !PASSING.has(error.code) || open.tries >= TRIES_MAX) {
       this.settle(id, error, true);
       return true;
     }
@@ -102,19 +103,27 @@ export class Requests {
 
   /** What was sent in a lost session and not answered can get no receipt any more. */
   sessionLost() {
-    for (const [id, { message, sent }] of this.#open) if (message.type === "signal" && sent) this.settle(id, { id, status: "unknown" });
+    for (const [id, { message, sent }] of this.#open) if (isTold(message) && sent) this.settle(id, ending(message, true));
   }
 
   /** Nothing will be answered any more. @param {string} reason */
   end(reason) {
     for (const id of [...this.#open.keys()]) this.settle(id, new AldisError(reason), true);
   }
-
-  /** A signal has waited long enough. @param {string} id @param {boolean} sent */
-  #giveUp(id, sent) {
-    this.settle(id, sent ? { id, status: "unknown" } : { id, status: "refused", code: "offline", message: "No host could be reached." });
-  }
 }
 
-/** The receipt of a signal that the application waits for no longer. @param {string} id @param {boolean} sent */
-const aborted = (id, sent) => ({ id, status: sent ? "unknown" : "refused", code: "aborted" });
+/** Whether it is for other peers: asked once, and never again after a refusal. @param {Record<string, any>} message */
+export const isTold = ({ type }) => type === "signal" || type === "broadcast";
+
+/**
+ * The receipt or the tally of what will get none from a host.
+ * @param {Record<string, any>} message @param {boolean} sent whether it may have come to somebody @param {string} [code]
+ * @returns {any}
+ */
+export function ending({ id, type }, sent, code) {
+  if (type === "signal") return { id, status: sent ? "unknown" : "refused", code };
+  return { id, taken: 0, refused: 0, unknown: 0, members: 0, missed: 0, code: code ?? "session_lost" };
+}
+
+/** What the application is told of a tally. @param {any} message */
+export const tallyOf = ({ type, seq, ...tally }) => tally;

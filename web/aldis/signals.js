@@ -1,6 +1,7 @@
 // Signals: what goes to other peers, and what comes of them.
 
 import { REMEMBERED_MAX } from "./limits.js";
+import { ending } from "./requests.js";
 import { Sealing } from "./sealing.js";
 
 /** @typedef {import("./types.js").Receipt} Receipt @typedef {import("./types.js").Signal} Signal */
@@ -65,6 +66,25 @@ export class Signals {
     const bytes = new TextEncoder().encode(JSON.stringify(data)).length;
     if (bytes > this.#home.bytesMax()) return { id, status: "refused", code: "too_big" };
     return this.#home.ask({ type: "signal", id, to, topic, data }, signal).catch((error) => ({ id, status: "refused", code: error.code, message: error.message }));
+  }
+
+  /** See `Aldis.broadcast`. @param {string} topic @param {any} data @param {{ id?: string, signal?: AbortSignal }} options @returns {Promise<import("./types.js").Tally>} */
+  async spread(topic, data, { id = this.#home.drawId(), signal }) {
+    const message = { type: "broadcast", id, topic, data };
+    const text = JSON.stringify(data);
+    if (this.#sealing) return ending(message, false, "not_sealed"); // it would have to be sealed for each member
+    if (text === undefined) return ending(message, false, "bad_field");
+    if (new TextEncoder().encode(text).length > this.#home.bytesMax()) return ending(message, false, "too_big");
+    return this.#home.ask(message, signal).catch((error) => ({ ...ending(message, false, error.code), message: error.message }));
+  }
+
+  /** @param {any} message */
+  broadcastCame({ from, topic, data, id }) {
+    if (this.#isRepetition(`to all: ${from} ${id}`)) return;
+    const { client } = this.#home;
+    if (this.#sealing) return void client._emit("error", { code: "not_sealed", message: `A broadcast of ${from} was not sealed.` });
+    client.swarms.get(topic)?._emit("broadcast", { from, topic, data, id });
+    client._emit("broadcast", { from, topic, data, id });
   }
 
   /** A signal has come for us. @param {any} message */

@@ -12,6 +12,7 @@ import { MEMBERS_MAX } from "./limits.js";
  * @property {{ peer: string, meta?: any }} meta a member has changed its meta
  * @property {{ peer: string, meta?: any, reason: string }} left reasons as in §4.2; `missed`: it went while we had no session
  * @property {Signal} signal
+ * @property {import("./types.js").Broadcast} broadcast a peer tells all members something
  * @property {{ connection: Connection }} connection somebody connects to us; `preventDefault` declines. Tracks added in the listener are in the answer
  * @property {{ code: string, message: string }} error
  */
@@ -40,6 +41,11 @@ export class Swarm extends Emitter {
   /** As `Aldis.signal`, with this topic as the place where we met. @param {string} to @param {any} data @param {{ id?: string, signal?: AbortSignal }} [options] */
   signal(to, data, options = {}) {
     return this.#client.signal(to, data, { ...options, topic: this.topic });
+  }
+
+  /** As `Aldis.broadcast`, to this topic. @param {any} data @param {{ id?: string, signal?: AbortSignal }} [options] */
+  broadcast(data, options) {
+    return this.#client.broadcast(this.topic, data, options);
   }
 
   /**

@@ -14,6 +14,12 @@
  *
  * @typedef {{ from: string, data: any, topic?: string, id: string }} Signal
  *
+ * What became of a broadcast (§4.2): how many hosts have taken it, have refused it, have not answered; how many members have it in their queues
+ * or have missed it. `code` is the first refusal; `session_lost`: nobody can say how far it has come.
+ * @typedef {{ id: string, taken: number, refused: number, unknown: number, members: number, missed: number, code?: RefusalCode | LocalCode | (string & {}), message?: string }} Tally
+ *
+ * @typedef {{ from: string, data: any, topic: string, id: string }} Broadcast
+ *
  * @typedef {object} ConnectOptions
  * @property {string[]} hosts gateway URLs; tried in this order
  * @property {Identity} [identity] without one, each session gets a peer id minted by its host
@@ -30,6 +36,7 @@
  * @property {{ state: State, reason?: string }} state
  * @property {{ peer: string, host: string, url: string, resumed: boolean, previous?: string }} welcome a session is open; `previous`: the peer id it had before
  * @property {Signal} signal
+ * @property {Broadcast} broadcast to all members of a topic in which we are
  * @property {Receipt & { to: string, topic?: string, data: any, tookMs: number }} receipt every receipt, with its signal; those of connections too
  * @property {{ connection: Connection }} connection somebody connects to us, outside any joined topic; `preventDefault` declines
  * @property {{ code: RefusalCode | LocalCode | (string & {}), message: string }} error

@@ -84,6 +84,18 @@ chart("a signal that is aborted still has its receipt: refused when it was not s
   assert.equal(line.unexpected, 0);
 });
 
+chart("a broadcast that is aborted, or whose session is lost, has a tally of nobody with the reason", async (aldis, line, controller) => {
+  const nobody = { taken: 0, refused: 0, unknown: 0, members: 0, missed: 0 };
+  const sent = aldis.broadcast("t", 1, { signal: controller.signal });
+  const { id } = await line.expect("broadcast");
+  controller.abort();
+  assert.deepEqual(await sent, { id, ...nobody, code: "aborted" });
+  const lost = aldis.broadcast("t", 2);
+  await line.expect("broadcast");
+  line.send({ type: "error", code: "gone", message: "" });
+  assert.equal((await lost).code, "session_lost");
+});
+
 test("a sealed signal that waits for the other's key can be aborted, and the next one has its turn", { timeout: 20_000 }, async () => {
   const host = await ScriptedHost.open();
   const aldis = connect({ hosts: [host.url], WebSocket, identity: await Identity.create(), sealed: true, timing: { signalMs: 50 } });

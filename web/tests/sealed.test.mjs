@@ -11,12 +11,9 @@ import { ScriptedHost, WebSocket, id32, within } from "./scripted_host.mjs";
 const read = (name) => JSON.parse(readFileSync(new URL(`../../wire/vectors/${name}.json`, import.meta.url), "utf8"));
 const vectors = read("sealed");
 
-/** A private key out of its 32 secret bytes (RFC 8410). */
-const privateKey = (name, oid, secret, use) => crypto.subtle.importKey("pkcs8",
-  Buffer.concat([Buffer.from(`302e020100300506032b65${oid}04220420`, "hex"), Buffer.from(secret, "hex")]), { name }, false, use);
-
+/** The receiver's key (RFC 8410). */
 const keyOf = async ({ opening_secret: secret, data }) => ({
-  privateKey: await privateKey("X25519", "6e", secret, ["deriveBits"]),
+  privateKey: await crypto.subtle.importKey("pkcs8", Buffer.from(`302e020100300506032b656e04220420${secret}`, "hex"), { name: "X25519" }, false, ["deriveBits"]),
   publicKey: Uint8Array.from(Buffer.from(JSON.parse(data).key, "hex")),
 });
 
@@ -39,7 +36,7 @@ for (const vector of vectors.sealed) {
   });
 
   test(`what this library seals like the vector "${vector.id}" opens as it`, async () => {
-    const identity = new Identity(await privateKey("Ed25519", "70", vector.sender_secret, ["sign"]), vector.from);
+    const identity = await Identity.fromSecret(Uint8Array.from(Buffer.from(vector.sender_secret, "hex")));
     const { key, stream, n } = envelope;
     const made = await sealTo(identity, vector, vector.id, { key, stream, n }, new TextEncoder().encode(vector.plain));
     assert.deepEqual(Object.keys({ aldis: "sealed", ...made }).sort(), Object.keys(envelope).sort());
@@ -217,6 +214,15 @@ scene("a key that the peer has not signed is not sealed to, and who does not sea
     await mallory.close();
   }
 }, { met: false });
+
+scene("broadcasts cannot be sealed: none goes out, and none is taken", async (alice) => {
+  const heard = [];
+  alice.aldis.on("broadcast", (detail) => heard.push(detail));
+  assert.equal((await alice.aldis.broadcast("t", 1)).code, "not_sealed");
+  alice.line.send({ type: "broadcast", seq: alice.seq += 1, id: "1", from: id32("9"), topic: "t", data: 1 });
+  await within((async () => { while (alice.errors.length === 0) await new Promise(setImmediate); })(), "the error");
+  assert.deepEqual([heard, alice.errors, alice.line.unexpected], [[], ["not_sealed"], 0]);
+});
 
 test("only an identity can seal, and a client that does not seal says so", { timeout: 20_000 }, async () => {
   assert.throws(() => connect({ hosts: ["ws://127.0.0.1:9"], WebSocket, sealed: true }), TypeError);

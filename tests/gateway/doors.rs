@@ -12,12 +12,8 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::harness::{House, UPGRADE, within};
 
 /// Where a client of each door goes.
-const PATHS: [(Door, &str); 6] = [
+const PATHS: [(Door, &str); 2] = [
     (Door::SocketSignal, "/socket-signal"),
-    (Door::Dxos, "/.well-known/dx/signal"),
-    (Door::WebTorrent, "/announce"),
-    (Door::PeerJs, "/peerjs?key=peerjs&id=someone&token=t"),
-    (Door::PubSub, "/pubsub"),
     (Door::Matchbox, "/matchbox/room"),
 ];
 

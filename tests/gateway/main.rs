@@ -10,6 +10,7 @@
     reason = "a test may fail by panic, and it has clocks and sockets"
 )]
 
+mod broadcasts;
 mod doors;
 mod edge;
 mod exhaustion;

@@ -281,6 +281,8 @@ impl Dialect for Client {
             | Event::Unwatched { .. }
             | Event::PeerLeft { .. }
             | Event::Receipt { .. }
+            | Event::Broadcast { .. }
+            | Event::Tally { .. }
             | Event::Pong
             | Event::Drain { .. } => {}
         }

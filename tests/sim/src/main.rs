@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 /// What is played before each commit: everything that is small.
-const SET: [&str; 16] = [
+const SET: [&str; 17] = [
     "trouble",
     "crash",
     "partition",
@@ -44,6 +44,7 @@ const SET: [&str; 16] = [
     "upgrade",
     "sleep",
     "slow",
+    "flood",
     "digests",
     "liars",
     "replays",

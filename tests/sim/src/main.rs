@@ -50,6 +50,7 @@ const SET: [&str; 17] = [
     "replays",
     "silence",
     "withheld",
+    "shouts",
 ];
 
 /// Plays the fixed set; a line for each, and the whole report of those in which something was violated.

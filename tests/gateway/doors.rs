@@ -12,8 +12,9 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::harness::{House, UPGRADE, within};
 
 /// Where a client of each door goes.
-const PATHS: [(Door, &str); 2] = [
+const PATHS: [(Door, &str); 3] = [
     (Door::SocketSignal, "/socket-signal"),
+    (Door::WebTorrent, "/announce"),
     (Door::Matchbox, "/matchbox/room"),
 ];
 

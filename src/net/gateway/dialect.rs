@@ -43,6 +43,9 @@ pub(super) trait Dialect: Send + 'static {
     /// The moment named by [`Dialect::deadline`] has come.
     fn woken(&mut self, _desk: &mut Desk<'_>) {}
 
+    /// The client closes its socket as the protocol asks; [`Dialect::gone`] comes next.
+    fn left(&mut self, _desk: &mut Desk<'_>) {}
+
     /// The socket is gone, or goes now. Ends the session, unless the protocol lets its clients come back to it.
     fn gone(&mut self, desk: &mut Desk<'_>) {
         desk.ask(Request::Bye);
@@ -131,6 +134,12 @@ impl<'a> Desk<'a> {
         self.machine.take(&mut std::iter::once(Input::EdgeErred { edge: self.edge, id, refusal, message }));
     }
 
+    /// The frame answers what the client was asked. Those are no more than the frames that it was sent, and do not count
+    /// as idle.
+    pub(super) fn was_awaited(&mut self) {
+        self.tray.asked = true;
+    }
+
     /// An id for a request: no session of this host, resumed ones included, had it before.
     pub(super) fn fresh_id(&mut self) -> RequestId {
         self.tray.ids += 1;
@@ -157,6 +166,7 @@ impl<'a> Desk<'a> {
 #[cfg(test)]
 pub(super) mod testing {
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use super::{Desk, Dialect, EdgeKey, Event, Input, Machine, Message, Request, Tray};
     use crate::net::hub::lock;
@@ -175,11 +185,14 @@ pub(super) mod testing {
     pub(in crate::net::gateway) struct Table {
         machine: Listener,
         tray: Tray,
+        /// How far this desk's clock is ahead.
+        pub(in crate::net::gateway) ahead: Duration,
     }
 
     impl Table {
         pub(in crate::net::gateway) fn desk(&mut self) -> Desk<'_> {
-            Desk::new(&self.machine, EdgeKey(1), &mut self.tray)
+            let desk = Desk::new(&self.machine, EdgeKey(1), &mut self.tray);
+            Desk { now: desk.now + self.ahead, ..desk }
         }
 
         /// What was asked since the last look.

@@ -54,7 +54,7 @@ pub(super) async fn open(
     options: &Options,
     standing: &mut Standing,
 ) -> Result<(Socket, Welcome), ClientError> {
-    // On the heap: a TLS handshake is large, and callers hold this future inside theirs.
+    // On the heap: a TLS handshake is large.
     let mut socket = Box::pin(Socket::open(url, options.authority.as_deref())).await?;
     let late = ClientError::Unreachable { url: url.to_owned(), why: "did not answer hello in time".to_owned() };
     match timeout(CONNECT_DEADLINE, hello(&mut socket, url, options, standing)).await {

@@ -321,7 +321,8 @@ impl Client {
         let (sealed, ids) = (options.sealed, Ids::new());
         let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
         let (events_out, events) = mpsc::channel(EVENTS_MAX);
-        let (who, task) = session::Session::open(options, ids.clone(), commands_in, events_out).await?;
+        // On the heap: a TLS handshake is large, and so is a session; callers hold this future inside theirs.
+        let (who, task) = Box::pin(session::Session::open(options, ids.clone(), commands_in, events_out)).await?;
         tokio::spawn(task.run());
         Ok((Self { commands, who, ids, sealed }, Events(events)))
     }

@@ -173,7 +173,11 @@ async fn listen(shared: Arc<Shared>, number: usize, client: Client, mut events: 
             }
             Event::Renewed { peer } => renew(&shared, now, number, peer, &client),
             Event::Closed { why } => shared.history().closed.push(format!("edge {number}: {why}")),
-            Event::PeerJoined { .. } | Event::PeerLeft { .. } | Event::Broadcast { .. } | Event::Complaint { .. } | Event::Dropped { .. } => {}
+            Event::PeerJoined { .. }
+            | Event::PeerLeft { .. }
+            | Event::Broadcast { .. }
+            | Event::Complaint { .. }
+            | Event::Dropped { .. } => {}
         }
     }
 }

@@ -22,6 +22,29 @@ pub const UNACKED_RESERVE: usize = UNACKED_MAX - 192;
 pub const OPEN_SIGNALS_MAX: usize = 128;
 /// Signals a session remembers by id, so that a repetition attaches to the first. The oldest finished ones are forgotten.
 pub const REMEMBERED_SIGNALS_MAX: usize = 512;
+/// Part of what signals may take of a session's queue that broadcasts may not: nobody who floods a topic holds up the
+/// signals to its members. A member who has no room misses the broadcast, and the sender's tally says so.
+pub const BROADCAST_RESERVE: usize = 64;
+/// The same in bytes: one signal of full size.
+pub const BROADCAST_RESERVE_BYTES: usize = aldis_wire::limits::SIGNAL_DATA_BYTES + 1_024;
+/// Broadcasts of one session that wait for tallies; then `too_many_open`.
+pub const OPEN_BROADCASTS_MAX: usize = 32;
+/// Broadcasts a session remembers by id, so that a repetition is not sent again, about 150 bytes each.
+pub const REMEMBERED_BROADCASTS_MAX: usize = 128;
+/// A broadcast counts as one request for each host that has members of the topic, and for each so many members.
+pub const MEMBERS_PER_TOKEN: usize = 32;
+/// And once more for each so many bytes: one of full size counts five times.
+pub const BYTES_PER_TOKEN: usize = 16 << 10;
+/// Bytes of all copies of one broadcast that leave a host, some more for each copy counted; then `too_big`. The host
+/// seals each copy to a host with which it has no link: 20 ms at most. 4,096 hosts can have 3.8 KB, 250 hosts 64 KiB.
+pub const BROADCAST_COPIES_BYTES: usize = 16 << 20;
+/// What one copy weighs besides its data.
+pub const BROADCAST_OVERHEAD_BYTES: usize = 256;
+/// Places in queues of members here that the broadcasts of one other host may take; then `rate_limited`. A frame of 200
+/// bytes may cost as many as the topic has members here, each some 0.3 µs.
+pub const HOST_DELIVERIES: Rate = Rate { per_second: 50_000, burst: 200_000 };
+/// Broadcasts remembered by a host because they came for members here, about 250 bytes each; their senders as well.
+pub const REMEMBERED_SPREADS_MAX: usize = 65_536;
 /// Homes remember (sender, id) this long, so that a repetition is not delivered twice.
 pub const DEDUPLICATION: Duration = Duration::from_secs(120);
 /// Deliveries remembered by a host for the same, about 200 bytes each.

@@ -38,6 +38,15 @@ impl Path {
     }
 }
 
+/// Why the host of a link may not speak for a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// The sender is not at home there: a fault.
+    Foreign,
+    /// It may be, or may have been.
+    Refused(Refusal),
+}
+
 /// A signal that a session has sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {

@@ -14,6 +14,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::addresses::Addresses;
 use super::barred::Barred;
+use super::broadcasts::Heard;
 use super::bucket::Bucket;
 use super::directory::Directory;
 use super::discovery::Discovery;
@@ -56,6 +57,8 @@ pub(crate) struct State {
     pub(crate) deadlines: Deadlines,
     /// Signals that arrived.
     pub(crate) deliveries: Deliveries,
+    /// Broadcasts that came for members here.
+    pub(crate) heard: Heard,
     /// Signals that went out sealed.
     pub(crate) sealed: Sealed,
     /// Frames that we have sealed in this life.
@@ -178,6 +181,7 @@ impl State {
             sessions,
             deadlines: Deadlines::default(),
             deliveries: Deliveries::default(),
+            heard: Heard::default(),
             sealed: Sealed::default(),
             sealed_count: 0,
             replays: Replays::default(),

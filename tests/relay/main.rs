@@ -11,6 +11,7 @@ mod world;
 
 mod barring;
 mod bounds;
+mod broadcasts;
 mod catching_up;
 mod chaos;
 mod edges;

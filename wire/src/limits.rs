@@ -11,6 +11,8 @@ pub const VERSION: u16 = 1;
 pub const SIGNAL_DATA_BYTES: usize = 65_536;
 /// A whole text frame of an edge: `data`, and room for the other fields.
 pub const EDGE_MESSAGE_BYTES: usize = SIGNAL_DATA_BYTES + 4_096;
+/// What one edge may seal for another in one signal: as base64, with keys and signature, it fits `data`.
+pub const SEALED_PLAIN_BYTES: usize = 48_000;
 /// Any id that an edge chooses for a request.
 pub const REQUEST_ID_BYTES: usize = 64;
 /// A topic's name.

@@ -1,4 +1,4 @@
-//! Edges: their sockets, their sessions, and everything they ask for but signals (PROTOCOL.md §4).
+//! Edges: their sockets, their sessions, and everything they ask for but signals and broadcasts (PROTOCOL.md §4).
 
 use std::net::IpAddr;
 
@@ -117,6 +117,9 @@ impl State {
         }
         if let (Request::Signal { .. }, Some(session)) = (&request, session) {
             return self.signal_asked(now, edge, session, request, out);
+        }
+        if let (Request::Broadcast { .. }, Some(session)) = (&request, session) {
+            return self.broadcast_asked(now, edge, session, request, out);
         }
         let id = request.id().cloned();
         if !self.may_ask(now, edge, id.as_ref(), out) {
@@ -320,7 +323,12 @@ impl State {
                 let sample = self.sample(session, id, &topic, limit.min(DISCOVER_MAX));
                 out.tell(edge, Event::Peers(sample));
             }
-            Request::Hello(_) | Request::Signal { .. } | Request::Ack { .. } | Request::Ping | Request::Bye => {}
+            Request::Hello(_)
+            | Request::Signal { .. }
+            | Request::Broadcast { .. }
+            | Request::Ack { .. }
+            | Request::Ping
+            | Request::Bye => {}
         }
     }
 

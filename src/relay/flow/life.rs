@@ -176,6 +176,8 @@ impl State {
     /// Forgets what is old, stores what should outlive us.
     pub(crate) fn keep_house(&mut self, now: Moment, out: &mut Outbox) {
         self.deliveries.tidy(now);
+        self.heard.tidy(now);
+        self.heard.forget_hosts(now);
         if !self.planted.has(Defect::LeakRoutes) {
             self.routes.tidy(now);
         }

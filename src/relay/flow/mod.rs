@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `edges` | an edge's socket opens, asks, closes |
 //! | `signals` | a session sends; a signal, receipt or bounce arrives; an edge acknowledges |
+//! | `broadcasts` | a session sends to a topic; a broadcast or a tally arrives |
+//! | `ways` | a frame must get from home to home |
 //! | `announcing` | our own roster changes; a heartbeat is due |
 //! | `receiving` | an announcement, a summary, a prune or a graft arrives |
 //! | `introducing` | a link brings the first head of an origin |
@@ -18,6 +20,7 @@
 
 mod announcing;
 mod barring;
+mod broadcasts;
 mod catching_up;
 mod edges;
 mod introducing;
@@ -28,3 +31,4 @@ mod receiving;
 mod signals;
 mod tending;
 mod viewing;
+mod ways;

@@ -7,7 +7,7 @@ use crate::memo::Counts;
 use crate::queue::At;
 
 /// Names of the frame kinds (PROTOCOL.md §5.3), by number.
-pub const FRAMES: [&str; 16] = [
+pub const FRAMES: [&str; 18] = [
     "?",
     "hello",
     "admitted",
@@ -22,7 +22,9 @@ pub const FRAMES: [&str; 16] = [
     "receipt",
     "routed",
     "bounce",
-    "?",
+    "revoked",
+    "broadcast",
+    "tally",
     "?",
 ];
 
@@ -129,6 +131,10 @@ pub struct Meter {
     pub announced: [u64; 3],
     /// Signals that ended, as the senders' homes say: delivered, refused, unknown.
     pub signals: [u64; 3],
+    /// Tallies given to edges; hosts that took broadcasts, that refused them, and of which nobody could say.
+    pub tallies: [u64; 4],
+    /// Places in queues that broadcasts took, and that were not free.
+    pub spread: [u64; 2],
     /// Replicas caught up by graft, and by digest.
     pub caught_up: [u64; 2],
     /// Links admitted, and admitted ones that ended.
@@ -204,6 +210,14 @@ impl Meter {
                     aldis_wire::host::Outcome::Unknown => 2,
                 };
                 self.signals[which] += 1;
+            }
+            Note::BroadcastEnded { reach } => {
+                let told = [1, reach.taken, reach.refused, reach.unknown];
+                self.tallies.iter_mut().zip(told).for_each(|(sum, more)| *sum += more);
+            }
+            Note::BroadcastSpread { members, missed } => {
+                self.spread[0] += u64::from(*members);
+                self.spread[1] += u64::from(*missed);
             }
             Note::CaughtUp { by, .. } => self.caught_up[usize::from(*by == CatchUp::Digest)] += 1,
             Note::LinkAdmitted { .. } => self.links[0] += 1,

@@ -63,6 +63,14 @@ pub fn report(world: &World, meter: &Meter, cpu: f64) -> String {
     );
     let [delivered, refused, unknown] = meter.signals;
     let _ = writeln!(text, "signals         {delivered} delivered, {refused} refused, {unknown} unknown");
+    let [tallies, taken, refused, unknown] = meter.tallies;
+    let [members, missed] = meter.spread;
+    if tallies > 0 {
+        let _ = writeln!(
+            text,
+            "broadcasts      {tallies} tallies: {taken} hosts took them, {refused} refused, {unknown} unknown; {members} members got them, {missed} had no room"
+        );
+    }
     sightings(&mut text, &meter.sightings);
     costs(&mut text, meter, hosts, seconds);
     let _ = writeln!(

@@ -62,6 +62,7 @@ fn limits_on_which_both_ends_must_agree_do_not_move() {
     let content = json!({
         "version": limits::VERSION,
         "signal_data_bytes": limits::SIGNAL_DATA_BYTES,
+        "sealed_plain_bytes": limits::SEALED_PLAIN_BYTES,
         "edge_message_bytes": limits::EDGE_MESSAGE_BYTES,
         "request_id_bytes": limits::REQUEST_ID_BYTES,
         "topic_name_bytes": limits::TOPIC_NAME_BYTES,

@@ -13,7 +13,7 @@ use aldis_wire::refusal::Refusal;
 use axum::body::Bytes;
 
 use crate::net::gateway::Timing;
-use crate::relay::io::{Event, Hello, Identity, LeftReason, Member, Request, Sample, Token, Topic, Welcome};
+use crate::relay::io::{Event, Hello, Identity, LeftReason, Member, Reach, Request, Sample, Token, Topic, Welcome};
 use crate::relay::limits::SIGNAL_TIMEOUT;
 
 /// Of a frame with a sample, what is not members: an id of 64 bytes and a topic of 256, each escaped sixfold at worst.
@@ -76,6 +76,9 @@ impl Translator {
                 topic: topic.map(|name| self.network.topic(&name)),
                 data: copied(data),
             },
+            EdgeMessage::Broadcast { id, topic, data } => {
+                Request::Broadcast { id: id.into(), topic: self.topic(topic), data: copied(data), echo: false }
+            }
             EdgeMessage::Ack { seq } => Request::Ack { seq },
             EdgeMessage::Ping => Request::Ping,
             EdgeMessage::Bye => Request::Bye,
@@ -131,6 +134,15 @@ impl Translator {
                 data: Json::read(data).unwrap_or(Json::NULL),
             },
             Event::Receipt { seq, id, outcome } => receipt(*seq, id, *outcome),
+            Event::Broadcast { seq, id, from, topic, data } => HostMessage::Broadcast {
+                seq: *seq,
+                id: Cow::Borrowed(id),
+                from: *from,
+                topic: Cow::Borrowed(topic),
+                // As for signals.
+                data: Json::read(data).unwrap_or(Json::NULL),
+            },
+            Event::Tally { seq, id, reach } => tally(*seq, id, reach),
             Event::Pong => HostMessage::Pong,
             Event::Drain { retry_after, gateways } => {
                 HostMessage::Drain { retry_after_ms: millis(*retry_after), hosts: borrowed(gateways) }
@@ -215,6 +227,17 @@ fn receipt(seq: u64, id: &str, outcome: Outcome) -> HostMessage<'_> {
     HostMessage::Receipt { seq, id: Cow::Borrowed(id), status, code, message }
 }
 
+fn tally<'a>(seq: u64, id: &'a str, reach: &Reach) -> HostMessage<'a> {
+    let Reach { taken, refused, unknown, members, missed, code } = *reach;
+    HostMessage::Tally {
+        seq,
+        id: Cow::Borrowed(id),
+        reach: edge::Reach { taken, refused, unknown, members, missed },
+        code,
+        message: code.map(|refusal| Cow::Borrowed(refusal.sentence())),
+    }
+}
+
 /// The words of PROTOCOL.md §4.2.
 fn left_reason(reason: LeftReason) -> &'static str {
     match reason {
@@ -234,7 +257,7 @@ fn borrowed(urls: &[String]) -> Vec<Cow<'_, str>> {
 
 fn size(event: &Event) -> usize {
     match event {
-        Event::Signal { data, .. } => data.len(),
+        Event::Signal { data, .. } | Event::Broadcast { data, .. } => data.len(),
         Event::PeerJoined { member, .. } => member.meta.len(),
         Event::Joined(sample) | Event::Watching(sample) | Event::Peers(sample) => {
             sample.members.iter().map(|member| MEMBER_FIELDS_BYTES + member.meta.len()).sum()

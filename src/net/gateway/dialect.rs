@@ -131,6 +131,12 @@ impl<'a> Desk<'a> {
         self.machine.take(&mut std::iter::once(Input::EdgeErred { edge: self.edge, id, refusal, message }));
     }
 
+    /// The frame answers what the client was asked. Those are no more than the frames that it was sent, and do not count
+    /// as idle.
+    pub(super) fn was_awaited(&mut self) {
+        self.tray.asked = true;
+    }
+
     /// An id for a request: no session of this host, resumed ones included, had it before.
     pub(super) fn fresh_id(&mut self) -> RequestId {
         self.tray.ids += 1;
@@ -157,6 +163,7 @@ impl<'a> Desk<'a> {
 #[cfg(test)]
 pub(super) mod testing {
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use super::{Desk, Dialect, EdgeKey, Event, Input, Machine, Message, Request, Tray};
     use crate::net::hub::lock;
@@ -175,11 +182,14 @@ pub(super) mod testing {
     pub(in crate::net::gateway) struct Table {
         machine: Listener,
         tray: Tray,
+        /// How far this desk's clock is ahead.
+        pub(in crate::net::gateway) ahead: Duration,
     }
 
     impl Table {
         pub(in crate::net::gateway) fn desk(&mut self) -> Desk<'_> {
-            Desk::new(&self.machine, EdgeKey(1), &mut self.tray)
+            let desk = Desk::new(&self.machine, EdgeKey(1), &mut self.tray);
+            Desk { now: desk.now + self.ahead, ..desk }
         }
 
         /// What was asked since the last look.

@@ -148,7 +148,7 @@ pub struct Meter {
     /// Origins that were quarantined, where, and why.
     pub quarantined: Vec<(Place, Fault)>,
     /// Costs by kind of input.
-    pub costs: [Cost; FRAMES.len() + INPUTS.len()],
+    pub costs: Vec<Cost>,
     /// When joins were seen where.
     pub sightings: Vec<Sighting>,
     /// Signatures that were to be checked.
@@ -161,7 +161,8 @@ impl Meter {
     /// For so many hosts, with nothing counted.
     #[must_use]
     pub fn new(hosts: usize) -> Self {
-        Self { host_received: vec![0; hosts], host_sent: vec![0; hosts], ..Self::default() }
+        let costs = vec![Cost::default(); FRAMES.len() + INPUTS.len()];
+        Self { host_received: vec![0; hosts], host_sent: vec![0; hosts], costs, ..Self::default() }
     }
 
     /// Carries out a step of a machine and counts what it costs. To ask for the time costs as much as a small step, so
@@ -234,7 +235,7 @@ impl Meter {
     #[must_use]
     pub fn costs_by_name(&self) -> Vec<(&'static str, Cost)> {
         let names = FRAMES.iter().chain(&INPUTS).copied();
-        let mut costs: Vec<_> = names.zip(self.costs).filter(|(_, cost)| cost.count > 0).collect();
+        let mut costs: Vec<_> = names.zip(self.costs.iter().copied()).filter(|(_, cost)| cost.count > 0).collect();
         costs.sort_by_key(|(_, cost)| std::cmp::Reverse(cost.nanos()));
         costs
     }

@@ -9,6 +9,7 @@ use aldis_wire::limits::SIGNAL_DATA_BYTES;
 use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
 use axum::body::Bytes;
+use data_encoding::HEXLOWER;
 use prost::Message as _;
 use tokio::time::Instant;
 
@@ -116,11 +117,7 @@ impl Signaling {
 
     /// `kind` keeps the names of swarms and of mailboxes apart, here and among the hosts.
     fn topic(&self, kind: &str, key: &[u8]) -> Topic {
-        use std::fmt::Write as _;
-        let mut name = kind.to_owned();
-        for byte in key {
-            _ = write!(name, "{byte:02x}");
-        }
+        let name = format!("{kind} {}", HEXLOWER.encode(key));
         Topic { id: self.network.door_topic(NAME, &[kind.as_bytes(), key]), name: name.into() }
     }
 
@@ -413,13 +410,8 @@ impl Dialect for Signaling {
             }
             Event::Signal { data, .. } => self.arrived(&data, desk),
             Event::Error { id: Some(id), refusal, .. } => self.refused(&id, refusal, desk),
-            Event::Greeting { .. }
-            | Event::Watching(_)
-            | Event::Unwatched { .. }
-            | Event::Receipt { .. }
-            | Event::Pong
-            | Event::Drain { .. }
-            | Event::Error { id: None, .. } => {}
+            // Nothing else is asked for.
+            _ => {}
         }
     }
 

@@ -100,10 +100,17 @@ export async function connect(caller, callee) {
     const say = (signal) => self.send(other.peer, JSON.stringify(signal)).catch(() => {});
     connection.onicecandidate = ({ candidate }) => { if (candidate) void say({ candidate }); };
     connection.ondatachannel = ({ channel }) => { channels.push(channel); };
+    // A message that is repeated may come after later ones.
+    let describe;
+    const described = new Promise((resolve) => { describe = resolve; });
     self.onText = async (_, text) => {
       const { candidate, description } = JSON.parse(text);
-      if (candidate) return connection.addIceCandidate(candidate);
+      if (candidate) {
+        await described;
+        return connection.addIceCandidate(candidate);
+      }
       await connection.setRemoteDescription(description);
+      describe();
       if (description.type !== "offer") return undefined;
       await connection.setLocalDescription(await connection.createAnswer());
       return say({ description: connection.localDescription });

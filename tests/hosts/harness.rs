@@ -37,6 +37,7 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         gateway_tls: None,
         dht: DhtConfig::Off,
         doors: Vec::new(),
+        peerjs_discovery: false,
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

@@ -54,6 +54,7 @@ pub(super) async fn start_host(n: u16, genesis: &Genesis, dht: &Testnet, port: u
         gateway_tls: None,
         dht: DhtConfig::Bootstrap(dht.bootstrap.clone()),
         doors: Door::ALL.to_vec(),
+        peerjs_discovery: false,
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

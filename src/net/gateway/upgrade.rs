@@ -103,7 +103,7 @@ pub(super) fn normal(origin: &str) -> String {
 }
 
 /// Browsers always name the page's origin; what names none is no web page, and no page can make a browser omit it.
-fn origin_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
+pub(super) fn origin_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
     if allowed.is_empty() {
         return true;
     }

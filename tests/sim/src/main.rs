@@ -44,6 +44,7 @@ const SET: [&str; 17] = [
     "upgrade",
     "sleep",
     "slow",
+    "flood",
     "digests",
     "liars",
     "replays",

@@ -41,6 +41,35 @@ test("30 clients of both versions at three hosts see each other, each once", asy
   }
 });
 
+test("a client that comes back through another host is called there, though its old socket is still open", async () => {
+  const [topic, id] = [key(), key()];
+  const [old, fresh] = [await client9([door(network.hosts[0])], { id }), await client10([door(network.hosts[1])], { id })];
+  const callers = await Promise.all(network.hosts.map((host) => client9([door(host)])));
+  let offers = 0;
+  old.onOffer(async () => { offers += 1; });
+  try {
+    await old.join(topic);
+    await until(() => sees(fresh, topic, id), "it is known at its new host");
+    await fresh.join(topic);
+    // Seen at all hosts: its newer claim is told before its membership, and that before what the same host tells next.
+    const later = await client9([door(network.hosts[1])]);
+    await later.join(topic);
+    for (const caller of callers) {
+      await until(() => sees(caller, topic, later.id), "all hosts know of the later one");
+      const incoming = new Promise((resolve) => { fresh.onIncomingPeer(async (peer) => resolve(peer)); });
+      const call = caller.connect(topic, id);
+      await call.ready();
+      const peer = await incoming;
+      await peer.ready();
+      assert.deepEqual(await talk(call.stream, peer.stream), ["from the other", "from one"]);
+    }
+    assert.equal(offers, 0);
+    await later.close();
+  } finally {
+    await Promise.all([old, fresh, ...callers].map((client) => client.close()));
+  }
+});
+
 test("a swarm whose host is killed goes on at another host of its list", async () => {
   const topic = key();
   const [first, second, third] = network.hosts;

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 /// What is played before each commit: everything that is small.
-const SET: [&str; 17] = [
+const SET: [&str; 19] = [
     "trouble",
     "crash",
     "partition",
@@ -44,12 +44,14 @@ const SET: [&str; 17] = [
     "upgrade",
     "sleep",
     "slow",
+    "flood",
     "digests",
     "liars",
     "replays",
     "silence",
     "withheld",
     "shouts",
+    "unheard",
 ];
 
 /// Plays the fixed set; a line for each, and the whole report of those in which something was violated.

@@ -199,7 +199,8 @@ export class Sealing {
       if (claim.counter >= (this.#known(from)?.counter ?? 0)) keep(this.#claims, from, { claim, atMs: performance.now() }, CLAIMS_MAX);
       this.#awaited.get(from)?.settle(claim);
       const sealed = this.#sealed.get(unopened);
-      if (sealed?.to === from && sealed.key !== claim.sealing) {
+      // Not when a host shows an older claim, or says that a signal was not opened: it would arrive twice.
+      if (sealed?.to === from && sealed.key !== this.#known(from)?.sealing) {
         this.#sealed.delete(unopened);
         sealed.again();
       }

@@ -209,9 +209,11 @@ scene("a peer that has started anew says that it cannot open, and gets it sealed
 
   // A host that shows the older claim changes nothing.
   const { counter, sealing, signature } = bob.hello.claim;
-  await alice.gets(bob.peer, { id: "x", data: { aldis: "claim", claim: { home: bob.host.id, counter, sealing, signature } } });
+  await alice.gets(bob.peer, { id: "x", data: { aldis: "claim", unopened: second.id, claim: { home: bob.host.id, counter, sealing, signature } } });
+  await alice.gets(bob.peer, { id: "y", data: { ...told.data, unopened: second.id } });
   void alice.aldis.signal(bob.peer, "again");
-  assert.equal((await alice.sends()).data.key, bobAgain.hello.claim.sealing);
+  await bobAgain.gets(alice.peer, await alice.sends());
+  assert.deepEqual(bobAgain.heard.map(([, data]) => data), ["for Bob", "again"], "nothing is sealed twice for one key");
 });
 
 scene("a key that the peer has not signed is not sealed to, and who does not seal is not told", async (alice, bob) => {

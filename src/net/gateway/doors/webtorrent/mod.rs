@@ -16,7 +16,7 @@ mod swarms;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use aldis_wire::door;
@@ -103,7 +103,7 @@ impl Dialect for Tracker {
         let done = match codec::read(text) {
             Ok(Asked::Announce(announce)) => self.announce(announce, desk),
             Ok(Asked::Answer(answer)) => self.answer(answer, desk),
-            Ok(Asked::Scrape(hashes)) => self.wait(Waiter::Scrape(hashes.into_iter().collect()), Vec::new(), desk),
+            Ok(Asked::Scrape(hashes)) => self.scrape(hashes, desk),
             Err(failure) => Err(failure),
         };
         match done {
@@ -164,20 +164,26 @@ impl Tracker {
 
     fn announce(&mut self, announce: Announce, desk: &mut Desk<'_>) -> Result<(), Failure> {
         let Announce { info_hash, peer_id, event, offers } = announce;
-        let who = Waiter::Announce { info_hash, peer_id, offers };
-        if self.waiting.len() >= WAITING_MAX {
-            return Err(who.failure(Refusal::Overloaded.sentence()));
-        }
-        self.swarms.announced(info_hash, peer_id, event).map_err(|full| Failure::announce(info_hash, full.reason()))?;
+        let who = self.admit(Waiter::Announce { info_hash, peer_id, offers })?;
+        let entered = self.swarms.announced(info_hash, peer_id, event);
+        entered.map_err(|full| Failure::announce(info_hash, full.reason()))?;
         let changes = self.swarms.requests(&self.network, desk);
-        self.wait(who, changes, desk)
+        self.wait(who, changes, desk);
+        Ok(())
+    }
+
+    fn scrape(&mut self, hashes: BTreeSet<Id>, desk: &mut Desk<'_>) -> Result<(), Failure> {
+        let who = self.admit(Waiter::Scrape(hashes.into_iter().collect()))?;
+        self.wait(who, Vec::new(), desk);
+        Ok(())
+    }
+
+    fn admit(&self, who: Waiter) -> Result<Waiter, Failure> {
+        if self.waiting.len() < WAITING_MAX { Ok(who) } else { Err(who.failure(Refusal::Overloaded.sentence())) }
     }
 
     /// Asks the machine for changes, and for who is there.
-    fn wait(&mut self, who: Waiter, changes: Vec<Request>, desk: &mut Desk<'_>) -> Result<(), Failure> {
-        if self.waiting.len() >= WAITING_MAX {
-            return Err(who.failure(Refusal::Overloaded.sentence()));
-        }
+    fn wait(&mut self, who: Waiter, changes: Vec<Request>, desk: &mut Desk<'_>) {
         let torrents = match &who {
             Waiter::Announce { info_hash, .. } => std::slice::from_ref(info_hash),
             Waiter::Scrape(hashes) => hashes,
@@ -194,7 +200,6 @@ impl Tracker {
             self.waiting.push_back(waiting);
             desk.ask_all(changes.into_iter().chain(look_ups));
         }
-        Ok(())
     }
 
     fn looked_up(&mut self, sample: &Sample, desk: &mut Desk<'_>) {

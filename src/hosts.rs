@@ -66,7 +66,7 @@ pub fn read_lists(files: &HostFiles, own: HostId) -> Result<HostLists, FileError
 /// The ids of the list that a setting names, each with its line.
 fn read_list(path: &Path, setting: &str) -> Result<Vec<(HostId, usize)>, FileError> {
     let unreadable = |error: &std::io::Error| {
-        let what = format!("is named by `{setting}` and cannot be read: {}", textfile::plain(error));
+        let what = format!("is named by `{setting}` and cannot be read: {}", crate::system::plain(error));
         FileError::new(path, what)
     };
     let mut bytes = Vec::new();

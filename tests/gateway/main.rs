@@ -13,6 +13,7 @@
 mod broadcasts;
 mod doors;
 mod doors_socket_signal;
+mod doors_webtorrent;
 mod edge;
 mod exhaustion;
 mod harness;

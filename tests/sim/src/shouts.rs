@@ -1,5 +1,5 @@
-//! Broadcasts of the crowd, and what must hold of each: one tally for each time that it was asked for, nobody told twice, each sender's in order,
-//! and nobody counted who has not got it.
+//! Broadcasts of the crowd, and what must hold of each: one tally for each time that it was asked for, nobody told twice,
+//! each sender's in order, and nobody counted who has not got it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -20,4 +20,5 @@ mod harness;
 mod hostile;
 mod http;
 mod sessions;
+mod socket_signal_client;
 mod tls;

@@ -11,6 +11,7 @@
 )]
 
 mod broadcasts;
+mod doors;
 mod edge;
 mod exhaustion;
 mod harness;

@@ -234,6 +234,13 @@ impl Drop for Gateway {
     }
 }
 
+impl Front {
+    /// Whether new edges are let in.
+    fn is_ready(&self) -> bool {
+        self.takes_edges.load(Ordering::Acquire)
+    }
+}
+
 impl Open {
     async fn none_left(&self) {
         loop {

@@ -12,10 +12,12 @@
 
 mod broadcasts;
 mod doors;
+mod doors_peerjs;
 mod edge;
 mod exhaustion;
 mod harness;
 mod hostile;
 mod http;
+mod peerjs_client;
 mod sessions;
 mod tls;

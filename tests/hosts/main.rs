@@ -10,10 +10,13 @@
     reason = "a test fails by panicking"
 )]
 
+mod doors_peerjs;
 mod faults;
 mod harness;
 mod hostile;
 mod insider;
+#[path = "../gateway/peerjs_client.rs"]
+mod peerjs_client;
 mod proxy;
 
 use std::time::{Duration, Instant};

@@ -13,6 +13,8 @@
 mod broadcasts;
 mod doors;
 mod doors_peerjs;
+mod doors_socket_signal;
+mod doors_webtorrent;
 mod edge;
 mod exhaustion;
 mod harness;
@@ -20,4 +22,5 @@ mod hostile;
 mod http;
 mod peerjs_client;
 mod sessions;
+mod socket_signal_client;
 mod tls;

@@ -11,6 +11,7 @@
 )]
 
 mod doors_peerjs;
+mod doors_socket_signal;
 mod faults;
 mod harness;
 mod hostile;
@@ -18,10 +19,12 @@ mod insider;
 #[path = "../gateway/peerjs_client.rs"]
 mod peerjs_client;
 mod proxy;
+#[path = "../gateway/socket_signal_client.rs"]
+mod socket_signal_client;
 
 use std::time::{Duration, Instant};
 
-use aldis::net::client::Event;
+use aldis::client::Event;
 use aldis::net::driver::HostConfig;
 use aldis::relay::io::Hint;
 use aldis_wire::edge::Status;

@@ -15,6 +15,7 @@ mod harness;
 mod hostile;
 mod insider;
 mod proxy;
+mod sealed;
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,9 @@
 //! The door of dxos on real sockets, byte by byte: protobuf is written and read by hand here.
 
-#![allow(clippy::cast_possible_truncation, reason = "numbers of these tests are small, and of noise the low bits will do")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "numbers of these tests are small, and of noise the low bits will do"
+)]
 
 use std::sync::atomic::Ordering;
 

@@ -312,7 +312,7 @@ impl World {
     fn ask(&mut self, edge: usize, request: Request) {
         let (place, key) = (self.edges[edge].place, key(edge, self.edges[edge].socket));
         let lag = self.lag(key);
-        self.later(lag, Happening::Asked(place, key, request));
+        self.later(lag, Happening::Asked(place, key, Box::new(request)));
     }
 
     /// A request comes to a host.

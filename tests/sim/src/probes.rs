@@ -54,7 +54,7 @@ impl World {
         let join = Request::Join { id: "p".into(), topic: topic.clone(), meta: None };
         self.input(place, Input::EdgeAsked { edge: key, request: join });
         let leave = Request::Leave { id: "p".into(), topic };
-        self.later(5 * SEC, Happening::Asked(place, key, leave));
+        self.later(5 * SEC, Happening::Asked(place, key, Box::new(leave)));
     }
 
     /// A host tells one of its edges something; a probe that comes into view is measured.

@@ -423,7 +423,7 @@ impl World {
                 let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
                 return self.later(since + DIAL_DEADLINE - self.now, Happening::Input(from, life, Box::new(failed)));
             };
-            return self.later(since + again - self.now, Happening::DialAgain(from, life, tried));
+            return self.later(since + again - self.now, Happening::DialAgain(from, life, Box::new(tried)));
         };
         if host.is_some_and(|host| host != self.hosts[target].id) {
             let failed = Input::DialFailed { dial, failure: DialFailure::OtherHost };

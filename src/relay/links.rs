@@ -294,7 +294,7 @@ impl Links {
     pub(crate) fn tell(&mut self, key: LinkKey, origin: HostId, mark: Mark) -> Option<(u16, bool, Mark)> {
         let tell = |way: &mut Way| {
             let told = way.untold(mark)?;
-            way.told = mark;
+            (way.told, way.offered) = (mark, false);
             Some((told, way.number))
         };
         let (told, number) = match self.ways.row(origin) {
@@ -381,10 +381,18 @@ impl Links {
         self.change_all(origin, |way| way.eager = false);
     }
 
-    /// Notes whether a link would have brought an origin's newest announcement earlier than the one that did. True when
-    /// it has led often enough to take its place.
-    pub(crate) fn led(&mut self, key: LinkKey, origin: HostId, led: bool) -> bool {
-        self.change(key, origin, |way| way.led(led))
+    /// Notes how clearly a link would have brought an origin's newest announcement earlier than the one that did, 0 for not
+    /// at all, and whether the other side had it before us. True when it has led often enough to take the other's place.
+    pub(crate) fn led(&mut self, key: LinkKey, origin: HostId, weight: u8, ahead: bool) -> bool {
+        self.change(key, origin, |way| {
+            way.ahead = ahead;
+            way.led(weight)
+        })
+    }
+
+    /// The other side of a link would have had an origin's newest announcement earlier from us: our next summary says so.
+    pub(crate) fn offer(&mut self, key: LinkKey, origin: HostId) {
+        self.change(key, origin, |way| way.offered = true);
     }
 
     /// Notes whether we have asked for an origin's announcements not to be pushed on a link.
@@ -412,6 +420,13 @@ impl Links {
     #[must_use]
     pub(crate) fn theirs(&self, key: LinkKey, origin: HostId) -> Mark {
         self.ways.find(origin, key).map_or((0, 0), |way| way.theirs)
+    }
+
+    /// How likely it is that the other side of a link gets an origin's announcements by way of us: certain if we push them,
+    /// out of the question if it has had one before us. Whoever is below us in a tree cannot bring us back to it.
+    #[must_use]
+    pub(crate) fn is_below(&self, key: LinkKey, origin: HostId) -> u8 {
+        self.ways.find(origin, key).map_or(1, Way::is_below)
     }
 
     /// Notes whether the other side of a link wants an origin's announcements pushed.

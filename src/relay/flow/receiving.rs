@@ -12,7 +12,9 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, NEW_ORIGINS_PER_LINK};
+use crate::relay::limits::{
+    GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, LEAD_CLEAR, NEW_ORIGINS_PER_LINK,
+};
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
@@ -358,8 +360,7 @@ impl State {
             }
             if mark == ours {
                 let came = known.filter(|known| known.newest == mark && known.next_hop != Some(key)).map(|it| it.came);
-                let led = came.zip(held).map(|(came, held)| came.0 > now.0.saturating_sub(held) + LEAD);
-                let leads = led.is_some_and(|led| self.links.led(key, origin, led));
+                let leads = came.zip(held).is_some_and(|(came, held)| self.compare_ways(now, key, origin, came, held));
                 if orphan || leads {
                     self.graft(key, origin, ours, out);
                 }
@@ -370,6 +371,22 @@ impl State {
             let wait = if at_once { Duration::ZERO } else { GRAFT_AFTER.max(2 * rtt) };
             self.timers.set_earlier(Timer::Behind(origin), now + wait);
         }
+    }
+
+    /// A neighbour has the newest announcement of an origin for so long; here it `came` then, by another link. True if it
+    /// should come from that neighbour. If it should rather go there from us, the next summary tells the neighbour so.
+    fn compare_ways(&mut self, now: Moment, key: LinkKey, origin: HostId, came: Moment, held: Duration) -> bool {
+        let rtt = self.links.find(key).map_or(Duration::ZERO, |link| link.rtt);
+        // What the neighbour passes on when it comes there is here half a round trip later, as this summary is.
+        let by_them = Moment(now.0.saturating_sub(held));
+        let lead = came.since(by_them);
+        let weight = if lead > LEAD_CLEAR { 2 } else { u8::from(lead > LEAD) };
+        if by_them.since(came) > rtt + LEAD {
+            self.links.offer(key, origin);
+            self.unsummed.insert(origin);
+            self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
+        }
+        self.links.led(key, origin, weight, by_them < came + rtt / 2)
     }
 
     /// A neighbour does not want an origin's announcements on this link.

@@ -30,13 +30,28 @@ pub(super) struct Way {
     pub(super) eager: bool,
     /// Whether we have asked not to be pushed its announcements.
     pub(super) closed: bool,
+    /// Whether the other side had the newest mark of which it told before we had it.
+    pub(super) ahead: bool,
+    /// Whether it is to be told of the next mark although it has that, since we would have brought it earlier.
+    pub(super) offered: bool,
     /// How often in a row this link would have brought the newest announcement earlier than the one that did.
     pub(super) leads: u8,
 }
 
 impl Way {
     fn new(link: LinkKey) -> Self {
-        Self { link, theirs: (0, 0), told: (0, 0), number: None, named: 0, eager: false, closed: false, leads: 0 }
+        Self {
+            link,
+            theirs: (0, 0),
+            told: (0, 0),
+            number: None,
+            named: 0,
+            eager: false,
+            closed: false,
+            ahead: false,
+            offered: false,
+            leads: 0,
+        }
     }
 
     /// The origin is forgotten; its numbers stay given.
@@ -49,9 +64,10 @@ impl Way {
         self.theirs = mark.max(self.theirs);
     }
 
-    /// What a summary has told, if it is less than `mark` and the other side is not known to have that.
+    /// What a summary has told, if it is less than `mark` and the other side is not known to have that, or would have had
+    /// it earlier from us.
     pub(super) fn untold(&self, mark: Mark) -> Option<Mark> {
-        (mark > self.told && mark > self.theirs).then_some(self.told)
+        (mark > self.told && (mark > self.theirs || self.offered)).then_some(self.told)
     }
 
     /// Whether an announcement is to be pushed: the other side wants the origin's, and is not known to have it.
@@ -59,10 +75,15 @@ impl Way {
         self.eager && self.theirs < mark
     }
 
-    /// Notes whether this link would have brought the newest announcement earlier than the one that did. True when it has
-    /// led often enough to take its place.
-    pub(super) fn led(&mut self, led: bool) -> bool {
-        self.leads = if led { self.leads + 1 } else { 0 };
+    /// 0 if the other side is not below us in the origin's tree, 2 if it is, 1 if nobody knows.
+    pub(super) fn is_below(&self) -> u8 {
+        if self.eager { 2 } else { u8::from(!self.ahead) }
+    }
+
+    /// Notes how clearly this link would have brought the newest announcement earlier than the one that did; 0 for not at
+    /// all. True when it has led often enough to take its place.
+    pub(super) fn led(&mut self, weight: u8) -> bool {
+        self.leads = if weight == 0 { 0 } else { self.leads.saturating_add(weight) };
         let enough = self.leads >= limits::LEADS_MAX;
         if enough {
             self.leads = 0;

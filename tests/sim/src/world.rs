@@ -68,6 +68,8 @@ pub(crate) enum Happening {
     Lie(Place),
     /// The next join whose way is measured.
     Probe,
+    /// A look whether two sides that were apart agree again.
+    Agree,
 }
 
 // A million of them are planned at once in a large world.
@@ -95,6 +97,7 @@ pub struct World {
     pub(crate) dht: Dht,
     pub(crate) crowd: crate::edges::Crowd,
     pub(crate) probes: crate::probes::Probes,
+    pub(crate) healing: crate::healing::Healing,
     pub(crate) liars: crate::liars::Liars,
     pub(crate) beliefs: crate::beliefs::Beliefs,
     pub(crate) chance: Chance,
@@ -121,6 +124,7 @@ impl World {
             checks: Checks::default(),
             crowd: crate::edges::Crowd::new(&scenario, &network),
             probes: crate::probes::Probes::new(&network),
+            healing: Default::default(),
             liars: Default::default(),
             beliefs: Default::default(),
             network,
@@ -194,6 +198,7 @@ impl World {
             Happening::Look => self.look(),
             Happening::Lie(place) => self.lie(place),
             Happening::Probe => self.probe(),
+            Happening::Agree => self.agree(),
         }
     }
 

@@ -26,6 +26,8 @@ RELAY_SHARED = {
 # Inside the machine: tables that are part of another table, and which.
 RELAY_PARTS = {
     ("sessions", "signals"): "a session keeps the signals that it has sent",
+    ("sessions", "broadcasts"): "and the broadcasts",
+    ("broadcasts", "signals"): "a broadcast goes to each host by such a path as a signal",
     ("directory", "counters"): "the directory shows no peer where an older claim of it stands",
 }
 # Inside the machine: what joins the tables. It sees them all, but not relay/mod.rs above it.

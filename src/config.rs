@@ -17,6 +17,7 @@ use aldis_wire::network::{Genesis, Network};
 pub use show::show;
 pub use sources::{ConfigError, FlagValues, Source, Sources};
 
+use crate::doors::{Door, NoSuchDoor};
 use crate::hosts::HostFiles;
 use crate::relay::limits::Rate;
 use crate::{genesis, identity};
@@ -56,6 +57,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpAddr>,
     /// Handed to edges.
     pub ice_servers: Vec<serde_json::Value>,
+    /// Protocols of other systems that the gateway speaks.
+    pub doors: Vec<Door>,
     /// Requests of one edge.
     pub edge_rate: Rate,
     /// Joins and leaves of one edge.
@@ -127,6 +130,7 @@ impl Config {
             origins: sources.many("origins", origin)?,
             trusted_proxies: sources.many("trusted_proxies", |text| parsed(text, "an IP address"))?,
             ice_servers: needed(sources, "ice_servers", ice_servers)?,
+            doors: doors(sources)?,
             edge_rate: needed(sources, "edge_rate", rate)?,
             edge_change_rate: needed(sources, "edge_change_rate", rate)?,
             address_rate: needed(sources, "address_rate", rate)?,
@@ -243,6 +247,15 @@ fn ice_servers(text: &str) -> Result<Vec<serde_json::Value>, String> {
         None => Ok(servers),
         Some(server) => Err(format!("{server} has no `urls`")),
     }
+}
+
+/// `aldis`, which is always spoken, lets an operator say that nothing else is.
+fn doors(sources: &Sources) -> Result<Vec<Door>, ConfigError> {
+    let named = sources.many("doors", |name| match name {
+        "aldis" => Ok(None),
+        name => name.parse().map(Some).map_err(|error: NoSuchDoor| format!("{name:?} is {error}")),
+    })?;
+    Ok(if named.is_empty() { Door::ALL.to_vec() } else { named.into_iter().flatten().collect() })
 }
 
 fn rate(text: &str) -> Result<Rate, String> {

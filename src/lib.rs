@@ -4,13 +4,15 @@
 //! |---|---|
 //! | [`relay`] | the machine: everything a host decides, without I/O |
 //! | `net` | the driver: sockets, the DHT, the clock, joined to the machine |
-//! | `config`, `genesis`, `identity`, `hosts`, `lock`, `textfile` | what an operator writes and keeps |
+//! | `config`, `doors`, `genesis`, `identity`, `hosts`, `lock`, `textfile` | what an operator writes and keeps |
 //! | `cli` | the command line |
 
 #[cfg(feature = "net")]
 pub mod cli;
 #[cfg(feature = "net")]
 pub mod config;
+#[cfg(feature = "net")]
+pub mod doors;
 #[cfg(feature = "net")]
 pub mod genesis;
 #[cfg(feature = "net")]

@@ -149,6 +149,9 @@ impl Edge {
                 self.members.remove(&peer);
                 print(&format!("- {} {reason}\n", peer.short()))?;
             }
+            Event::Broadcast { from, topic, data, .. } => {
+                print(&format!("< {} {} {}\n", clean(&topic), from.short(), clean(&data)))?;
+            }
             Event::Signal { from, data, .. } => print(&format!("< {} {}\n", from.short(), clean(&data)))?,
             Event::SocketLost { why } => print(&format!("! socket lost ({why}); coming back\n"))?,
             Event::Resumed => print("! back: nothing was missed\n")?,

@@ -124,6 +124,7 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         hosts: config.hosts.clone(),
         gateway_tls: config.tls.clone(),
         dht,
+        doors: config.doors.clone(),
         origins: config.origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         ice_servers: config.ice_servers.clone(),

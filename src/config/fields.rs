@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 27] = [
+pub const FIELDS: [Field; 28] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -161,6 +161,13 @@ pub const FIELDS: [Field; 27] = [
     ),
     field("trusted_proxies", Kind::Many, "ADDR", "", "Reverse proxies whose X-Forwarded-For is believed"),
     field("ice_servers", Kind::Json, "JSON", "[]", "STUN and TURN servers handed to edges, as in RTCConfiguration"),
+    field(
+        "doors",
+        Kind::Many,
+        "NAME",
+        "",
+        "Protocols of other systems to speak besides our own: socket-signal, dxos, webtorrent, peerjs, pubsub, matchbox; `aldis` alone: none; none stated: all",
+    ),
     field("edge_rate", Kind::One, "RATE/BURST", "", "Requests of one edge: per second / at once; 0/0 is no limit"),
     field("edge_change_rate", Kind::One, "RATE/BURST", "", "Joins and leaves of one edge: per second / at once"),
     field("address_rate", Kind::One, "RATE/BURST", "", "Requests of all edges of one address: per second / at once"),

@@ -140,3 +140,16 @@ fn a_network_is_named_once_and_the_nearer_name_wins() {
     let both = flags(&[("network", "lab"), ("genesis", "g.toml")]);
     assert_eq!(complaint(&both, NO_ENVIRONMENT, None), "`network` and `genesis` are both set; state one of them");
 }
+
+#[test]
+fn all_doors_are_open_unless_some_are_named() {
+    let doors = |names: &[(&'static str, &str)]| {
+        let sources = Sources::gather(&flags(names), NO_ENVIRONMENT, None).unwrap();
+        Config::read(&sources, home).unwrap().doors
+    };
+    assert_eq!(doors(&[]), Door::ALL);
+    assert_eq!(doors(&[("doors", "peerjs"), ("doors", "matchbox")]), [Door::PeerJs, Door::Matchbox]);
+    assert_eq!(doors(&[("doors", "aldis")]), []);
+    let text = complaint(&flags(&[("doors", "telnet")]), NO_ENVIRONMENT, None);
+    assert!(text.contains("telnet") && text.contains("socket-signal, dxos"), "{text}");
+}

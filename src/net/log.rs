@@ -38,6 +38,8 @@ impl Log {
             Note::SessionEnded { peer, reason } => tracing::debug!(?peer, ?reason, "a session is over"),
             Note::EdgeRefused { refusal } => tracing::debug!(%refusal, "an edge was refused something"),
             Note::SignalEnded { outcome, local } => tracing::trace!(?outcome, local, "a signal has its receipt"),
+            Note::BroadcastEnded { reach } => tracing::trace!(?reach, "a broadcast has its tally"),
+            Note::BroadcastSpread { members, missed } => tracing::trace!(members, missed, "a broadcast was spread"),
             Note::SignalPassedOn => tracing::trace!("a signal was handed on"),
             Note::LinkAdmitted { host, address, role } => {
                 tracing::info!(host = %host.short(), %address, ?role, "linked with a host");
@@ -73,6 +75,7 @@ impl Log {
             }
             Note::Announced { ops } => tracing::trace!(ops, "announced"),
             Note::AnnouncementReceived { new } => tracing::trace!(new, "an announcement arrived"),
+            Note::QuestionDropped { host } => tracing::trace!(host = %host.short(), "a host asks for more than it may"),
             Note::CaughtUp { host, by } => tracing::debug!(host = %host.short(), ?by, "catching up on a host"),
         }
     }

@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::net::hub::{self, Hub};
-use crate::relay::io::{Bar, CatchUp, DialFailure, Note};
+use crate::relay::io::{Bar, CatchUp, DialFailure, Note, Reach};
 use crate::relay::view::View;
 
 /// The content type of [`Metrics::render`].
@@ -40,6 +40,9 @@ struct Counts {
     edge_refusals: Counters<1>,
     signals: Counters<3>,
     signals_passed_on: Counter,
+    broadcasts: Counters<1>,
+    broadcast_hosts: Counters<1>,
+    broadcast_members: Counters<1>,
     links_admitted: Counters<1>,
     links_ended: Counters<1>,
     links_refused: Counters<2>,
@@ -56,8 +59,11 @@ struct Counts {
     ops_announced: Counter,
     announcements_received: Counters<1>,
     catch_ups: Counters<1>,
+    questions_dropped: Counter,
     handshakes: Counters<1>,
     cut: Counters<1>,
+    door_sockets: Counters<2>,
+    door_frames: Counters<2>,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +100,12 @@ impl Metrics {
             Note::SessionEnded { reason, .. } => count(&counts.sessions_ended, [("reason", gone(*reason))]),
             Note::EdgeRefused { refusal } => count(&counts.edge_refusals, [("refusal", refusal.name())]),
             Note::SignalEnded { outcome, local } => counts.signal(*outcome, *local),
+            Note::BroadcastEnded { reach } => counts.broadcast(reach),
+            Note::BroadcastSpread { members, missed } => {
+                for (outcome, members) in [("queued", members), ("no_room", missed)] {
+                    counts.broadcast_members.get_or_create(&[("outcome", outcome)]).inc_by((*members).into());
+                }
+            }
             Note::SignalPassedOn => _ = counts.signals_passed_on.inc(),
             Note::LinkAdmitted { role, .. } => count(&counts.links_admitted, [("role", role_name(*role))]),
             Note::LinkEnded { admitted, .. } => count(&counts.links_ended, [("admitted", yes_no(*admitted))]),
@@ -119,6 +131,7 @@ impl Metrics {
                 counts.ops_announced.inc_by(*ops as u64);
             }
             Note::AnnouncementReceived { new } => count(&counts.announcements_received, [("new", yes_no(*new))]),
+            Note::QuestionDropped { .. } => _ = counts.questions_dropped.inc(),
             Note::CaughtUp { by, .. } => count(&counts.catch_ups, [("by", catch_up_name(*by))]),
         }
     }
@@ -141,6 +154,14 @@ impl Metrics {
             ("misframed_link", &counts.links_misframed),
         ] {
             take_over(&self.counts.cut, [("what", what)], count.total());
+        }
+        for (door, count) in counts.doors() {
+            for (what, count) in [("opened", &count.opened), ("closed", &count.closed)] {
+                take_over(&self.counts.door_sockets, [("door", door), ("what", what)], count.total());
+            }
+            for (direction, count) in [("in", &count.received), ("out", &count.sent)] {
+                take_over(&self.counts.door_frames, [("door", door), ("direction", direction)], count.total());
+            }
         }
     }
 
@@ -166,6 +187,21 @@ impl Counts {
         count(&self.signals, [("status", status), ("refusal", refusal), ("local", yes_no(local))]);
     }
 
+    fn broadcast(&self, reach: &Reach) {
+        let Reach { taken, refused, unknown, code, .. } = *reach;
+        let outcome = match (taken, refused + unknown, code) {
+            (0, 0, Some(refusal)) => refusal.name(),
+            (0, 0, None) => "nobody",
+            (_, 0, _) => "taken",
+            (0, _, _) => "lost",
+            _ => "partly",
+        };
+        count(&self.broadcasts, [("outcome", outcome)]);
+        for (outcome, hosts) in [("taken", taken), ("refused", refused), ("unknown", unknown)] {
+            self.broadcast_hosts.get_or_create(&[("outcome", outcome)]).inc_by(hosts);
+        }
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register("sessions_opened", "Sessions that began or went on", self.sessions_opened.clone());
         registry.register("sessions_ended", "Sessions that are over, by reason", self.sessions_ended.clone());
@@ -175,6 +211,21 @@ impl Counts {
             "signals_passed_on",
             "Signals handed on towards another host",
             self.signals_passed_on.clone(),
+        );
+        registry.register(
+            "broadcasts",
+            "Tallies given to edges of this host: taken by all hosts that have members, by some, by none, or refused here",
+            self.broadcasts.clone(),
+        );
+        registry.register(
+            "broadcast_hosts",
+            "What hosts did with the broadcasts of edges of this host",
+            self.broadcast_hosts.clone(),
+        );
+        registry.register(
+            "broadcast_members",
+            "Members here to whom broadcasts came, and whether their queues had room",
+            self.broadcast_members.clone(),
         );
         registry.register("links_admitted", "Links admitted both ways, by our end", self.links_admitted.clone());
         registry.register("links_ended", "Connections to hosts that are gone or refused", self.links_ended.clone());
@@ -208,8 +259,15 @@ impl Counts {
             self.announcements_received.clone(),
         );
         registry.register("catch_ups", "Rosters brought up to date, by means", self.catch_ups.clone());
+        registry.register(
+            "questions_dropped",
+            "Questions of neighbours that went unanswered, because they asked for too much",
+            self.questions_dropped.clone(),
+        );
         registry.register("handshakes", "TLS handshakes with other hosts, by outcome", self.handshakes.clone());
         registry.register("cut", "Sockets and links that were cut, by what was wrong", self.cut.clone());
+        registry.register("door_sockets", "Sockets of edges, by protocol", self.door_sockets.clone());
+        registry.register("door_frames", "Frames from and to edges, by protocol", self.door_frames.clone());
     }
 }
 
@@ -347,6 +405,10 @@ mod tests {
         metrics.note(&Note::EdgeRefused { refusal: Refusal::TooBig });
         metrics.note(&Note::EdgeRefused { refusal: Refusal::TooBig });
         metrics.note(&Note::SignalEnded { outcome: Outcome::Refused(Refusal::NoSuchPeer), local: false });
+        let partly = Reach { taken: 2, refused: 1, members: 9, ..Reach::default() };
+        let refused = Reach { code: Some(Refusal::RateLimited), ..Reach::default() };
+        [partly, refused].into_iter().for_each(|reach| metrics.note(&Note::BroadcastEnded { reach }));
+        metrics.note(&Note::BroadcastSpread { members: 7, missed: 1 });
         metrics.note(&Note::Announced { ops: 3 });
         let host = HostId::new([2; 32]);
         metrics.note(&Note::LinkRefused { host, reason: GoodbyeReason::NotAllowed, by_us: false });
@@ -371,6 +433,10 @@ mod tests {
         for line in [
             "aldis_edge_refusals_total{refusal=\"too_big\"} 2",
             "aldis_signals_total{status=\"refused\",refusal=\"no_such_peer\",local=\"no\"} 1",
+            "aldis_broadcasts_total{outcome=\"partly\"} 1",
+            "aldis_broadcasts_total{outcome=\"rate_limited\"} 1",
+            "aldis_broadcast_hosts_total{outcome=\"taken\"} 2",
+            "aldis_broadcast_members_total{outcome=\"no_room\"} 1",
             "aldis_announcements_made_total{kind=\"change\"} 1",
             "aldis_ops_announced_total 3",
             "aldis_edges 7",

@@ -104,8 +104,22 @@ impl Addresses {
     /// # Errors
     /// When the address asks too much: how long until it may again.
     pub(crate) fn take_request(&mut self, now: Moment, address: IpAddr, settings: &Settings) -> Result<(), Duration> {
+        self.take_requests(now, address, settings, 1)
+    }
+
+    /// The same for something that counts as several requests.
+    ///
+    /// # Errors
+    /// As [`Addresses::take_request`].
+    pub(crate) fn take_requests(
+        &mut self,
+        now: Moment,
+        address: IpAddr,
+        settings: &Settings,
+        tokens: u32,
+    ) -> Result<(), Duration> {
         match self.entries.get_mut(&Prefix::of(address)) {
-            Some(entry) => entry.requests.take(now, settings.address_rate, 1),
+            Some(entry) => entry.requests.take(now, settings.address_rate, tokens),
             None => Ok(()),
         }
     }

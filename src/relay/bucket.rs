@@ -38,6 +38,14 @@ impl Bucket {
         Ok(())
     }
 
+    /// Takes `tokens` whether there are enough or not: for what is known only when it is done. A debt is paid off by waiting.
+    pub(crate) fn charge(&mut self, now: Moment, rate: Rate, tokens: usize) {
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        if rate.per_second > 0 {
+            self.full_at = self.full_at.max(nanos(now)).saturating_add(time_of(tokens, rate));
+        }
+    }
+
     /// Whether the bucket is full, so that nothing is lost by forgetting it.
     #[must_use]
     pub(crate) fn is_full(&self, now: Moment) -> bool {
@@ -107,10 +115,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_charged_beyond_the_burst_is_a_debt_that_waiting_pays() {
+        let mut bucket = Bucket::default();
+        bucket.charge(at(0), RATE, 8);
+        assert_eq!(bucket.take(at(0), RATE, 0), Err(Duration::from_millis(300)));
+        assert_eq!(bucket.take(at(300), RATE, 0), Ok(()));
+        assert_eq!(bucket.take(at(300), RATE, 1), Err(Duration::from_millis(100)));
+        assert_eq!(bucket.take(at(400), RATE, 1), Ok(()));
+    }
+
+    #[test]
     fn no_rate_is_no_limit() {
         let mut bucket = Bucket::default();
         for _ in 0..10_000 {
             assert_eq!(bucket.take(at(0), Rate { per_second: 0, burst: 1 }, 1_000), Ok(()));
+            bucket.charge(at(0), Rate { per_second: 0, burst: 1 }, 1_000);
         }
     }
 
@@ -135,6 +154,7 @@ mod tests {
         for rate in [Rate { per_second: u32::MAX, burst: u32::MAX }, Rate { per_second: 1, burst: u32::MAX }] {
             let _ = bucket.take(Moment(Duration::MAX), rate, u32::MAX);
             let _ = bucket.take(Moment::default(), rate, u32::MAX);
+            bucket.charge(Moment(Duration::MAX), rate, usize::MAX);
         }
         assert_eq!(size_of::<Bucket>(), 8);
     }

@@ -179,6 +179,13 @@ impl Directory {
         self.topics.count(topic)
     }
 
+    /// Hosts at which members of a topic are at home.
+    #[must_use]
+    pub(crate) fn homes_of(&self, topic: TopicId) -> Vec<HostId> {
+        let Some(number) = self.topics.number(topic) else { return Vec::new() };
+        self.topics.homes(number, 0).filter_map(|slot| Some(self.hosts.at(slot)?.host)).collect()
+    }
+
     /// Whether a membership is shown.
     #[must_use]
     pub(crate) fn is_member(&self, topic: TopicId, peer: PeerId) -> bool {

@@ -26,7 +26,7 @@ use aldis_wire::revocation::Revocation;
 use bytes::Bytes;
 
 pub use bar::{Bar, HostLists};
-pub use edge::{Event, Hello, Identity, LeftReason, Member, Request, RequestId, Sample, Token, Topic, Welcome};
+pub use edge::{Event, Hello, Identity, LeftReason, Member, Reach, Request, RequestId, Sample, Token, Topic, Welcome};
 pub use note::{CatchUp, Fault, Note};
 pub use place::{DialFailure, DialKey, Hint, HintSource};
 

@@ -22,6 +22,29 @@ pub const UNACKED_RESERVE: usize = UNACKED_MAX - 192;
 pub const OPEN_SIGNALS_MAX: usize = 128;
 /// Signals a session remembers by id, so that a repetition attaches to the first. The oldest finished ones are forgotten.
 pub const REMEMBERED_SIGNALS_MAX: usize = 512;
+/// Part of what signals may take of a session's queue that broadcasts may not: nobody who floods a topic holds up the
+/// signals to its members. A member who has no room misses the broadcast, and the sender's tally says so.
+pub const BROADCAST_RESERVE: usize = 64;
+/// The same in bytes: one signal of full size.
+pub const BROADCAST_RESERVE_BYTES: usize = aldis_wire::limits::SIGNAL_DATA_BYTES + 1_024;
+/// Broadcasts of one session that wait for tallies; then `too_many_open`.
+pub const OPEN_BROADCASTS_MAX: usize = 32;
+/// Broadcasts a session remembers by id, so that a repetition is not sent again, about 150 bytes each.
+pub const REMEMBERED_BROADCASTS_MAX: usize = 128;
+/// A broadcast counts as one request for each host that has members of the topic, and for each so many members.
+pub const MEMBERS_PER_TOKEN: usize = 32;
+/// And once more for each so many bytes: one of full size counts five times.
+pub const BYTES_PER_TOKEN: usize = 16 << 10;
+/// Bytes of all copies of one broadcast that leave a host, some more for each copy counted; then `too_big`. The host
+/// seals each copy to a host with which it has no link: 20 ms at most. 4,096 hosts can have 3.8 KB, 250 hosts 64 KiB.
+pub const BROADCAST_COPIES_BYTES: usize = 16 << 20;
+/// What one copy weighs besides its data.
+pub const BROADCAST_OVERHEAD_BYTES: usize = 256;
+/// Places in queues of members here that the broadcasts of one other host may take; then `rate_limited`. A frame of 200
+/// bytes may cost as many as the topic has members here, each some 0.3 µs.
+pub const HOST_DELIVERIES: Rate = Rate { per_second: 50_000, burst: 200_000 };
+/// Broadcasts remembered by a host because they came for members here, about 250 bytes each; their senders as well.
+pub const REMEMBERED_SPREADS_MAX: usize = 65_536;
 /// Homes remember (sender, id) this long, so that a repetition is not delivered twice.
 pub const DEDUPLICATION: Duration = Duration::from_secs(120);
 /// Deliveries remembered by a host for the same, about 200 bytes each.
@@ -40,6 +63,9 @@ pub const RETURN_ROUTE: Duration = Duration::from_secs(60);
 pub const RETURN_ROUTES_MAX: usize = 65_536;
 /// Senders whose newest signal a session remembers, to keep their order; the longest silent one is forgotten first.
 pub const SENDERS_REMEMBERED_MAX: usize = 1_024;
+/// Deadlines of signals, 40 bytes each: of all that were taken in the last five seconds, answered or not. 100,000 a second
+/// are more than a core passes on; then `overloaded`.
+pub const DEADLINES_MAX: usize = 1 << 19;
 /// Sessions of a host, those in their grace period included; then `overloaded`.
 pub const SESSIONS_MAX: usize = aldis_wire::limits::ROSTER_PEERS_MAX;
 /// Edges that share an IPv4 address or an IPv6 /64; then `too_many_edges`. A school behind one address.
@@ -52,6 +78,10 @@ pub const ADDRESSES_MAX: usize = 65_536;
 pub const COUNTER_MEMORY: Duration = Duration::from_secs(3600);
 /// Counters remembered, about 60 bytes each.
 pub const COUNTERS_MAX: usize = 65_536;
+
+/// Members that an answer to `discover` has at most. Our own protocol asks for 64, since they must fit one frame; doors of
+/// other systems owe their clients whole lists. With metas of full size, as many fit an edge's mailbox.
+pub const DISCOVER_MAX: usize = 768;
 
 /// Requests per second of one edge, and how many may come at once; then `rate_limited`.
 /// A page that meets 32 others trickles some 20 candidates to each.
@@ -82,6 +112,12 @@ pub struct Rate {
 /// Announcements with ops per second: changes are announced at once while there are tokens, else with the next batch,
 /// at most 50 ms later. The burst lets an edge's hello and join go out one after the other without waiting.
 pub const BATCHES: Rate = Rate { per_second: 20, burst: 4 };
+/// Bytes of our own ops: half of what others take of an origin, since whoever comes must also be able to go. Edges that
+/// come, or join, beyond it are refused with `overloaded`, so that a few with large metas cannot have all of us ignored.
+pub const OWN_CHANGES: Rate = Rate {
+    per_second: aldis_wire::limits::ANNOUNCED_BYTES_PER_SECOND / 2,
+    burst: aldis_wire::limits::ANNOUNCED_BYTES_BURST / 2,
+};
 /// Heartbeat interval of a small network.
 pub const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Hosts per heartbeat interval: with more the interval grows in proportion.
@@ -100,6 +136,14 @@ pub const HEAD_CHECKS: Rate = Rate {
     per_second: 2 * aldis_wire::limits::ANNOUNCEMENTS_PER_SECOND,
     burst: 2 * aldis_wire::limits::ANNOUNCEMENTS_BURST,
 };
+/// KiB that a link's host is told because it asks (`Graft`, `Query`), each question one more. At once as much as all rosters
+/// take on the wire when they take `ROSTERS_BYTES` here, so that a host that has just started is never held up; then
+/// 8 Mbit/s. What is asked beyond it goes unanswered: `Note::QuestionDropped`.
+pub const ANSWERS: Rate = Rate { per_second: 1_024, burst: 512 << 10 };
+/// Bytes of entries that comparisons bring of one origin: a roster of full size at once, then as fast as it may announce.
+/// The next comparison waits until the debt is paid, or an origin could change all its metas again and again and have
+/// everybody fetch them each time.
+pub const COMPARED: Rate = Rate { per_second: aldis_wire::limits::ANNOUNCED_BYTES_PER_SECOND, burst: 96 << 20 };
 /// Entries of summaries that one link may bring: all origins once a second, and several seconds' worth at once after a
 /// stall. Who brings more is a fault: each entry may cost a look at every link, and a question.
 pub const HAVE_RATE: Rate = Rate { per_second: 8_192, burst: 65_536 };
@@ -131,8 +175,17 @@ pub const EXPIRED_MAX: usize = 1_024;
 /// Origins that a host replicates.
 pub const ORIGINS_MAX: usize = 4_096;
 /// New origins that one link may bring: a quarter of the table at once, so that a host that has just started learns a
-/// large network from its first neighbours; then one a second, so that no single one fills the table within the hour.
+/// large network from its first neighbours; then one a second. Besides, a link brings no more once `1 / FREE_SHARE` of
+/// what is free is as much as comes over it first.
 pub const NEW_ORIGINS_PER_LINK: Rate = Rate { per_second: 1, burst: 1_024 };
+/// A link may lead to so many origins as are free, divided by this: one alone to 1,365 of 4,096, four together to 3,287, and
+/// the newcomers of the others still find room. With six links that lead to equally many, 3,072 are known.
+pub const FREE_SHARE: usize = 2;
+/// Places that only the hosts at the other ends of links take, so that whoever is linked is always shown.
+pub const ORIGINS_LINKED: usize = LINKS_MAX;
+/// Origins of which summaries alone tell and which are asked about. Beyond it they are passed over until a summary names
+/// them again.
+pub const UNSEEN_MAX: usize = ORIGINS_MAX;
 /// What the rosters of all other hosts take together, hidden ones and comparisons under way included: nearly four million
 /// peers in one topic each. A host may have as many keys as it likes, so a bound for each is none. Beyond it the newcomers
 /// among the origins that take much are quarantined: `Fault::OverQuota`.

@@ -65,6 +65,8 @@ pub(crate) struct Link {
     pub(crate) stated: u64,
     /// Of entries of its summaries.
     pub(crate) heard: Bucket,
+    /// Of KiB that it was told because it asked.
+    pub(crate) answers: Bucket,
     /// Of claims checked for its signals.
     pub(crate) claims: Bucket,
     /// Of revocations of hosts never heard of that it has brought and that were passed on.
@@ -114,6 +116,7 @@ impl Link {
             epoch: 0,
             stated: 0,
             heard: Bucket::default(),
+            answers: Bucket::default(),
             claims: Bucket::default(),
             revocations: Bucket::default(),
             origins: 0,

@@ -11,13 +11,14 @@
 //! | `timers`, `bucket`, `addresses`, `counters` | deadlines, token buckets, counts by address |
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
-//! | `sessions`, `signals`, `replays` | edges, and what they send each other, once |
+//! | `sessions`, `signals`, `broadcasts`, `replays` | edges, and what they send each other, once |
 //! | `barred` | which hosts are kept out, and why |
 //! | `discovery` | where hosts may be, and when to dial |
 //! | `state`, `flow` | all tables in one place, and what happens step by step |
 
 mod addresses;
 mod barred;
+mod broadcasts;
 mod bucket;
 mod counters;
 mod directory;

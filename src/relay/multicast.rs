@@ -10,15 +10,18 @@ use aldis_wire::codec::CodecError;
 use aldis_wire::digest::Hash;
 use aldis_wire::host::{Announcement, Frame, Range};
 use aldis_wire::id::HostId;
-use aldis_wire::limits::{ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND, HEARTBEATS_MISSED_MAX};
+use aldis_wire::limits::{
+    ANNOUNCED_BYTES_BURST, ANNOUNCED_BYTES_PER_SECOND, ANNOUNCEMENTS_BURST, ANNOUNCEMENTS_PER_SECOND,
+    HEARTBEATS_MISSED_MAX,
+};
 use aldis_wire::proof::Trust;
 use bytes::Bytes;
 
 use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{
-    EXPIRED_KEPT, FLOODED_SEQ_MAX, FLOODS, HEAD_CHECKS, LOG_BYTES, LOG_MAX, LOST_RATE, LOST_TOKENS, MARKS_KEPT,
-    MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
+    COMPARED, EXPIRED_KEPT, FLOODED_SEQ_MAX, FLOODS, HEAD_CHECKS, LOG_BYTES, LOG_MAX, LOST_RATE, LOST_TOKENS,
+    MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
 };
 use super::roster::Roster;
 
@@ -82,6 +85,8 @@ pub(crate) struct Comparison {
     pub(crate) rounds: u32,
     /// Those of them that brought no entries.
     pub(crate) barren: u32,
+    /// Bytes of entries that came.
+    pub(crate) bytes: usize,
     /// How often the whole roster was asked about.
     pub(crate) passes: u32,
     /// When it began.
@@ -131,6 +136,10 @@ pub(crate) struct Origin {
     pub(crate) status: Status,
     /// Of announcements taken.
     pace: Bucket,
+    /// Of bytes of their ops.
+    volume: Bucket,
+    /// Of bytes that comparisons brought.
+    compared: Bucket,
     /// Of signatures checked.
     checks: Bucket,
     /// Of hosts that it says are gone.
@@ -162,6 +171,8 @@ impl Origin {
             suspected: None,
             status: Status::default(),
             pace: Bucket::default(),
+            volume: Bucket::default(),
+            compared: Bucket::default(),
             checks: Bucket::default(),
             tells: Bucket::default(),
             flooded: 0,
@@ -259,10 +270,24 @@ impl Origin {
         self.checks.take(now, HEAD_CHECKS, 1).is_ok()
     }
 
-    /// Whether more announcements of the origin arrive than it may make. Takes note of this one.
-    pub(crate) fn is_flooding(&mut self, now: Moment) -> bool {
+    /// Whether more announcements of the origin arrive than it may make, or larger ones. Takes note of this one.
+    pub(crate) fn is_flooding(&mut self, now: Moment, ops: Option<&Bytes>) -> bool {
         let rate = Rate { per_second: ANNOUNCEMENTS_PER_SECOND, burst: ANNOUNCEMENTS_BURST };
-        self.pace.take(now, rate, 1).is_err()
+        let bytes = Rate { per_second: ANNOUNCED_BYTES_PER_SECOND, burst: ANNOUNCED_BYTES_BURST };
+        let length = ops.map_or(0, |ops| u32::try_from(ops.len()).unwrap_or(u32::MAX));
+        self.pace.take(now, rate, 1).is_err() || self.volume.take(now, bytes, length).is_err()
+    }
+
+    /// Takes note of what a comparison brought that is over. What a neighbour made up does not count: others would be
+    /// kept from comparing for it.
+    pub(crate) fn compared(&mut self, now: Moment, bytes: usize) {
+        self.compared.charge(now, COMPARED, bytes);
+    }
+
+    /// How long the next comparison has to wait.
+    #[must_use]
+    pub(crate) fn compares_after(&mut self, now: Moment) -> Option<Duration> {
+        self.compared.take(now, COMPARED, 0).err()
     }
 
     /// Keeps a head until what comes before it is applied. The highest ones are dropped when there are too many.
@@ -423,6 +448,12 @@ impl Origins {
             *self.list.get_mut(place)? = Some((host, Origin::new(now)));
         }
         self.find_mut(host)
+    }
+
+    /// How many there are, our own included.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
     }
 
     /// All origins, in the order of their ids.

@@ -60,12 +60,16 @@ pub enum Defect {
     AnswerTwice,
     /// Signals without an answer are never given up.
     NoTimeout,
+    /// Repetitions of a broadcast are not recognised.
+    RepeatBroadcasts,
+    /// A broadcast counts as taken by a host when it is on its way there.
+    CountEarly,
 }
 
 #[cfg(feature = "planted")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::SkipDigest,
         Self::SkipSignature,
         Self::AcceptReplay,
@@ -93,6 +97,8 @@ impl Defect {
         Self::KeepBothLinks,
         Self::AnswerTwice,
         Self::NoTimeout,
+        Self::RepeatBroadcasts,
+        Self::CountEarly,
     ];
 }
 

@@ -11,9 +11,13 @@ use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
 use bytes::Bytes;
 
+use super::broadcasts;
 use super::bucket::Bucket;
 use super::io::{EdgeKey, Event, Moment, RequestId, Token, Topic};
-use super::limits::{DEDUPLICATION, SENDERS_REMEMBERED_MAX, SESSIONS_MAX, UNACKED_BYTES, UNACKED_MAX, UNACKED_RESERVE};
+use super::limits::{
+    BROADCAST_RESERVE, BROADCAST_RESERVE_BYTES, DEDUPLICATION, SENDERS_REMEMBERED_MAX, SESSIONS_MAX, UNACKED_BYTES,
+    UNACKED_MAX, UNACKED_RESERVE,
+};
 use super::signals::Outgoing;
 
 /// Names a session on this host; never used twice.
@@ -54,6 +58,10 @@ impl Subscriptions {
     /// Where the topic stands, or where it would.
     fn place(&self, topic: TopicId) -> Result<usize, usize> {
         self.0.binary_search_by_key(&topic, |(topic, _)| *topic)
+    }
+
+    fn find(&self, topic: TopicId) -> Option<&Subscription> {
+        self.0.get(self.place(topic).ok()?).map(|(_, subscription)| subscription)
     }
 
     fn find_mut(&mut self, topic: TopicId) -> Option<&mut Subscription> {
@@ -128,6 +136,8 @@ pub(crate) struct Session {
     subscriptions: Subscriptions,
     /// The signals it sent.
     pub(crate) outgoing: Outgoing,
+    /// The broadcasts it sent; most sessions send none.
+    pub(crate) broadcasts: Option<Box<broadcasts::Outgoing>>,
     /// The newest `n` taken from each sender's session, and when.
     incoming: BTreeMap<PeerId, (u64, u64, Moment)>,
     last_seq: u64,
@@ -158,6 +168,23 @@ impl Session {
             return Err(Refusal::QueueFull);
         }
         self.enqueue_with(bytes, Some(sender_home), event)
+    }
+
+    /// The same for a broadcast, which leaves room for signals too.
+    ///
+    /// # Errors
+    /// [`Refusal::QueueFull`] when there is no room for broadcasts.
+    pub(crate) fn enqueue_broadcast(
+        &mut self,
+        bytes: usize,
+        event: impl FnOnce(u64) -> Event,
+    ) -> Result<Option<Event>, Refusal> {
+        const ROOM: usize = UNACKED_MAX - UNACKED_RESERVE - BROADCAST_RESERVE;
+        const ROOM_BYTES: usize = UNACKED_BYTES - BROADCAST_RESERVE_BYTES;
+        if self.unacked.len() >= ROOM || self.unacked_bytes + bytes > ROOM_BYTES {
+            return Err(Refusal::QueueFull);
+        }
+        self.enqueue_with(bytes, None, event)
     }
 
     fn enqueue_with(
@@ -353,6 +380,7 @@ impl Sessions {
             changes: Bucket::default(),
             subscriptions: Subscriptions::default(),
             outgoing: Outgoing::default(),
+            broadcasts: None,
             incoming: BTreeMap::new(),
             last_seq: 0,
             unacked: VecDeque::new(),
@@ -480,6 +508,17 @@ impl Sessions {
     pub(crate) fn followers(&self, topic: TopicId) -> Option<(Arc<str>, Vec<SessionKey>)> {
         let local = self.topics.get(&topic)?;
         Some((local.name.clone(), local.followers.iter().copied().collect()))
+    }
+
+    /// The name by which edges here call a topic, and the sessions that are members of it.
+    #[must_use]
+    pub(crate) fn members(&self, topic: TopicId) -> Option<(Arc<str>, Vec<SessionKey>)> {
+        let local = self.topics.get(&topic)?;
+        let is_member = |key: &SessionKey| {
+            let subscriptions = self.find(*key).map(|session| &session.subscriptions);
+            subscriptions.and_then(|all| all.find(topic)).is_some_and(|subscription| subscription.member)
+        };
+        Some((local.name.clone(), local.followers.iter().copied().filter(is_member).collect()))
     }
 
     /// The name of a topic, if the session follows it.

@@ -67,6 +67,8 @@ pub struct Settings {
     pub edge_rate: Rate,
     /// Joins and leaves of one edge.
     pub edge_change_rate: Rate,
+    /// Bytes of changes of our own roster.
+    pub own_changes: Rate,
     /// Requests of all edges of one address.
     pub address_rate: Rate,
     /// New sockets of one address.
@@ -93,6 +95,7 @@ impl Default for Settings {
             private_addresses: false,
             edge_rate: limits::EDGE_RATE,
             edge_change_rate: limits::EDGE_CHANGE_RATE,
+            own_changes: limits::OWN_CHANGES,
             address_rate: limits::ADDRESS_RATE,
             address_open_rate: limits::ADDRESS_OPEN_RATE,
             edges_per_address_max: limits::EDGES_PER_ADDRESS_MAX,

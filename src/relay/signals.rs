@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::io::{LinkKey, Moment, RequestId};
 use super::limits::{
-    DEDUPLICATION, OPEN_SIGNALS_MAX, PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX, RETURN_ROUTE,
-    RETURN_ROUTES_MAX, SIGNAL_TIMEOUT,
+    DEADLINES_MAX, DEDUPLICATION, OPEN_SIGNALS_MAX, PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX,
+    RETURN_ROUTE, RETURN_ROUTES_MAX, SIGNAL_TIMEOUT,
 };
 
 /// How a signal went.
@@ -36,6 +36,15 @@ impl Path {
             Self::Local | Self::Broken => None,
         }
     }
+}
+
+/// Why the host of a link may not speak for a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// The sender is not at home there: a fault.
+    Foreign,
+    /// It may be, or may have been.
+    Refused(Refusal),
 }
 
 /// A signal that a session has sent.
@@ -281,6 +290,12 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
+    /// Whether there is room for one more.
+    #[must_use]
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.len() < DEADLINES_MAX
+    }
+
     /// A signal was taken.
     pub(crate) fn push(&mut self, now: Moment, session: u64, id: RequestId) {
         self.queue.push_back((now + SIGNAL_TIMEOUT, session, id));

@@ -14,6 +14,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::addresses::Addresses;
 use super::barred::Barred;
+use super::broadcasts::Heard;
 use super::bucket::Bucket;
 use super::directory::Directory;
 use super::discovery::Discovery;
@@ -56,6 +57,8 @@ pub(crate) struct State {
     pub(crate) deadlines: Deadlines,
     /// Signals that arrived.
     pub(crate) deliveries: Deliveries,
+    /// Broadcasts that came for members here.
+    pub(crate) heard: Heard,
     /// Signals that went out sealed.
     pub(crate) sealed: Sealed,
     /// Frames that we have sealed in this life.
@@ -126,6 +129,8 @@ pub(crate) struct Announcer {
     pub(crate) pending_bytes: usize,
     /// Of announcements with ops.
     pub(crate) pace: Bucket,
+    /// Of bytes of ops.
+    pub(crate) volume: Bucket,
     /// Queries that came between two batches, when our roster was ahead of our newest head.
     pub(crate) queries: Vec<(LinkKey, Query)>,
     /// Heartbeats so far.
@@ -176,6 +181,7 @@ impl State {
             sessions,
             deadlines: Deadlines::default(),
             deliveries: Deliveries::default(),
+            heard: Heard::default(),
             sealed: Sealed::default(),
             sealed_count: 0,
             replays: Replays::default(),
@@ -188,6 +194,7 @@ impl State {
                 pending: Vec::new(),
                 pending_bytes: 0,
                 pace: Bucket::default(),
+                volume: Bucket::default(),
                 queries: Vec::new(),
                 heartbeats: 0,
                 revision,

@@ -143,7 +143,15 @@ pub struct Tables {
     pub remembered_signals_max: usize,
     /// The most senders that one session remembers.
     pub senders_max: usize,
-    /// Deadlines of signals.
+    /// Broadcasts that wait for tallies.
+    pub open_broadcasts: usize,
+    /// The most broadcasts that one session remembers, open and finished.
+    pub remembered_broadcasts_max: usize,
+    /// Broadcasts remembered because they came for members here.
+    pub spreads: usize,
+    /// Their senders.
+    pub broadcasters: usize,
+    /// Deadlines of signals and broadcasts.
     pub deadlines: usize,
     /// Signals remembered because they arrived here.
     pub deliveries: usize,

@@ -21,16 +21,21 @@ function scene(name, count, body, timeout = 60_000) {
       // Any address of the host gives a page of its origin; this one has no script of its own.
       const opened = await open(browser, `${host.http}aldis.js`, options);
       pages.push(opened);
-      await opened.evaluate(async ({ ws, keyed }) => {
+      await opened.evaluate(async ({ ws, keyed, sealed }) => {
         const { connect, Identity } = await import("/aldis.js");
         class WebSocket extends window.WebSocket {
           constructor(url, protocols) {
             super(url, protocols);
             window.socket = this; // so that a test can break it
           }
+          send(text) {
+            window.said.push(text);
+            super.send(text);
+          }
         }
         const identity = keyed === "stored" ? await Identity.stored("test") : keyed ? await Identity.create() : undefined;
-        window.aldis = connect({ hosts: [ws], identity, WebSocket });
+        window.said = [];
+        window.aldis = connect({ hosts: [ws], identity, sealed, WebSocket });
         window.heard = [];
         window.take = (connection) => {
           window.connection = connection;
@@ -44,7 +49,7 @@ function scene(name, count, body, timeout = 60_000) {
         };
         window.call = async (peer) => window.take(await window.swarm.connect(peer));
         await window.aldis.ready;
-      }, { ws: host.ws, keyed: options.keyed });
+      }, { ws: host.ws, keyed: options.keyed, sealed: options.sealed });
       return opened;
     };
     try {
@@ -168,6 +173,47 @@ scene("a keyed page keeps its peer id when its host is killed", 2, async (page, 
   assert.equal(await peerOf(alice), peer);
   await allSeeAll([alice, bob], MEMBERS_MS);
   await talk(alice, bob, "same as ever");
+});
+
+scene("two pages that seal connect, and nothing of their offers, answers and candidates can be read by hosts", 2, async (page, one, two) => {
+  const [alice, bob] = [await page(one, { keyed: true, sealed: true }), await page(two, { keyed: true, sealed: true })];
+  await enter(alice, "s0");
+  await enter(bob, "s0");
+  await allSeeAll([alice, bob], 5_000);
+  await callAndWait(alice, bob);
+  await talk(alice, bob, "sealed");
+  assert.equal(await bob.evaluate(() => window.connection.topic), "s0", "the topic comes with what is sealed");
+  for (const somebody of [alice, bob]) {
+    const said = await somebody.evaluate(() => window.said.map((text) => JSON.parse(text)).filter(({ type }) => type === "signal"));
+    assert.ok(said.filter(({ data }) => data.aldis === "sealed").length > 0);
+    for (const { data, topic } of said) {
+      assert.ok(["sealed", "claim"].includes(data.aldis), JSON.stringify(data));
+      assert.equal(topic, undefined);
+    }
+  }
+  // A page that does not seal is not let in.
+  const carol = await page(two, { keyed: true });
+  await enter(carol, "s0");
+  const code = (somebody, peer) => somebody.evaluate((to) => window.swarm.connect(to).then(() => "connected", (error) => error.code), peer);
+  assert.equal(await code(alice, await peerOf(carol)), "not_sealed");
+});
+
+scene("who no longer wants a connection that is being opened gets the reason of the abort, and none is left", 2, async (page, one, two) => {
+  const [alice, bob] = [await page(one), await page(two)];
+  await enter(alice, "s0");
+  await enter(bob, "s0");
+  await allSeeAll([alice, bob], 5_000);
+  // Bob takes the offer and never answers.
+  await bob.evaluate(() => { RTCPeerConnection.prototype.setRemoteDescription = () => new Promise(() => {}); });
+  const why = await alice.evaluate(async (peer) => {
+    const controller = new AbortController();
+    const connecting = window.swarm.connect(peer, { signal: controller.signal });
+    setTimeout(() => controller.abort("enough"), 100);
+    return connecting.catch((reason) => reason);
+  }, await peerOf(bob));
+  assert.equal(why, "enough");
+  await until(() => alice.evaluate(() => window.aldis.connections.size === 0), "nothing is left here");
+  await until(() => bob.evaluate(() => window.aldis.connections.size === 0), "nor there");
 });
 
 scene("both pages connect at once and get the two ends of one connection", 2, async (page, one, two) => {

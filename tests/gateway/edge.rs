@@ -101,15 +101,19 @@ impl Edge {
 
     /// The next message; `None` when the socket is closed.
     pub(crate) async fn next(&mut self) -> Option<Value> {
+        let text = self.next_text().await?;
+        let message: Value = serde_json::from_str(&text).unwrap();
+        if let Some(seq) = message["seq"].as_u64() {
+            self.seq = seq;
+        }
+        Some(message)
+    }
+
+    /// The next message as it came; `None` when the socket is closed.
+    pub(crate) async fn next_text(&mut self) -> Option<String> {
         loop {
             match self.socket.next().await?.ok()? {
-                Message::Text(text) => {
-                    let message: Value = serde_json::from_str(&text).unwrap();
-                    if let Some(seq) = message["seq"].as_u64() {
-                        self.seq = seq;
-                    }
-                    return Some(message);
-                }
+                Message::Text(text) => return Some(text.to_string()),
                 Message::Close(_) => return None,
                 _ => {}
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use aldis::doors::Door;
 use aldis::net::admin::Admin;
 use aldis::net::gateway::{Gateway, GatewayConfig, Timing, bind};
 use aldis::net::hub::Hub;
@@ -54,6 +55,7 @@ impl House {
         let mut config = GatewayConfig {
             host,
             network: network.clone(),
+            doors: Door::ALL.to_vec(),
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             ice_servers: vec![serde_json::json!({ "urls": "stun:stun.example:3478" })],

@@ -27,6 +27,14 @@ async fn pages_are_served_with_their_types_and_a_policy() {
         assert!(answer.has_header("content-security-policy: default-src 'self'; connect-src 'self' ws: wss:"));
         assert!(answer.body.len() > 100, "{path}");
     }
+    // The library's parts, of which it imports every one.
+    for part in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/web/aldis")).unwrap() {
+        let path = format!("/aldis/{}", part.unwrap().file_name().to_str().unwrap());
+        let answer = house.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.has_header("content-type: text/javascript"), "{path}: {}", answer.head);
+        assert!(answer.has_header("access-control-allow-origin: *"), "{path}");
+    }
     assert_eq!(house.get("/../Cargo.toml").await.status, 404);
     assert_eq!(house.get("/nothing").await.status, 404);
 }

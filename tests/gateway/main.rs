@@ -10,6 +10,7 @@
     reason = "a test may fail by panic, and it has clocks and sockets"
 )]
 
+mod broadcasts;
 mod edge;
 mod exhaustion;
 mod harness;

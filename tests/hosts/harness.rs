@@ -36,6 +36,7 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         hosts: HostFiles::default(),
         gateway_tls: None,
         dht: DhtConfig::Off,
+        doors: Vec::new(),
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

@@ -33,6 +33,8 @@ pub struct Player {
     pub seq: u64,
     /// Whom its record lists.
     pub neighbours: Vec<aldis_wire::record::ShortId>,
+    /// What its heads state.
+    pub interval_ms: u32,
     trie: Trie,
     entries: BTreeMap<Key, Op>,
     newest: Option<SignedHead>,
@@ -45,7 +47,7 @@ impl Player {
         let key = SigningKey::from_bytes(&secret);
         let id = HostId::new(key.verifying_key().to_bytes());
         let (trie, entries) = (Trie::default(), BTreeMap::new());
-        Self { id, key, epoch: 1_000, seq: 0, neighbours: Vec::new(), trie, entries, newest: None }
+        Self { id, key, epoch: 1_000, seq: 0, neighbours: Vec::new(), interval_ms: 3_000, trie, entries, newest: None }
     }
 
     pub fn record(&self) -> SignedRecord {
@@ -99,8 +101,13 @@ impl Player {
         Announcement { age_ms: 0, head, ops: (!ops.is_empty()).then_some(encoded) }
     }
 
+    /// Passes over so many announcements, which nobody will ever see.
+    pub fn pass_over(&mut self, announcements: u64) {
+        self.seq += announcements;
+    }
+
     pub fn head(&self, epoch: u64, seq: u64, ops: &[u8], digest: [u8; 32]) -> SignedHead {
-        let head = Head { origin: self.id, epoch, seq, ops_hash: ops_hash(ops), digest, interval_ms: 3_000 };
+        let head = Head { origin: self.id, epoch, seq, ops_hash: ops_hash(ops), digest, interval_ms: self.interval_ms };
         SignedHead::make(&self.key, network().tag, &head).unwrap()
     }
 

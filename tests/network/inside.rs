@@ -1,5 +1,6 @@
 //! Hosts in this process: for what no operator can set, such as a protocol version.
 
+use aldis::doors::Door;
 use aldis::hosts::HostFiles;
 use aldis::net::dht::DhtConfig;
 use aldis::net::driver::{self, Host, HostConfig};
@@ -28,6 +29,7 @@ pub(crate) fn config(genesis: &Genesis, dht: &[String]) -> HostConfig {
         hosts: HostFiles::default(),
         gateway_tls: None,
         dht: if dht.is_empty() { DhtConfig::Off } else { DhtConfig::Bootstrap(dht.to_vec()) },
+        doors: Door::ALL.to_vec(),
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`story`] | one topic's story on three hosts, from the first member to the end of a host |
 //! | [`alone`] | one host that knows no other |
+//! | [`broadcasts`] | one message for all members of a topic, wherever they are |
 //! | [`strangers`] | other networks and other versions on the same DHT and machine |
 //! | [`restart`] | a host that comes back |
 //! | [`crash`] | a host that is killed |
@@ -21,6 +22,7 @@
 #![allow(clippy::large_futures, reason = "a test has stack enough")]
 
 mod alone;
+mod broadcasts;
 mod crash;
 mod damage;
 #[path = "../dht/mod.rs"]

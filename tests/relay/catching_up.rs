@@ -16,6 +16,7 @@ fn unlimited(settings: &mut Settings) {
     settings.edge_rate = none;
     settings.edge_change_rate = none;
     settings.address_rate = none;
+    settings.own_changes = none;
     settings.address_open_rate = none;
     settings.edges_per_address_max = usize::MAX;
 }

@@ -11,11 +11,13 @@ mod world;
 
 mod barring;
 mod bounds;
+mod broadcasts;
 mod catching_up;
 mod chaos;
 mod edges;
 mod faults;
 mod fuzz;
+mod greed;
 mod keyed;
 mod large;
 mod meshes;

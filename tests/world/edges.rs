@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use aldis::relay::io::{EdgeKey, Event, Hello, Identity, Input, Moment, Request, Token, Topic};
+use aldis::relay::io::{EdgeKey, Event, Hello, Identity, Input, Moment, Reach, Request, Token, Topic};
 use aldis_wire::host::Outcome;
 use aldis_wire::id::PeerId;
 use aldis_wire::proof::{Proof, answer_challenge};
@@ -52,6 +52,13 @@ impl Edge {
 }
 
 impl World {
+    /// An edge sends something to a topic.
+    pub fn broadcast(&mut self, from: usize, topic: &str, id: &str, data: &str) {
+        let topic = self.topic(self.edges[from].place, topic);
+        let data = Bytes::copy_from_slice(data.as_bytes());
+        self.ask(from, Request::Broadcast { id: id.into(), topic, data, echo: false });
+    }
+
     /// An edge opens a socket at a host.
     pub fn open(&mut self, place: Place) -> usize {
         self.open_from(place, IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)))
@@ -243,7 +250,9 @@ impl World {
             Event::PeerJoined { seq, .. }
             | Event::PeerLeft { seq, .. }
             | Event::Signal { seq, .. }
-            | Event::Receipt { seq, .. } => Some(*seq),
+            | Event::Receipt { seq, .. }
+            | Event::Broadcast { seq, .. }
+            | Event::Tally { seq, .. } => Some(*seq),
             _ => None,
         };
         if seq.is_some_and(|seq| seq <= edge.seen) {
@@ -279,6 +288,16 @@ impl World {
             Event::PeerLeft { peer, reason, .. } => format!("-{} {reason:?}", who(peer)),
             Event::Signal { from, data, .. } => format!("{} says {}", who(from), String::from_utf8_lossy(data)),
             Event::Receipt { id, outcome, .. } => format!("{id} {outcome:?}"),
+            Event::Broadcast { from, topic, data, .. } => {
+                format!("{} says {} to {topic}", who(from), String::from_utf8_lossy(data))
+            }
+            Event::Tally { id, reach, .. } => {
+                let Reach { taken, refused, unknown, members, missed, code } = reach;
+                let code = code.map_or(String::new(), |code| format!(" {code}"));
+                format!(
+                    "{id} taken {taken} refused {refused} unknown {unknown} members {members} missed {missed}{code}"
+                )
+            }
             Event::Error { refusal, .. } => format!("error {refusal}"),
             other => format!("{other:?}").chars().take_while(|c| c.is_alphanumeric()).collect(),
         };

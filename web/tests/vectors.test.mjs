@@ -104,6 +104,18 @@ test("every message of a host in the vectors is understood", { timeout: 20_000 }
     ["signal", "b".repeat(64), "s0", { sdp: "v=0" }, "offer-2"],
   ]);
 
+  const spread = [];
+  joined.on("broadcast", (detail) => spread.push(detail));
+  say("broadcast", { seq: 10 });
+  for (const [index, label] of ["tally, all hosts took it", "tally, one host refused it and one did not answer", "tally, refused at once"].entries()) {
+    const tally = aldis.broadcast("s0", 1);
+    const { id } = await line.expect("broadcast");
+    say(label, { seq: 11 + index, id });
+    const { type, seq, ...fields } = parsed(label);
+    assert.deepEqual(await tally, { ...fields, id });
+  }
+  assert.deepEqual(spread, [{ from: "b".repeat(64), topic: "s0", data: { cursor: 7 }, id: "all-1" }]);
+
   say("pong");
   const leaving = joined.leave();
   say("left", { id: (await line.expect("leave")).id });
@@ -147,6 +159,8 @@ test("what the client says is what the vectors say", { timeout: 20_000 }, () => 
   await seen;
   void aldis.signal(to, "x");
   await same("signal that acknowledges", "signal");
+  void swarm.broadcast([7]);
+  await same("broadcast", "broadcast");
   const leaving = swarm.leave();
   await same("leave", "leave");
   await same("unwatch", "unwatch");
@@ -156,7 +170,7 @@ test("what the client says is what the vectors say", { timeout: 20_000 }, () => 
   assert.deepEqual({ ...resume, resume: { ...resume.resume, seq: 41 } }, expected("hello again"));
   assert.equal(resume.resume.seq, 3);
   second.sendText(said("welcome back"));
-  const left = ["signal", "signal", "signal", "leave", "unwatch"];
+  const left = ["signal", "signal", "signal", "broadcast", "leave", "unwatch"];
   for (const type of left) {
     const { id } = await second.expect(type);
     if (type === "leave") second.sendText(said("left", { id }));
@@ -169,32 +183,36 @@ test("what the client says is what the vectors say", { timeout: 20_000 }, () => 
 
 // --- Signatures
 
-/** An Ed25519 private key out of its 32 secret bytes (RFC 8410). */
-async function privateKey(secret) {
-  const pkcs8 = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), Buffer.from(secret, "hex")]);
-  return crypto.subtle.importKey("pkcs8", pkcs8, { name: "Ed25519" }, false, ["sign"]);
+/** The identity of a vector, its counter at the one before. */
+async function identityOf({ edge_secret: secret, peer }, counter = 0) {
+  const identity = await Identity.fromSecret(Uint8Array.from(Buffer.from(secret, "hex")));
+  assert.equal(identity.peer, peer);
+  assert.equal(identity.privateKey.extractable, false);
+  identity.counter = counter;
+  return identity;
 }
 
 const { claims, challenges } = read("proofs");
 const [{ challenge }] = challenges;
 
-for (const claim of claims.filter(({ sealing, counter }) => sealing === null && Number.isSafeInteger(Number(counter)) && Number(counter) > 0)) {
+for (const claim of claims.filter(({ counter }) => Number.isSafeInteger(Number(counter)) && Number(counter) > 0)) {
   test(`the claim with counter ${claim.counter} has the vector's signature`, async () => {
-    const identity = new Identity(await privateKey(claim.edge_secret), claim.peer, Number(claim.counter) - 1);
-    const made = await identity._claim({ host: claim.home, tag: claim.tag, challenge });
+    const identity = await identityOf(claim, Number(claim.counter) - 1);
+    const made = await identity._claim({ host: claim.home, tag: claim.tag, challenge }, claim.sealing ?? undefined);
     assert.equal(made.peer, claim.peer);
     assert.equal(made.claim.counter, Number(claim.counter));
     assert.equal(made.claim.signature, claim.signature);
   });
 }
 
-test("there is a claim among the vectors that this client can make", () => {
+test("there are claims among the vectors that this client can make, with a sealing key and without", () => {
   assert.ok(claims.some(({ sealing, counter }) => sealing === null && counter === "1"));
+  assert.ok(claims.some(({ sealing, counter }) => sealing !== null && counter === "7"));
 });
 
 for (const vector of challenges) {
   test("the answer to the greeting's challenge has the vector's signature", async () => {
-    const identity = new Identity(await privateKey(vector.edge_secret), vector.peer);
+    const identity = await identityOf(vector);
     const made = await identity._claim({ host: vector.home, tag: vector.tag, challenge: vector.challenge });
     assert.equal(made.claim.proof, vector.signature);
   });
@@ -204,7 +222,7 @@ test("a hello with a key has the vector's shape, and an old claim is answered wi
   const host = await ScriptedHost.open();
   host.greeting = parsed("greeting");
   const vector = JSON.parse(text("from_edge", "hello with a key"));
-  const identity = new Identity(await privateKey(challenges[0].edge_secret), challenges[0].peer, vector.claim.counter - 1);
+  const identity = await identityOf(challenges[0], vector.claim.counter - 1);
   const aldis = connect({ hosts: [host.url], WebSocket, identity });
   try {
     const line = await host.accept();
@@ -227,6 +245,11 @@ test("a hello with a key has the vector's shape, and an old claim is answered wi
 test("every code that the client treats apart is a refusal of the protocol", () => {
   const names = new Set(read("refusals").refusals.map(({ name }) => name));
   for (const code of [...PASSING, ...ENDS_SESSION, "replaced", "claim_old", "no_such_peer", "too_big", "bad_field", "too_many_open"]) assert.ok(names.has(code), code);
+});
+
+test("every refusal of the protocol is in the type of codes", () => {
+  const types = readFileSync(new URL("../aldis/events.js", import.meta.url), "utf8");
+  for (const { name } of read("refusals").refusals) assert.ok(types.includes(`"${name}"`), name);
 });
 
 test("version, path and subprotocol are those of the protocol", async () => {

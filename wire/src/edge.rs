@@ -10,9 +10,10 @@
 mod from_edge;
 mod from_host;
 mod json;
+pub mod sealed;
 
 pub use from_edge::{Claim, EdgeMessage, FromEdge, Hello, Identity, Resume};
-pub use from_host::{HostMessage, Limits, Member, Sample, Status, Welcome};
+pub use from_host::{HostMessage, Limits, Member, Reach, Sample, Status, Welcome};
 pub use json::{Hex, Json, JsonError};
 
 use serde::Deserialize;

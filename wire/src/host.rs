@@ -1,5 +1,7 @@
 //! The frames between hosts: one numbered registry (PROTOCOL.md §5, §6, §7).
 
+mod broadcast;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -17,6 +19,8 @@ use crate::proof::Proof;
 use crate::record::SignedRecord;
 use crate::refusal::Refusal;
 use crate::revocation::Revocation;
+
+pub use broadcast::{Broadcast, Spread, Tally};
 
 /// A stream of a link. Control is bidirectional and the dialler's first; the others are unidirectional, opened by the
 /// sender at the first frame, and begin with one byte: [`Channel::number`].
@@ -54,15 +58,11 @@ impl Channel {
         }
     }
 
-    /// Sending order between channels of a link: higher first.
+    /// Sending order between channels of a link: higher first, and equal ones in turn, a packet each. So a flood of
+    /// signals, on all four lanes, leaves a fifth of the link to announcements while there are any.
     #[must_use]
     pub fn priority(self) -> i32 {
-        match self {
-            Self::Control => 3,
-            Self::Lane(_) => 2,
-            Self::Announce => 1,
-            Self::Sync => 0,
-        }
+        i32::from(self == Self::Control)
     }
 }
 
@@ -264,7 +264,7 @@ pub struct Routed {
     pub lane: u8,
     /// Drawn by the sealer; also names the frame in a [`Bounce`].
     pub nonce: [u8; 24],
-    /// Kind number and body of a `Signal` or `Receipt` frame, sealed.
+    /// Kind number and body of a `Signal`, `Receipt`, `Broadcast` or `Tally` frame, sealed.
     pub sealed: Bytes,
 }
 
@@ -310,6 +310,10 @@ pub enum Frame {
     Bounce(Bounce),
     /// Identities that are revoked; at most [`REVOCATIONS_MAX`].
     Revoked(Vec<Revocation>),
+    /// See [`Broadcast`]. Only on the link between the two hosts.
+    Broadcast(Broadcast),
+    /// See [`Tally`]. Only on the link between the two hosts.
+    Tally(Tally),
 }
 
 // The registry of frame kinds. A removed kind leaves its number unused.
@@ -327,6 +331,8 @@ const RECEIPT: u8 = 11;
 const ROUTED: u8 = 12;
 const BOUNCE: u8 = 13;
 const REVOKED: u8 = 14;
+const BROADCAST: u8 = 15;
+const TALLY: u8 = 16;
 
 impl Frame {
     /// The frame as it goes onto a stream, header included.
@@ -365,6 +371,8 @@ impl Frame {
             Self::Routed(routed) => (ROUTED, codec::encode(routed)?),
             Self::Bounce(bounce) => (BOUNCE, codec::encode(bounce)?),
             Self::Revoked(revocations) => (REVOKED, codec::encode(revocations)?),
+            Self::Broadcast(broadcast) => (BROADCAST, codec::encode(broadcast)?),
+            Self::Tally(tally) => (TALLY, codec::encode(tally)?),
         })
     }
 
@@ -394,6 +402,8 @@ impl Frame {
             ROUTED => Self::Routed(codec::decode(body)?),
             BOUNCE => Self::Bounce(codec::decode(body)?),
             REVOKED => Self::Revoked(codec::decode::<Statements>(body)?.0),
+            BROADCAST => Self::Broadcast(codec::decode(body)?),
+            TALLY => Self::Tally(codec::decode(body)?),
             _ => return Ok(None),
         };
         frame.check()?;
@@ -425,6 +435,11 @@ impl Frame {
             Self::Routed(routed) if routed.lane >= LANES => Err(CodecError::Malformed),
             Self::Routed(_) | Self::Bounce(_) => Ok(()),
             Self::Revoked(revocations) => at_most(revocations.len(), REVOCATIONS_MAX),
+            Self::Broadcast(broadcast) => {
+                at_most(broadcast.data.len(), SIGNAL_DATA_BYTES)?;
+                check_request_id(&broadcast.id)
+            }
+            Self::Tally(tally) => check_request_id(&tally.id),
         }
     }
 
@@ -438,9 +453,12 @@ impl Frame {
             Self::Announcement(_) => matches!(channel, Channel::Control | Channel::Announce),
             Self::Query(_) | Self::Reply(_) => channel == Channel::Sync,
             Self::Revoked(_) => matches!(channel, Channel::Control | Channel::Sync),
-            Self::Signal(_) | Self::Receipt(_) | Self::Routed(_) | Self::Bounce(_) => {
-                matches!(channel, Channel::Lane(_))
-            }
+            Self::Signal(_)
+            | Self::Receipt(_)
+            | Self::Broadcast(_)
+            | Self::Tally(_)
+            | Self::Routed(_)
+            | Self::Bounce(_) => matches!(channel, Channel::Lane(_)),
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | [`host`], [`codec`] | the frames between hosts and how they are cut out of a stream |
 //! | [`seal`] | what crosses a third host is sealed home to home |
 //! | [`edge`] | the JSON messages of edges |
+//! | [`door`] | data between the front doors of other systems |
 //! | [`refusal`] | every typed no |
 //! | [`limits`] | bounds on which both ends must agree |
 //! | `newer` | what a later version may add, for a test |
@@ -21,6 +22,7 @@
 pub mod announcement;
 pub mod codec;
 pub mod digest;
+pub mod door;
 pub mod edge;
 pub mod hex;
 pub mod host;

@@ -11,6 +11,8 @@ pub const VERSION: u16 = 1;
 pub const SIGNAL_DATA_BYTES: usize = 65_536;
 /// A whole text frame of an edge: `data`, and room for the other fields.
 pub const EDGE_MESSAGE_BYTES: usize = SIGNAL_DATA_BYTES + 4_096;
+/// What one edge may seal for another in one signal: as base64, with keys and signature, it fits `data`.
+pub const SEALED_PLAIN_BYTES: usize = 48_000;
 /// Any id that an edge chooses for a request.
 pub const REQUEST_ID_BYTES: usize = 64;
 /// A topic's name.
@@ -57,6 +59,10 @@ pub const SOFTWARE_BYTES: usize = 32;
 pub const ANNOUNCEMENTS_PER_SECOND: u32 = 40;
 /// Announcements of one origin at once: a full host that shuts down announces some 100.
 pub const ANNOUNCEMENTS_BURST: u32 = 512;
+/// Bytes of ops that one origin announces per second: 1,000 edges that come and go each ten seconds.
+pub const ANNOUNCED_BYTES_PER_SECOND: u32 = 256 << 10;
+/// Bytes of ops at once: a host with as many edges as it may have, all of which come back after a restart, in a topic each.
+pub const ANNOUNCED_BYTES_BURST: u32 = 16 << 20;
 /// Presence records in one roster. A host with more edges needs a second host.
 pub const ROSTER_PEERS_MAX: usize = 65_536;
 /// Memberships in one roster.

@@ -104,6 +104,7 @@ pub struct Network {
     /// The MAC key for admission. Secret.
     pub admission_key: [u8; 32],
     topic_salt: [u8; 32],
+    door_salt: [u8; 32],
 }
 
 impl Network {
@@ -128,6 +129,7 @@ impl Network {
             trust: tag.into(),
             admission_key: derive("aldis 2026 admission", &material),
             topic_salt: derive("aldis 2026 topic salt", &material),
+            door_salt: derive("aldis 2026 door salt", &material),
         }
     }
 
@@ -141,6 +143,18 @@ impl Network {
     #[must_use]
     pub fn topic(&self, name: &str) -> TopicId {
         TopicId::new(*blake3::keyed_hash(&self.topic_salt, name.as_bytes()).as_bytes())
+    }
+
+    /// The id of a topic that only clients of one front door meet in. `parts` together name it; edges of our own protocol
+    /// cannot (PROTOCOL.md §10).
+    #[must_use]
+    pub fn door_topic(&self, door: &str, parts: &[&[u8]]) -> TopicId {
+        let mut hasher = blake3::Hasher::new_keyed(&self.door_salt);
+        for part in std::iter::once(&door.as_bytes()).chain(parts) {
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        TopicId::new(*hasher.finalize().as_bytes())
     }
 }
 
@@ -174,7 +188,26 @@ mod tests {
             assert_ne!(a.alpn(), other.alpn());
             assert_ne!(a.admission_key, other.admission_key);
             assert_ne!(a.topic("t"), other.topic("t"));
+            assert_ne!(a.door_topic("d", &[b"t"]), other.door_topic("d", &[b"t"]));
         }
+    }
+
+    #[test]
+    fn topics_of_doors_are_their_own() {
+        let network = Network::new(&Genesis::open("a").unwrap());
+        let topic = |door, parts: &[&[u8]]| network.door_topic(door, parts);
+        let all = [
+            network.topic("t"),
+            network.topic(""),
+            topic("d", &[b"t"]),
+            topic("e", &[b"t"]),
+            topic("d", &[]),
+            topic("d", &[b""]),
+            topic("d", &[b"ab", b"c"]),
+            topic("d", &[b"a", b"bc"]),
+            topic("d", &[b"abc"]),
+        ];
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
     }
 
     #[test]

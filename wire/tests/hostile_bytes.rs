@@ -5,7 +5,10 @@ mod strategies;
 
 use aldis_wire::announcement::{Op, SignedHead, decode_ops, encode_ops};
 use aldis_wire::codec::{CodecError, HEADER_BYTES, cut, decode, encode, frame as framed};
-use aldis_wire::host::{Announcement, Frame, HaveEntry, Part, Query, Range, Receipt, Reply, Routed, Signal, entries};
+use aldis_wire::host::{
+    Announcement, Broadcast, Frame, HaveEntry, Part, Query, Range, Receipt, Reply, Routed, Signal, Spread, Tally,
+    entries,
+};
 use aldis_wire::id::Id;
 use aldis_wire::limits::{
     BELOW_MAX, FRAME_BYTES, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, HEAD_BYTES, LANES, META_BYTES, OPS_BYTES, OPS_MAX,
@@ -134,6 +137,23 @@ fn signal(id: &str, data: usize) -> Frame {
     })
 }
 
+fn broadcast(id: &str, data: usize) -> Frame {
+    Frame::Broadcast(Broadcast {
+        from: Id::new([1; 32]),
+        session: 1,
+        n: 1,
+        id: id.to_owned(),
+        proof: Proof::Minted { nonce: [0; 16] },
+        topic: Id::new([2; 32]),
+        data: Bytes::from(vec![0; data]),
+    })
+}
+
+fn tally(id: &str) -> Frame {
+    let spread = Spread::Taken { members: 1, missed: 0 };
+    Frame::Tally(Tally { from: Id::new([1; 32]), id: id.to_owned(), spread })
+}
+
 fn receipt(id: &str) -> Frame {
     let outcome = aldis_wire::host::Outcome::Delivered;
     Frame::Receipt(Receipt { from: Id::new([1; 32]), to: Id::new([2; 32]), id: id.to_owned(), outcome })
@@ -199,6 +219,11 @@ fn limits() -> Vec<(Frame, Frame)> {
         (signal("x", 0), signal("", 0)),
         (receipt(&long(REQUEST_ID_BYTES)), receipt(&long(REQUEST_ID_BYTES + 1))),
         (receipt("x"), receipt("")),
+        (broadcast("x", SIGNAL_DATA_BYTES), broadcast("x", SIGNAL_DATA_BYTES + 1)),
+        (broadcast(&long(REQUEST_ID_BYTES), 0), broadcast(&long(REQUEST_ID_BYTES + 1), 0)),
+        (broadcast("x", 0), broadcast("", 0)),
+        (tally(&long(REQUEST_ID_BYTES)), tally(&long(REQUEST_ID_BYTES + 1))),
+        (tally("x"), tally("")),
         (routed(LANES - 1), routed(LANES)),
     ]
 }
@@ -213,6 +238,8 @@ fn lawless(frame: &Frame) -> (u8, Vec<u8>) {
         Frame::Signal(signal) => (10, encode(signal).unwrap()),
         Frame::Receipt(receipt) => (11, encode(receipt).unwrap()),
         Frame::Routed(routed) => (12, encode(routed).unwrap()),
+        Frame::Broadcast(broadcast) => (15, encode(broadcast).unwrap()),
+        Frame::Tally(tally) => (16, encode(tally).unwrap()),
         other => other.kind_and_body().unwrap(),
     }
 }

@@ -11,6 +11,7 @@ use mainline::Testnet;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use crate::doors::Door;
 use crate::genesis::random_bytes;
 use crate::hosts::HostFiles;
 use crate::identity::HostKey;
@@ -52,6 +53,7 @@ pub(super) async fn start_host(n: u16, genesis: &Genesis, dht: &Testnet, port: u
         hosts: HostFiles::default(),
         gateway_tls: None,
         dht: DhtConfig::Bootstrap(dht.bootstrap.clone()),
+        doors: Door::ALL.to_vec(),
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

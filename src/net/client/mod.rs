@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aldis_wire::edge::{EdgeMessage, FromEdge, Json, Status};
+use aldis_wire::edge::{EdgeMessage, FromEdge, Json, Reach, Status};
 use aldis_wire::hex;
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::refusal::Refusal;
@@ -121,6 +121,17 @@ pub enum Event {
         /// JSON text.
         data: String,
     },
+    /// A peer sent something to all members of a topic. It has been acknowledged.
+    Broadcast {
+        /// Who.
+        from: PeerId,
+        /// The sender's id for it.
+        id: String,
+        /// Whose members it is for.
+        topic: String,
+        /// JSON text.
+        data: String,
+    },
     /// The socket broke; the client tries to come back.
     SocketLost {
         /// In words.
@@ -179,6 +190,15 @@ pub struct Receipt {
     pub code: Option<Refusal>,
 }
 
+/// What became of a broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// How far it has come.
+    pub reach: Reach,
+    /// Why a host refused it, or the edge's own host all of it.
+    pub code: Option<Refusal>,
+}
+
 /// Asks. Cheap to clone; when all clones are dropped, the edge says goodbye.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -217,6 +237,8 @@ enum Then {
     Forget(String),
     /// It is a signal: lost with its session.
     Signal,
+    /// It is a broadcast: the same.
+    Broadcast,
     /// It is the goodbye.
     End,
 }
@@ -226,6 +248,7 @@ enum Answer {
     Done,
     Sample(Sample),
     Receipt(Receipt),
+    Tally(Tally),
 }
 
 /// Ids with a random prefix, since a receiver remembers them across sessions.
@@ -336,6 +359,20 @@ impl Client {
         self.put(&id, message, Then::Signal).await.map(Posted)
     }
 
+    /// Sends `data`, a JSON text, to all other members of a topic, and waits for the tally.
+    ///
+    /// # Errors
+    /// [`ClientError::BadInput`] when `data` is not JSON, [`ClientError::Refused`] when the request itself is refused or
+    /// the session was lost before the tally came. What hosts refuse is in the [`Tally`].
+    pub async fn broadcast(&self, topic: &str, data: &str) -> Result<Tally, ClientError> {
+        let id = self.ids.next();
+        let message = EdgeMessage::Broadcast { id: id.as_str().into(), topic: topic.into(), data: json(data)? };
+        match self.ask(&id, message, Then::Broadcast).await? {
+            Answer::Tally(tally) => Ok(tally),
+            Answer::Done | Answer::Sample(_) | Answer::Receipt(_) => Err(ClientError::Ended),
+        }
+    }
+
     /// Leaves everything and ends the session. Returns when the message is on its way.
     pub async fn bye(self) {
         // Whatever the answer: the client has ended.
@@ -366,7 +403,7 @@ impl Posted {
     pub async fn receipt(self) -> Result<Receipt, ClientError> {
         match self.0.await.map_err(|_| ClientError::Ended)?? {
             Answer::Receipt(receipt) => Ok(receipt),
-            Answer::Done | Answer::Sample(_) => Err(ClientError::Ended),
+            Answer::Done | Answer::Sample(_) | Answer::Tally(_) => Err(ClientError::Ended),
         }
     }
 }
@@ -387,6 +424,6 @@ fn json(text: &str) -> Result<Json<'_>, ClientError> {
 fn sample(answer: Answer) -> Result<Sample, ClientError> {
     match answer {
         Answer::Sample(sample) => Ok(sample),
-        Answer::Done | Answer::Receipt(_) => Err(ClientError::Ended),
+        Answer::Done | Answer::Receipt(_) | Answer::Tally(_) => Err(ClientError::Ended),
     }
 }

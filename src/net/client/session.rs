@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::dialogue::{self, Welcome};
 use super::socket::{CONNECT_DEADLINE, Socket, read};
-use super::{Answer, ClientError, Command, Event, Member, Options, Receipt, Sample, Then, Who, encode};
+use super::{Answer, ClientError, Command, Event, Member, Options, Receipt, Sample, Tally, Then, Who, encode};
 
 /// Messages that may wait for an acknowledgement, and for how long (PROTOCOL.md §4.3).
 const UNACKED_MAX: u64 = 32;
@@ -242,7 +242,9 @@ impl Session {
             HostMessage::PeerJoined { seq, .. }
             | HostMessage::PeerLeft { seq, .. }
             | HostMessage::Signal { seq, .. }
-            | HostMessage::Receipt { seq, .. } => self.sequenced(seq, message).await,
+            | HostMessage::Receipt { seq, .. }
+            | HostMessage::Broadcast { seq, .. }
+            | HostMessage::Tally { seq, .. } => self.sequenced(seq, message).await,
             HostMessage::Greeting { .. } | HostMessage::Welcome(_) | HostMessage::Pong => Ok(()),
         }
     }
@@ -269,6 +271,14 @@ impl Session {
                     self.tell(Event::Signal { from, id: id.into_owned(), topic, data }).await;
                 }
             }
+            HostMessage::Broadcast { id, from, topic, data, .. } => {
+                urgent = true;
+                if self.is_new(from, &id) {
+                    let (topic, data) = (topic.into_owned(), data.as_str().to_owned());
+                    self.tell(Event::Broadcast { from, id: id.into_owned(), topic, data }).await;
+                }
+            }
+            HostMessage::Tally { id, reach, code, .. } => self.answered(&id, Answer::Tally(Tally { reach, code }))?,
             HostMessage::Receipt { id, status, code, .. } => {
                 self.answered(&id, Answer::Receipt(Receipt { status, code }))?;
             }
@@ -296,7 +306,7 @@ impl Session {
         match &open.command.then {
             Then::Remember(topic) => _ = self.topics.insert(topic.clone(), open.command.text.clone()),
             Then::Forget(topic) => _ = self.topics.remove(topic),
-            Then::Nothing | Then::Signal | Then::End => {}
+            Then::Nothing | Then::Signal | Then::Broadcast | Then::End => {}
         }
         answer(open.command, Ok(result))
     }
@@ -436,12 +446,15 @@ impl Session {
         Ok(())
     }
 
-    /// What becomes of the open signals of a lost session cannot be known, but of those that were never sent.
+    /// What becomes of the open signals and broadcasts of a lost session cannot be known, but of those that were never sent.
     fn lose_signals(&mut self) {
         let open = std::mem::take(&mut self.open);
         for (id, open) in open {
             if open.command.then == Then::Signal && open.sent {
                 drop(open.command.answer.send(Ok(Answer::Receipt(UNKNOWN))));
+            } else if open.command.then == Then::Broadcast && open.sent {
+                let message = "the session was lost before the tally came".to_owned();
+                drop(open.command.answer.send(Err(ClientError::Refused { code: Refusal::SessionLost, message })));
             } else {
                 self.open.insert(id, open);
             }

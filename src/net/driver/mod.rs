@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::doors::Door;
 use crate::hosts::{HostFiles, revocations_directory};
 use crate::lock::{InUse, Lock};
 use crate::net::admin::Admin;
@@ -62,6 +63,8 @@ pub struct HostConfig {
     pub gateway_tls: Option<(PathBuf, PathBuf)>,
     /// Which DHT.
     pub dht: DhtConfig,
+    /// Protocols of other systems that edges may speak.
+    pub doors: Vec<Door>,
     /// Web origins that may connect; empty for all.
     pub origins: Vec<String>,
     /// Reverse proxies whose word about an edge's address is taken.
@@ -263,6 +266,7 @@ fn open_gateway(
     let config = GatewayConfig {
         host: host_id(config),
         network,
+        doors: config.doors.clone(),
         origins: config.origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         ice_servers: config.ice_servers.clone(),

@@ -1,19 +1,22 @@
-//! The front door for edges: JSON over WebSocket (PROTOCOL.md §4), and the pages that come with it.
+//! The front doors for edges: WebSockets, each with its own protocol, and the pages that come with them.
 //!
 //! | module | what |
 //! |---|---|
-//! | `doors` | accepting connections, and how many may stand before the door |
+//! | `accept` | accepting connections, and how many may stand at the threshold |
 //! | `upgrade` | from an HTTP request to a WebSocket: origins, proxies, subprotocol |
 //! | `session` | one task per edge, between its socket and its mailbox |
-//! | `translate` | between the JSON messages and what the machine takes and says |
+//! | `dialect` | what a door tells `session` to do, and the other way round |
+//! | `doors` | the doors, one file or folder a protocol: our own is `native` |
 //! | `certificate` | TLS from files that are read again when they change |
 //! | `pages` | the demo and the client library, built in |
 
+mod accept;
 mod certificate;
+#[allow(dead_code, reason = "for the doors")]
+mod dialect;
 mod doors;
 mod pages;
 mod session;
-mod translate;
 mod upgrade;
 
 use std::io;
@@ -26,16 +29,16 @@ use std::time::Duration;
 use aldis_wire::id::HostId;
 use aldis_wire::network::Network;
 use axum::Router;
-use axum::routing::get;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::net::hub::Hub;
+use crate::doors::Door;
+use crate::net::hub::{DoorCounts, Hub};
+use accept::Threshold;
 use certificate::Certificate;
 pub use certificate::CertificateError;
-use doors::Doors;
-use translate::Translator;
+use doors::native::translate::Translator;
 
 /// What waits in the kernel for a socket that is not read, half of what Linux makes of it. Left alone it would grow to
 /// several MiB an edge.
@@ -52,6 +55,8 @@ pub struct GatewayConfig {
     pub host: HostId,
     /// The network's name, tag and topic ids.
     pub network: Network,
+    /// Protocols of other systems that are spoken besides our own.
+    pub doors: Vec<Door>,
     /// Origins of web pages that may connect, as browsers write them; empty for all.
     pub origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -117,11 +122,10 @@ pub struct Gateway {
 #[derive(Debug)]
 struct Front {
     hub: Arc<Hub>,
-    translator: Translator,
     origins: Vec<String>,
     trusted_proxies: Vec<IpAddr>,
     timing: Timing,
-    doors: Doors,
+    threshold: Threshold,
     takes_edges: Arc<AtomicBool>,
     open: Open,
 }
@@ -172,27 +176,26 @@ impl Gateway {
     ) -> Result<Self, GatewayError> {
         let address = listener.local_addr()?;
         let certificate = config.tls.map(|(chain, key)| Certificate::read(chain, key)).transpose()?.map(Arc::new);
-        let translator = Translator::new(config.host, config.network, &config.ice_servers, config.grace, config.timing);
+        let translator =
+            Translator::new(config.host, config.network.clone(), &config.ice_servers, config.grace, config.timing);
         let front = Arc::new(Front {
             hub,
-            translator,
             origins: config.origins.iter().map(|origin| upgrade::normal(origin)).collect(),
             trusted_proxies: config.trusted_proxies.iter().map(IpAddr::to_canonical).collect(),
             timing: config.timing,
-            doors: Doors::default(),
+            threshold: Threshold::default(),
             takes_edges,
             open: Open::default(),
         });
-        let router = Router::new()
-            .route(aldis_wire::edge::PATH, get(upgrade::upgrade))
-            .with_state(front.clone())
+        let router = doors::native::routes(&front, translator)
+            .merge(doors::routes(&front, &config.doors, &config.network))
             .merge(pages::router())
             .merge(others);
         let mut tasks = Vec::new();
         if let Some(certificate) = &certificate {
             tasks.push(tokio::spawn(certificate.clone().watch(config.timing.certificate)));
         }
-        tasks.push(tokio::spawn(doors::accept(listener, front.clone(), router, certificate)));
+        tasks.push(tokio::spawn(accept::accept(listener, front.clone(), router, certificate)));
         Ok(Self { address, front, tasks })
     }
 
@@ -249,19 +252,24 @@ impl Open {
 }
 
 /// Counts a socket while it is open.
-struct Counted(Arc<Front>);
+struct Counted {
+    front: Arc<Front>,
+    door: Arc<DoorCounts>,
+}
 
 impl Counted {
-    fn new(front: Arc<Front>) -> Self {
+    fn new(front: Arc<Front>, door: Arc<DoorCounts>) -> Self {
         front.open.sockets.fetch_add(1, Ordering::AcqRel);
-        Self(front)
+        door.opened.add();
+        Self { front, door }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.0.open.sockets.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.open.changed.notify_waiters();
+        self.door.closed.add();
+        if self.front.open.sockets.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.front.open.changed.notify_waiters();
         }
     }
 }

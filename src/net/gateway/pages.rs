@@ -15,13 +15,29 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 22] = [
     ("/", HTML, include_str!("../../../web/demo/index.html")),
     ("/demo.css", STYLE, include_str!("../../../web/demo/demo.css")),
     ("/demo.js", SCRIPT, include_str!("../../../web/demo/demo.js")),
     ("/lamp.js", SCRIPT, include_str!("../../../web/demo/lamp.js")),
     ("/lamp.svg", PICTURE, include_str!("../../../web/demo/lamp.svg")),
     ("/aldis.js", SCRIPT, include_str!("../../../web/aldis.js")),
+    ("/aldis/bytes.js", SCRIPT, include_str!("../../../web/aldis/bytes.js")),
+    ("/aldis/client.js", SCRIPT, include_str!("../../../web/aldis/client.js")),
+    ("/aldis/connection.js", SCRIPT, include_str!("../../../web/aldis/connection.js")),
+    ("/aldis/connections.js", SCRIPT, include_str!("../../../web/aldis/connections.js")),
+    ("/aldis/events.js", SCRIPT, include_str!("../../../web/aldis/events.js")),
+    ("/aldis/gateways.js", SCRIPT, include_str!("../../../web/aldis/gateways.js")),
+    ("/aldis/hpke.js", SCRIPT, include_str!("../../../web/aldis/hpke.js")),
+    ("/aldis/identity.js", SCRIPT, include_str!("../../../web/aldis/identity.js")),
+    ("/aldis/limits.js", SCRIPT, include_str!("../../../web/aldis/limits.js")),
+    ("/aldis/requests.js", SCRIPT, include_str!("../../../web/aldis/requests.js")),
+    ("/aldis/sealing.js", SCRIPT, include_str!("../../../web/aldis/sealing.js")),
+    ("/aldis/signals.js", SCRIPT, include_str!("../../../web/aldis/signals.js")),
+    ("/aldis/swarm.js", SCRIPT, include_str!("../../../web/aldis/swarm.js")),
+    ("/aldis/timers.js", SCRIPT, include_str!("../../../web/aldis/timers.js")),
+    ("/aldis/topics.js", SCRIPT, include_str!("../../../web/aldis/topics.js")),
+    ("/aldis/types.js", SCRIPT, include_str!("../../../web/aldis/types.js")),
 ];
 
 pub(super) fn router() -> Router {

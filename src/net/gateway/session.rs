@@ -1,24 +1,25 @@
-//! One task per edge, between its socket and its mailbox.
+//! One task per edge, between its socket and its mailbox; the same for every door.
 //!
-//! What arrives goes to the machine at once, on this task. What the machine says to this edge waits in the mailbox,
-//! and everything that waits goes out before one flush.
+//! What arrives goes through the dialect to the machine at once, on this task. What the machine says to this edge waits in
+//! the mailbox, and everything that waits goes out before one flush.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::task::ready;
 use std::time::Duration;
 
-use aldis_wire::edge::FromEdge;
 use aldis_wire::refusal::Refusal;
 use axum::body::Bytes;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::SinkExt;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite;
 
+use super::dialect::{Desk, Dialect, Tray};
 use super::{Counted, Front};
-use crate::net::hub::EdgeMailbox;
-use crate::relay::io::{EdgeKey, Event, Input, Request};
+use crate::net::hub::{DoorCounts, EdgeMailbox};
+use crate::relay::io::{Event, Request};
 
 /// Bytes after which no further event joins a batch, so that reading is not starved, and an edge on a slow line has the
 /// whole deadline for so much.
@@ -28,11 +29,12 @@ const BATCH_BYTES: usize = 64 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 /// Frames read and dropped meanwhile.
 const LINGER_FRAMES_MAX: usize = 1_024;
-/// Pings and pongs that an edge may send at once; beyond it the socket is closed. Our own heartbeat asks for one pong
-/// in 25 s. Text frames are counted by the machine.
-const CONTROL_BURST: u32 = 64;
-/// Pings and pongs that an edge may send in the long run.
-const CONTROL_PER_SECOND: u32 = 4;
+/// Frames of which the machine does not learn that an edge may send at once; beyond it the socket is closed: pings, pongs,
+/// and what a dialect answers by itself. Our own heartbeat asks for one pong in 25 s, the clients of other systems ask for
+/// one in 4 s at most, and one that answers a whole swarm sends as many frames at once.
+const IDLE_FRAMES_BURST: u32 = 256;
+/// The same in the long run, per second.
+const IDLE_FRAMES_PER_SECOND: u32 = 16;
 
 /// Why a socket ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ enum End {
     Gone,
     /// The machine closed it.
     Closed,
+    /// The dialect closed it, with this code.
+    Dismissed(Option<u16>),
     /// The machine had more for it than may wait.
     Overflowed,
     /// It took nothing for ten seconds.
@@ -53,7 +57,7 @@ enum End {
     NotUtf8,
     /// Not WebSocket.
     BadFrame,
-    /// More pings than anybody needs.
+    /// More frames that mean nothing than anybody needs.
     Flooding,
     /// The gateway is gone.
     Cut,
@@ -61,103 +65,188 @@ enum End {
 
 impl End {
     /// What the edge is told before the socket closes, if anything: refusal, RFC 6455 close code.
-    fn words(self) -> Option<(Option<Refusal>, u16)> {
+    fn words(self) -> Option<(Option<Refusal>, Option<u16>)> {
         match self {
             End::Gone | End::Stuck | End::Cut => None,
-            End::Closed => Some((None, 1000)),
-            End::Overflowed | End::Silent => Some((Some(Refusal::TooSlow), 1008)),
-            End::TooBig => Some((Some(Refusal::TooBig), 1009)),
-            End::NotUtf8 => Some((Some(Refusal::Malformed), 1007)),
-            End::BadFrame => Some((Some(Refusal::BadFrame), 1002)),
-            End::Flooding => Some((Some(Refusal::RateLimited), 1008)),
+            End::Closed => Some((None, Some(1000))),
+            End::Dismissed(code) => Some((None, code)),
+            End::Overflowed | End::Silent => Some((Some(Refusal::TooSlow), Some(1008))),
+            End::TooBig => Some((Some(Refusal::TooBig), Some(1009))),
+            End::NotUtf8 => Some((Some(Refusal::Malformed), Some(1007))),
+            End::BadFrame => Some((Some(Refusal::BadFrame), Some(1002))),
+            End::Flooding => Some((Some(Refusal::RateLimited), Some(1008))),
         }
     }
 }
 
 /// Serves one edge until its socket is closed.
 /// The socket is boxed since a future keeps its arguments twice, and every edge holds this one.
-pub(super) async fn run(mut socket: Box<WebSocket>, counted: Counted, address: IpAddr) {
-    let front = &counted.0;
-    let mailbox = front.hub.open_edge(address);
-    let edge = mailbox.key;
-    let end = converse(&mut socket, front, &mailbox).await;
-    if let Some((Some(refusal), _)) = end.words() {
-        // The machine counts it and says it; what it says still comes out of the mailbox.
-        front.hub.happened(Input::EdgeErred { edge, id: None, refusal, message: String::new() });
-    }
-    let last = tokio::time::timeout(front.timing.write, say_goodbye(&mut socket, front, mailbox, end)).await;
+pub(super) async fn run<D: Dialect>(mut socket: Box<WebSocket>, counted: Counted, address: IpAddr, dialect: D) {
+    let front = &counted.front;
+    let mut talk =
+        Talk { front, counts: &counted.door, mailbox: front.hub.open_edge(address), dialect, tray: Tray::default() };
+    let end = talk.converse(&mut socket).await;
+    let last = tokio::time::timeout(front.timing.write, talk.say_goodbye(&mut socket, end)).await;
     if let Ok(true) = last {
         _ = tokio::time::timeout(LINGER, linger(&mut socket)).await;
     }
 }
 
-async fn converse(socket: &mut WebSocket, front: &Front, mailbox: &EdgeMailbox) -> End {
-    let mut quiet = Quiet::new(front.timing.heartbeat);
-    let mut control = ControlBucket::new();
-    let silence = tokio::time::sleep_until(quiet.next());
-    let cut = front.open.cut();
-    tokio::pin!(silence, cut);
-    loop {
-        let end = tokio::select! {
-            frame = socket.recv() => {
-                quiet.heard();
-                heard(frame, front, mailbox.key, &mut control)
-            }
-            event = mailbox.next() => match event {
-                Some(event) => tell_all(socket, front, mailbox, text_frame(front, &event)).await,
-                None if mailbox.overflowed() => Some(End::Overflowed),
-                None => Some(End::Closed),
-            },
-            () = &mut silence => {
-                let end = if quiet.too_long() {
-                    Some(End::Silent)
-                } else {
-                    // Boxed, since every edge would otherwise hold room for it all the time.
-                    Box::pin(ping(socket, front, &mut quiet)).await
-                };
-                silence.as_mut().reset(quiet.next());
-                end
-            }
-            () = &mut cut => Some(End::Cut),
-        };
-        if let Some(end) = end {
-            return end;
-        }
-    }
+/// One socket's two ends and what lies between them.
+struct Talk<'a, D> {
+    front: &'a Front,
+    counts: &'a DoorCounts,
+    mailbox: EdgeMailbox,
+    dialect: D,
+    tray: Tray,
 }
 
-/// What one frame brought, to the machine.
-fn heard(
-    frame: Option<Result<Message, axum::Error>>,
-    front: &Front,
-    edge: EdgeKey,
-    control: &mut ControlBucket,
-) -> Option<End> {
-    match frame {
-        Some(Ok(Message::Text(text))) => said(text.as_str(), front, edge),
-        Some(Ok(Message::Binary(_))) => {
-            let message = "binary frames are not part of this protocol".to_owned();
-            front.hub.happened(Input::EdgeErred { edge, id: None, refusal: Refusal::BadFrame, message });
-        }
-        // tungstenite answers pings by itself.
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => return (!control.take()).then_some(End::Flooding),
-        Some(Ok(Message::Close(_))) | None => return Some(End::Gone),
-        Some(Err(error)) => return Some(read_fault(error)),
+impl<D: Dialect> Talk<'_, D> {
+    /// Lets the dialect do something at its desk.
+    fn at_desk(&mut self, act: impl FnOnce(&mut D, &mut Desk<'_>)) {
+        let mut desk = Desk::new(&*self.front.hub, self.mailbox.key, &mut self.tray);
+        act(&mut self.dialect, &mut desk);
     }
-    None
-}
 
-fn said(text: &str, front: &Front, edge: EdgeKey) {
-    match FromEdge::decode(text) {
-        Ok(FromEdge { ack, message }) => {
-            let ack = ack.map(|seq| Input::EdgeAsked { edge, request: Request::Ack { seq } });
-            let request = Input::EdgeAsked { edge, request: front.translator.request(message) };
-            front.hub.happened_all(ack.into_iter().chain([request]));
+    async fn converse(&mut self, socket: &mut WebSocket) -> End {
+        let front = self.front;
+        let mut quiet = Quiet::new(front.timing.heartbeat);
+        let mut idle = IdleBucket::new();
+        let silence = tokio::time::sleep_until(quiet.next());
+        let cut = front.open.cut();
+        tokio::pin!(silence, cut);
+        self.at_desk(D::opened);
+        loop {
+            let end = tokio::select! {
+                frame = socket.recv() => {
+                    quiet.heard();
+                    self.heard(frame, &mut idle)
+                }
+                event = self.mailbox.next() => match event {
+                    Some(event) => {
+                        self.told(event);
+                        None
+                    }
+                    None if self.mailbox.overflowed() => Some(End::Overflowed),
+                    None => Some(End::Closed),
+                },
+                () = &mut silence => {
+                    let now = Instant::now();
+                    if self.dialect.deadline().is_some_and(|deadline| deadline <= now) {
+                        self.at_desk(D::woken);
+                    }
+                    if quiet.too_long() {
+                        Some(End::Silent)
+                    } else {
+                        // Boxed, since every edge would otherwise hold room for it all the time.
+                        Box::pin(ping(socket, front, &mut quiet)).await
+                    }
+                }
+                () = &mut cut => Some(End::Cut),
+            };
+            if let Some(end) = end {
+                return end;
+            }
+            if let Some(end) = self.write(socket).await {
+                return end;
+            }
+            let wake = self.dialect.deadline().map_or_else(|| quiet.next(), |deadline| deadline.min(quiet.next()));
+            // Moved forward only when it fires: what was heard puts it off all the time.
+            if wake < silence.deadline() || silence.is_elapsed() {
+                silence.as_mut().reset(wake);
+            }
         }
-        Err(error) => {
-            let id = error.id.map(Into::into);
-            front.hub.happened(Input::EdgeErred { edge, id, refusal: error.refusal, message: error.message });
+    }
+
+    /// What one frame brought, to the machine.
+    fn heard(&mut self, frame: Option<Result<Message, axum::Error>>, idle: &mut IdleBucket) -> Option<End> {
+        self.tray.asked = false;
+        match frame {
+            Some(Ok(Message::Text(text))) => self.at_desk(|dialect, desk| dialect.text(text.as_str(), desk)),
+            Some(Ok(Message::Binary(bytes))) => self.at_desk(|dialect, desk| dialect.binary(&bytes, desk)),
+            // tungstenite answers pings by itself.
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(_))) | None => return Some(End::Gone),
+            Some(Err(error)) => return Some(read_fault(error)),
         }
+        self.counts.received.add();
+        // What is asked of the machine the machine limits.
+        (!self.tray.asked && !idle.take()).then_some(End::Flooding)
+    }
+
+    /// What the machine said, to the tray.
+    fn told(&mut self, event: Event) {
+        if let (false, Some(seq)) = (D::ACKNOWLEDGES, event.seq()) {
+            self.tray.unacknowledged = Some(seq);
+        }
+        self.at_desk(|dialect, desk| dialect.event(event, desk));
+    }
+
+    /// Writes what lies in the tray and what waits in the mailbox, then flushes. One future does it all: every edge
+    /// holds room for it.
+    async fn write(&mut self, socket: &mut WebSocket) -> Option<End> {
+        if !self.tray.frames.is_empty() {
+            let mut bytes = 0;
+            let front = self.front;
+            let writing = poll_fn(|cx| {
+                while let Some(length) = self.tray.frames.front().map(length) {
+                    ready!(socket.poll_ready_unpin(cx))?;
+                    bytes += length;
+                    if let Some(frame) = self.tray.frames.pop_front() {
+                        self.counts.sent.add();
+                        socket.start_send_unpin(frame)?;
+                    }
+                    while bytes < BATCH_BYTES && self.tray.frames.is_empty() && self.tray.close.is_none() {
+                        let Some(event) = self.mailbox.try_next() else { break };
+                        self.told(event);
+                    }
+                }
+                socket.poll_flush_unpin(cx)
+            });
+            if let Some(end) = written(front, writing).await {
+                return Some(end);
+            }
+            // An idle edge must stay small; room for a few frames is had again in no time.
+            self.tray.frames = VecDeque::new();
+        }
+        if let Some(seq) = self.tray.unacknowledged.take() {
+            self.at_desk(|_, desk| desk.ask(Request::Ack { seq }));
+        }
+        self.tray.close.map(End::Dismissed)
+    }
+
+    /// Says what is still to be said, and closes. Whether there is anybody to wait for.
+    async fn say_goodbye(mut self, socket: &mut WebSocket, end: End) -> bool {
+        let words = end.words();
+        if let Some((Some(refusal), _)) = words {
+            // The machine counts it and says it; what it says still comes out of the mailbox.
+            self.at_desk(|_, desk| desk.misunderstood(None, refusal, String::new()));
+        }
+        self.at_desk(D::gone);
+        let Some((refusal, code)) = words else { return false };
+        if end == End::Overflowed {
+            // The machine has forgotten this socket and the mailbox is empty.
+            self.told(Event::Error {
+                id: None,
+                refusal: refusal.unwrap_or(Refusal::TooSlow),
+                message: String::new(),
+                known: None,
+                retry_after: None,
+            });
+        }
+        loop {
+            while let Some(frame) = self.tray.frames.pop_front() {
+                if socket.feed(frame).await.is_err() {
+                    return false;
+                }
+            }
+            let Some(event) = self.mailbox.try_next() else { break };
+            self.told(event);
+        }
+        // From here on the session's grace period runs.
+        drop(self);
+        let reason = refusal.map_or("", Refusal::name).into();
+        socket.send(Message::Close(code.map(|code| CloseFrame { code, reason }))).await.is_ok()
     }
 }
 
@@ -171,29 +260,10 @@ fn read_fault(error: axum::Error) -> End {
     }
 }
 
-/// Writes a frame and the events that wait, then flushes. The frame becomes text before anything is awaited, and one
-/// future does it all: every edge holds room for it.
-async fn tell_all(socket: &mut WebSocket, front: &Front, mailbox: &EdgeMailbox, first: Message) -> Option<End> {
-    let (mut next, mut bytes) = (Some(first), 0);
-    let writing = poll_fn(|cx| {
-        while let Some(length) = next.as_ref().map(length) {
-            ready!(socket.poll_ready_unpin(cx))?;
-            bytes += length;
-            if let Some(frame) = next.take() {
-                socket.start_send_unpin(frame)?;
-            }
-            if bytes < BATCH_BYTES {
-                next = mailbox.try_next().map(|event| text_frame(front, &event));
-            }
-        }
-        socket.poll_flush_unpin(cx)
-    });
-    written(front, writing).await
-}
-
 fn length(frame: &Message) -> usize {
     match frame {
         Message::Text(text) => text.len(),
+        Message::Binary(bytes) => bytes.len(),
         _ => 0,
     }
 }
@@ -209,37 +279,6 @@ async fn written(front: &Front, write: impl Future<Output = Result<(), axum::Err
         Ok(Err(_)) => Some(End::Gone),
         Err(_) => Some(End::Stuck),
     }
-}
-
-fn text_frame(front: &Front, event: &Event) -> Message {
-    let text = front.translator.event(event);
-    // JSON is UTF-8; an empty message stands for the impossible.
-    Message::Text(Utf8Bytes::try_from(text).unwrap_or_default())
-}
-
-/// Says what is still to be said, and closes. Whether there is anybody to wait for.
-async fn say_goodbye(socket: &mut WebSocket, front: &Front, mailbox: EdgeMailbox, end: End) -> bool {
-    let Some((refusal, code)) = end.words() else { return false };
-    if end == End::Overflowed {
-        // The machine has forgotten this socket and the mailbox is empty.
-        let words = Event::Error {
-            id: None,
-            refusal: refusal.unwrap_or(Refusal::TooSlow),
-            message: String::new(),
-            known: None,
-            retry_after: None,
-        };
-        _ = socket.feed(text_frame(front, &words)).await;
-    }
-    while let Some(event) = mailbox.try_next() {
-        if socket.feed(text_frame(front, &event)).await.is_err() {
-            return false;
-        }
-    }
-    // From here on the session's grace period runs.
-    drop(mailbox);
-    let reason = refusal.map_or("", Refusal::name).into();
-    socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_ok()
 }
 
 /// Lets the other side read the last words before the connection goes.
@@ -295,21 +334,21 @@ impl Quiet {
 
 /// A token bucket for frames that the machine does not see.
 #[derive(Debug)]
-struct ControlBucket {
+struct IdleBucket {
     tokens: u32,
     filled: Instant,
 }
 
-impl ControlBucket {
+impl IdleBucket {
     fn new() -> Self {
-        Self { tokens: CONTROL_BURST, filled: Instant::now() }
+        Self { tokens: IDLE_FRAMES_BURST, filled: Instant::now() }
     }
 
     fn take(&mut self) -> bool {
         let seconds = self.filled.elapsed().as_secs();
         if seconds > 0 {
-            let earned = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(CONTROL_PER_SECOND);
-            self.tokens = self.tokens.saturating_add(earned).min(CONTROL_BURST);
+            let earned = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(IDLE_FRAMES_PER_SECOND);
+            self.tokens = self.tokens.saturating_add(earned).min(IDLE_FRAMES_BURST);
             self.filled += Duration::from_secs(seconds);
         }
         let left = self.tokens.checked_sub(1);

@@ -1,19 +1,23 @@
 //! From an HTTP request to a WebSocket: origins, proxies, subprotocol.
 
-use std::net::IpAddr;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aldis_wire::edge::SUBPROTOCOL;
 use aldis_wire::limits::EDGE_MESSAGE_BYTES;
 use aldis_wire::refusal::Refusal;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Extension, State, WebSocketUpgrade};
+use axum::extract::{FromRequestParts, WebSocketUpgrade};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::doors::Caller;
-use super::{Counted, Front, session, translate};
+use super::accept::Caller;
+use super::dialect::Dialect;
+use super::doors::native::translate;
+use super::{Counted, Front, session};
+use crate::net::hub::DoorCounts;
 use crate::relay::io::Note;
 
 /// Room for what comes from an edge, and what one read takes; it grows while a larger message arrives. Every idle edge
@@ -24,40 +28,66 @@ const WRITE_BUFFER_BYTES: usize = 4 << 10;
 /// Most that may wait in the write buffer: what is gathered, and one message of full size with its header.
 const WRITE_BUFFER_BYTES_MAX: usize = WRITE_BUFFER_BYTES + EDGE_MESSAGE_BYTES + 1_024;
 
-/// `GET /v1`.
-pub(super) async fn upgrade(
-    State(front): State<Arc<Front>>,
-    Extension(Caller(caller)): Extension<Caller>,
+/// Somebody who wants a WebSocket.
+pub(super) struct Knock {
+    caller: IpAddr,
     headers: HeaderMap,
     request: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
-    let request = match request {
-        Ok(request) => request,
-        Err(rejection) => {
-            let words = format!("this is the place of a WebSocket: {rejection}");
-            return refused(&front, StatusCode::UPGRADE_REQUIRED, Refusal::Malformed, &words);
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Knock {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        // `accept` tells every request where it comes from.
+        let caller = parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Caller(caller)| *caller);
+        let request = WebSocketUpgrade::from_request_parts(parts, state).await;
+        Ok(Self { caller, headers: parts.headers.clone(), request })
+    }
+}
+
+impl Knock {
+    /// Lets in who may come in, to speak what `dialect` makes; answers everybody else.
+    pub(super) fn enter<D: Dialect>(
+        self,
+        front: &Arc<Front>,
+        door: &Arc<DoorCounts>,
+        subprotocol: Option<&'static str>,
+        dialect: impl FnOnce() -> D,
+    ) -> Response {
+        let Self { caller, headers, request } = self;
+        if !origin_allowed(&front.origins, &headers) {
+            return refused(front, StatusCode::FORBIDDEN, Refusal::OriginNotAllowed, "");
         }
-    };
-    if !origin_allowed(&front.origins, &headers) {
-        return refused(&front, StatusCode::FORBIDDEN, Refusal::OriginNotAllowed, "");
+        let request = match request {
+            Ok(request) => request,
+            Err(rejection) => {
+                let words = format!("this is the place of a WebSocket: {rejection}");
+                return refused(front, StatusCode::UPGRADE_REQUIRED, Refusal::Malformed, &words);
+            }
+        };
+        if !front.takes_edges.load(Ordering::Acquire) {
+            return refused(front, StatusCode::SERVICE_UNAVAILABLE, Refusal::Closing, "");
+        }
+        let request = request.protocols(subprotocol);
+        if let Some(subprotocol) = subprotocol
+            && headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL)
+            && request.selected_protocol().is_none()
+        {
+            let words = format!("the subprotocol here is {subprotocol}");
+            return refused(front, StatusCode::BAD_REQUEST, Refusal::BadField, &words);
+        }
+        let address = client(caller, &front.trusted_proxies, &headers);
+        let counted = Counted::new(front.clone(), door.clone());
+        let dialect = dialect();
+        request
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+            .max_message_size(EDGE_MESSAGE_BYTES)
+            .max_frame_size(EDGE_MESSAGE_BYTES)
+            .on_upgrade(move |socket| session::run(Box::new(socket), counted, address, dialect))
     }
-    if !front.takes_edges.load(Ordering::Acquire) {
-        return refused(&front, StatusCode::SERVICE_UNAVAILABLE, Refusal::Closing, "");
-    }
-    let request = request.protocols([SUBPROTOCOL]);
-    if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) && request.selected_protocol().is_none() {
-        let words = format!("the subprotocol here is {SUBPROTOCOL}");
-        return refused(&front, StatusCode::BAD_REQUEST, Refusal::BadField, &words);
-    }
-    let address = client(caller, &front.trusted_proxies, &headers);
-    let counted = Counted::new(front);
-    request
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(EDGE_MESSAGE_BYTES)
-        .max_frame_size(EDGE_MESSAGE_BYTES)
-        .on_upgrade(move |socket| session::run(Box::new(socket), counted, address))
 }
 
 fn refused(front: &Front, status: StatusCode, refusal: Refusal, words: &str) -> Response {

@@ -1,6 +1,9 @@
 //! Counts of what the outside world does that the machine never hears of. For metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::lock;
 
 /// One count that only grows.
 #[derive(Debug, Default)]
@@ -40,4 +43,38 @@ pub struct Counts {
     pub handshakes_retried: Count,
     /// Links that were cut because the other side broke the framing.
     pub links_misframed: Count,
+    /// By the name of a door.
+    doors: Mutex<Vec<(&'static str, Arc<DoorCounts>)>>,
+}
+
+/// What went through one front door.
+#[derive(Debug, Default)]
+pub struct DoorCounts {
+    /// Sockets that were opened.
+    pub opened: Count,
+    /// Those of them that are closed.
+    pub closed: Count,
+    /// Frames from edges.
+    pub received: Count,
+    /// Frames to edges.
+    pub sent: Count,
+}
+
+impl Counts {
+    /// The counts of the door with this name.
+    pub fn door(&self, name: &'static str) -> Arc<DoorCounts> {
+        let mut doors = lock(&self.doors);
+        if let Some((_, counts)) = doors.iter().find(|(known, _)| *known == name) {
+            return counts.clone();
+        }
+        let counts = Arc::<DoorCounts>::default();
+        doors.push((name, counts.clone()));
+        counts
+    }
+
+    /// All doors that there are, by name.
+    #[must_use]
+    pub fn doors(&self) -> Vec<(&'static str, Arc<DoorCounts>)> {
+        lock(&self.doors).clone()
+    }
 }

@@ -133,7 +133,7 @@ fn size(event: &Event) -> usize {
         + match event {
             Event::Joined(sample) | Event::Watching(sample) | Event::Peers(sample) => sample_size(sample),
             Event::PeerJoined { member, .. } => member.meta.len(),
-            Event::Signal { data, .. } => data.len(),
+            Event::Signal { data, .. } | Event::Broadcast { data, .. } => data.len(),
             Event::Welcome(welcome) => welcome.gateways.iter().map(String::len).sum(),
             Event::Drain { gateways, .. } => gateways.iter().map(String::len).sum(),
             Event::Error { message, .. } => message.len(),
@@ -142,6 +142,7 @@ fn size(event: &Event) -> usize {
             | Event::Unwatched { .. }
             | Event::PeerLeft { .. }
             | Event::Receipt { .. }
+            | Event::Tally { .. }
             | Event::Pong => 0,
         }
 }

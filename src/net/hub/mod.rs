@@ -26,7 +26,7 @@ use crate::relay::view::View;
 use crate::relay::{Relay, Setup};
 
 pub use command::{COMMANDS_MAX, Command};
-pub use counts::{Count, Counts};
+pub use counts::{Count, Counts, DoorCounts};
 pub use edge::{EDGE_QUEUE_BYTES, EDGE_QUEUE_MAX, EdgeMailbox};
 pub use link::{LINK_QUEUE_BYTES, LinkEnd, LinkMailbox, LinkOrder};
 
@@ -267,7 +267,7 @@ impl Hub {
 
 /// Takes a lock of the hub. A task that panicked while it held one has left the host in an unknown state: the process
 /// ends, and its supervisor starts it anew.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     match mutex.lock() {
         Ok(guard) => guard,
         Err(_) => {

@@ -1,11 +1,14 @@
 //! Two real sockets on loopback, each with a scripted machine behind it; and strangers who keep to no protocol.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panic")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use aldis_wire::codec::frame;
 use aldis_wire::host::Channel;
-use aldis_wire::limits::{FRAME_BEFORE_ADMISSION_BYTES, FRAME_BYTES};
+use aldis_wire::limits::{FRAME_BEFORE_ADMISSION_BYTES, FRAME_BYTES, LANES};
 use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{RecvStream, SendStream, TransportConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::timeout;
 
@@ -462,21 +465,100 @@ async fn a_host_that_reads_nothing_is_cut_and_costs_no_more_than_its_queue() {
     assert_closed_as(&timeout(DEADLINE, connection.closed()).await.unwrap(), GoodbyeReason::Misbehaved);
 }
 
-#[tokio::test]
-async fn a_host_that_takes_no_control_frames_is_cut_before_its_queue_is_full() {
-    let side = Side::new(1);
+/// A way to `side` on which so many bytes a second come back. What is too much is lost.
+async fn narrow_way(side: &Side, bytes_a_second: u32) -> SocketAddr {
+    let bind = || async { Arc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap()) };
+    let (near, far) = (bind().await, bind().await);
+    let (at, to) = (near.local_addr().unwrap(), side.address);
+    let (back, forth) = (near.clone(), far.clone());
+    let (tell, whom) = tokio::sync::watch::channel(at);
+    tokio::spawn(async move {
+        let mut buffer = [0; 2_048];
+        while let Ok((length, from)) = near.recv_from(&mut buffer).await {
+            tell.send_replace(from);
+            let _ = forth.send_to(buffer.get(..length).unwrap(), to).await;
+        }
+    });
+    tokio::spawn(async move {
+        let mut buffer = [0; 2_048];
+        let mut free = tokio::time::Instant::now();
+        while let Ok(length) = far.recv(&mut buffer).await {
+            let takes = Duration::from_secs(1) * u32::try_from(length).unwrap() / bytes_a_second;
+            free = free.max(tokio::time::Instant::now()) + takes;
+            tokio::time::sleep_until(free).await;
+            let to = *whom.borrow();
+            let _ = back.send_to(buffer.get(..length).unwrap(), to).await;
+        }
+    });
+    at
+}
+
+/// A stranger who connects at this address and takes what `narrow` allows; his control stream is open.
+async fn narrow_stranger(
+    side: &Side,
+    at: SocketAddr,
+    mut narrow: TransportConfig,
+) -> (Endpoint, quinn::Connection, (SendStream, RecvStream), LinkKey) {
     let tls = Tls::new(&SigningKey::from_bytes(&[66; 32]), ALPN.to_vec()).unwrap();
     let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut config = ClientConfig::new(Arc::new(tls.dialler(None).unwrap()));
-    let mut narrow = quinn::TransportConfig::default();
-    narrow.stream_receive_window(VarInt::from_u32(1_000)).keep_alive_interval(Some(Duration::from_secs(2)));
+    narrow.keep_alive_interval(Some(Duration::from_secs(2)));
     config.transport_config(Arc::new(narrow));
-    let connecting = endpoint.connect_with(config, side.address, tls::server_name()).unwrap();
+    let connecting = endpoint.connect_with(config, at, tls::server_name()).unwrap();
     let connection = timeout(DEADLINE, connecting).await.unwrap().unwrap();
     let link = side.opened().await.link;
-    let (mut control, _unread) = connection.open_bi().await.unwrap();
+    let (mut control, unread) = connection.open_bi().await.unwrap();
     control.write_all(&frame(1, b"").unwrap()).await.unwrap();
     side.received(link).await;
+    (endpoint, connection, (control, unread), link)
+}
+
+#[tokio::test]
+async fn a_flood_of_signals_leaves_room_for_announcements_and_replies() {
+    const LANE_FRAMES: usize = 8;
+    const FRAME: usize = 60_000;
+    let side = Side::new(1);
+    let way = narrow_way(&side, 1_000_000).await;
+    let (_endpoint, connection, _control, link) = narrow_stranger(&side, way, TransportConfig::default()).await;
+    let lanes = (0..LANE_FRAMES).flat_map(|_| (0..LANES).map(Channel::Lane));
+    side.says(lanes.map(|lane| send(link, lane, 9, &[0; FRAME])));
+    side.says([Channel::Announce, Channel::Sync].map(|channel| send(link, channel, 9, &[0; FRAME])));
+
+    // What of the signals has come when the others are whole.
+    let signals = Arc::new(AtomicUsize::new(0));
+    let mut reading = tokio::task::JoinSet::new();
+    for _ in 0..LANES + 2 {
+        let mut stream = timeout(DEADLINE, connection.accept_uni()).await.unwrap().unwrap();
+        let signals = signals.clone();
+        reading.spawn(async move {
+            let mut number = [0; 1];
+            stream.read_exact(&mut number).await.unwrap();
+            let is_lane = number[0] >= 16;
+            let mut left = if is_lane { LANE_FRAMES * (FRAME + 4) } else { FRAME + 4 };
+            while left > 0 {
+                let read = stream.read_chunk(left, true).await.unwrap().unwrap().bytes.len();
+                left -= read;
+                if is_lane {
+                    signals.fetch_add(read, Ordering::Relaxed);
+                }
+            }
+            (!is_lane).then(|| signals.load(Ordering::Relaxed))
+        });
+    }
+    let read = timeout(DEADLINE, reading.join_all()).await.unwrap();
+    let all = usize::from(LANES) * LANE_FRAMES * FRAME;
+    for before in read.into_iter().flatten() {
+        assert!(before < all * 3 / 4, "it waited until {before} of {all} bytes of signals had gone");
+    }
+    drop(connection);
+}
+
+#[tokio::test]
+async fn a_host_that_takes_no_control_frames_is_cut_before_its_queue_is_full() {
+    let side = Side::new(1);
+    let mut narrow = TransportConfig::default();
+    narrow.stream_receive_window(VarInt::from_u32(1_000));
+    let (_endpoint, connection, _control, link) = narrow_stranger(&side, side.address, narrow).await;
     // More than the narrow window and our own buffer of sent bytes hold together.
     side.says((0..25).map(|_| send(link, Channel::Control, 9, &[0; 60_000])));
     assert!(side.closed(link).await.contains("takes no control frames"));

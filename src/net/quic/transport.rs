@@ -78,6 +78,8 @@ fn transport(bidirectional: u32) -> Arc<TransportConfig> {
         .receive_window(VarInt::from_u32(WINDOW_BEFORE_BYTES))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
+        // Streams of one priority take turns (`Channel::priority`).
+        .send_fairness(true)
         .datagram_receive_buffer_size(None);
     Arc::new(config)
 }

@@ -40,9 +40,13 @@ impl State {
         SignedRecord::make(&self.identity, self.network.tag, &record).ok()
     }
 
-    /// Changes our roster here and now, and announces the change with the next batch. False if the roster is full.
+    /// Changes our roster here and now, and announces the change with the next batch. False if the roster is full, or
+    /// grows too fast.
     pub(crate) fn change(&mut self, now: Moment, op: Op, out: &mut Outbox) -> bool {
         let Ok(bytes) = op_bytes(&op) else { return false };
+        if !self.may_change(now, &op, bytes) {
+            return false;
+        }
         if self.announcer.pending_bytes + bytes > OPS_BYTES || self.announcer.pending.len() >= OPS_MAX {
             self.announce(now, out);
         }
@@ -61,6 +65,17 @@ impl State {
             }
             Err(_) => false,
         }
+    }
+
+    /// Whether an edge may come or join now, as far as the network is concerned. Whatever goes may go, and is counted.
+    fn may_change(&mut self, now: Moment, op: &Op, bytes: usize) -> bool {
+        let volume = &mut self.announcer.volume;
+        let comes = matches!(op, Op::Present { .. } | Op::Join { .. });
+        if comes && volume.take(now, self.settings.own_changes, 0).is_err() {
+            return false;
+        }
+        volume.charge(now, self.settings.own_changes, bytes);
+        true
     }
 
     /// Announces everything that is pending; a heartbeat if nothing is.

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
 use crate::relay::limits::{
-    COMPARISONS_PER_LINK_MAX, GRAFT_AFTER, LOG_MAX, QUERIES_WAITING_MAX, SYNC_BARREN_MAX, SYNC_MAX, SYNC_PASSES_MAX,
-    SYNC_ROUNDS_MAX, SYNC_TIMEOUT,
+    ANSWERS, COMPARISONS_PER_LINK_MAX, GRAFT_AFTER, LOG_MAX, QUERIES_WAITING_MAX, SYNC_BARREN_MAX, SYNC_MAX,
+    SYNC_PASSES_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT, UNSEEN_MAX,
 };
 use crate::relay::multicast::{Comparison, Heard, Mark, Origin};
 use crate::relay::planted::Defect;
@@ -28,6 +28,8 @@ const UNSEEN_ASKED_MAX: u32 = 8;
 const POSTPONED_AT_MOST: Duration = Duration::from_secs(1);
 /// A link that knows more of an origin, how much, and its round trip.
 type Candidate = (LinkKey, Mark, Duration);
+/// A comparison that must wait because too much was compared is thought of again after this: the gap may have closed.
+const COMPARED_AT_MOST: Duration = Duration::from_secs(10);
 /// Longest pause between two attempts to close a gap.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -51,6 +53,9 @@ impl State {
         }
         let asked = self.asking.get(&origin).copied().unwrap_or(0);
         let known = self.origins.find(origin).is_some();
+        if !known && asked == 0 && self.asking.len() >= UNSEEN_MAX {
+            return;
+        }
         let behind = self.origins.find(origin).is_some_and(Origin::is_behind);
         if !behind && asked >= UNSEEN_ASKED_MAX {
             // Neighbours tell of a host, or of a mark, of which none can show a head: they invented it.
@@ -68,6 +73,9 @@ impl State {
         if asked == 0 && near || !known || !behind {
             self.graft(link, origin, ours, out);
         } else {
+            if let Some(wait) = self.origins.find_mut(origin).and_then(|known| known.compares_after(now)) {
+                return self.timers.set(Timer::Behind(origin), now + wait.min(COMPARED_AT_MOST));
+            }
             let Some(link) = self.free_to_compare(origin, link, &candidates) else {
                 self.postponed.insert(origin);
                 return self.timers.set(Timer::Behind(origin), now + POSTPONED_AT_MOST);
@@ -130,6 +138,7 @@ impl State {
             differing: Vec::new(),
             rounds: 0,
             barren: 0,
+            bytes: 0,
             passes: 0,
             began: now,
             since: None,
@@ -164,6 +173,10 @@ impl State {
             // It is asked again when the other side has read what it was told.
             return;
         }
+        let Some(asker) = self.links.find_mut(link) else { return };
+        if asker.answers.take(now, ANSWERS, 1).is_err() {
+            return out.note(Note::QuestionDropped { host: asker.host });
+        }
         let newest = self.origins.find(origin).filter(|_| self.directory.is_shown(origin));
         let head = newest.and_then(|known| known.applied.as_ref()).map(|heard| {
             let age = u32::try_from(now.since(heard.made).as_millis()).unwrap_or(u32::MAX);
@@ -192,6 +205,9 @@ impl State {
                 }
                 parts.push((range, part));
             }
+        }
+        if let Some(asker) = self.links.find_mut(link) {
+            asker.answers.charge(now, ANSWERS, bytes.min(FRAME_BYTES) / 1_024);
         }
         self.send(link, Channel::Sync, &Frame::Reply(Reply { origin, head, parts }), out);
     }
@@ -268,7 +284,8 @@ impl State {
     fn comparison_done(&mut self, now: Moment, link: LinkKey, heard: Heard, out: &mut Outbox) {
         let (host, mark) = (heard.head.origin, heard.head.mark());
         let Some(known) = self.origins.find_mut(host) else { return };
-        let Some(roster) = known.comparison.take().map(|comparison| comparison.staging) else { return };
+        let Some(Comparison { staging: roster, bytes, .. }) = known.comparison.take() else { return };
+        known.compared(now, bytes);
         if let Err(fault) = roster.settle() {
             return self.quarantine(now, host, fault, out);
         }
@@ -330,6 +347,7 @@ impl Comparison {
         self.differing.swap_remove(at);
         match part {
             Part::Entries(bytes) => {
+                self.bytes += bytes.len();
                 let ops = entries(&bytes).map_err(|_| Fault::BadFrame)?;
                 self.staging.replace_range(range, &ops)
             }

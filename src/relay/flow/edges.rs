@@ -1,4 +1,4 @@
-//! Edges: their sockets, their sessions, and everything they ask for but signals (PROTOCOL.md §4).
+//! Edges: their sockets, their sessions, and everything they ask for but signals and broadcasts (PROTOCOL.md §4).
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::relay::io::{
     EdgeKey, Event, Hello, Identity, Input, Moment, Note, Outbox, Output, Request, RequestId, Sample, Token, Topic,
     Welcome,
 };
-use crate::relay::limits::{CLAIM_TOKENS, HELLO_DEADLINE, PATIENCE};
+use crate::relay::limits::{CLAIM_TOKENS, DISCOVER_MAX, HELLO_DEADLINE, PATIENCE};
 use crate::relay::planted::Defect;
 use crate::relay::sessions::SessionKey;
 use crate::relay::state::State;
@@ -117,6 +117,9 @@ impl State {
         }
         if let (Request::Signal { .. }, Some(session)) = (&request, session) {
             return self.signal_asked(now, edge, session, request, out);
+        }
+        if let (Request::Broadcast { .. }, Some(session)) = (&request, session) {
+            return self.broadcast_asked(now, edge, session, request, out);
         }
         let id = request.id().cloned();
         if !self.may_ask(now, edge, id.as_ref(), out) {
@@ -317,10 +320,15 @@ impl State {
                 out.tell(edge, Event::Unwatched { id, topic: topic.name });
             }
             Request::Discover { id, topic, limit } => {
-                let sample = self.sample(session, id, &topic, limit.min(aldis_wire::limits::SAMPLE_MAX));
+                let sample = self.sample(session, id, &topic, limit.min(DISCOVER_MAX));
                 out.tell(edge, Event::Peers(sample));
             }
-            Request::Hello(_) | Request::Signal { .. } | Request::Ack { .. } | Request::Ping | Request::Bye => {}
+            Request::Hello(_)
+            | Request::Signal { .. }
+            | Request::Broadcast { .. }
+            | Request::Ack { .. }
+            | Request::Ping
+            | Request::Bye => {}
         }
     }
 

@@ -55,13 +55,8 @@ impl State {
             let shown = self.directory.hide(host);
             self.tell_followers(now, shown, out);
         }
-        let mut expired: Vec<(Moment, HostId)> =
-            self.origins.iter().filter_map(|(host, origin)| Some((origin.expired?, host))).collect();
-        if expired.len() > EXPIRED_MAX {
-            expired.sort_unstable();
-            if let Some((_, oldest)) = expired.first() {
-                self.forget_host(now, *oldest);
-            }
+        if self.origins.iter().filter(|(_, origin)| origin.expired.is_some()).count() > EXPIRED_MAX {
+            self.give_up_expired(now);
         }
     }
 
@@ -78,7 +73,7 @@ impl State {
         }
     }
 
-    fn forget_host(&mut self, now: Moment, host: HostId) {
+    pub(crate) fn forget_host(&mut self, now: Moment, host: HostId) {
         self.origins.forget(now, host);
         self.directory.remove(host);
         self.shared.remove(&host);
@@ -181,6 +176,8 @@ impl State {
     /// Forgets what is old, stores what should outlive us.
     pub(crate) fn keep_house(&mut self, now: Moment, out: &mut Outbox) {
         self.deliveries.tidy(now);
+        self.heard.tidy(now);
+        self.heard.forget_hosts(now);
         if !self.planted.has(Defect::LeakRoutes) {
             self.routes.tidy(now);
         }

@@ -132,6 +132,8 @@ impl State {
             Frame::Routed(routed) => self.routed_came(now, key, routed, out),
             Frame::Bounce(bounce) => self.bounce_came(key, bounce, out),
             Frame::Revoked(revocations) => self.revoked_came(now, key, revocations, out),
+            Frame::Broadcast(broadcast) => self.broadcast_came(now, key, broadcast, out),
+            Frame::Tally(tally) => self.tally_came(key, &tally, out),
         }
     }
 

@@ -5,8 +5,11 @@
 //! |---|---|
 //! | `edges` | an edge's socket opens, asks, closes |
 //! | `signals` | a session sends; a signal, receipt or bounce arrives; an edge acknowledges |
+//! | `broadcasts` | a session sends to a topic; a broadcast or a tally arrives |
+//! | `ways` | a frame must get from home to home |
 //! | `announcing` | our own roster changes; a heartbeat is due |
 //! | `receiving` | an announcement, a summary, a prune or a graft arrives |
+//! | `introducing` | a link brings the first head of an origin |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
 //! | `losing` | a neighbour is silent; somebody says that a host is gone |
@@ -17,8 +20,10 @@
 
 mod announcing;
 mod barring;
+mod broadcasts;
 mod catching_up;
 mod edges;
+mod introducing;
 mod life;
 mod linking;
 mod losing;
@@ -26,3 +31,4 @@ mod receiving;
 mod signals;
 mod tending;
 mod viewing;
+mod ways;

@@ -12,9 +12,7 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{
-    GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, LEAD_CLEAR, NEW_ORIGINS_PER_LINK,
-};
+use crate::relay::limits::{ANSWERS, GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, LEAD_CLEAR};
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
@@ -42,6 +40,9 @@ impl State {
             // Its next head shows that something is missing.
             return;
         }
+        if self.origins.find(head.origin).is_none() && !self.may_introduce(now, link, head.origin) {
+            return;
+        }
         if !came.head.is_signed(&head, self.network.trust) && !self.planted.has(Defect::SkipSignature) {
             return self.misbehaved(now, link, Fault::BadSignature, out);
         }
@@ -61,7 +62,7 @@ impl State {
             return;
         }
         let rtt = self.links.find(link).map_or(Duration::ZERO, |link| link.rtt);
-        if self.origins.find_mut(origin).is_some_and(|known| known.is_flooding(now)) {
+        if self.origins.find_mut(origin).is_some_and(|known| known.is_flooding(now, heard.ops.as_ref())) {
             // Told less, not punished: it may be somebody on the way who held them back, or plays an old one before the
             // newest. Comparing digests brings what is left out.
             return self.timers.set_earlier(Timer::Behind(origin), now + GRAFT_AFTER.max(2 * rtt));
@@ -143,13 +144,7 @@ impl State {
 
     /// Notes a verified head; whether it is newer than all before. `None` when there is no room for its origin.
     pub(crate) fn head_heard(&mut self, now: Moment, link: LinkKey, head: &Head, made: Moment) -> Option<bool> {
-        let (host, admitted) = self.links.find(link).map(|link| (link.host, link.is_admitted()))?;
-        if self.origins.find(head.origin).is_none() {
-            let bucket = self.introductions.entry(host).or_default();
-            if host != head.origin && bucket.take(now, NEW_ORIGINS_PER_LINK, 1).is_err() {
-                return None;
-            }
-        }
+        let admitted = self.links.find(link)?.is_admitted();
         let origin = self.origins.find_or_insert(now, head.origin)?;
         let before = origin.made;
         let newer = origin.hear(now, head, made);
@@ -396,6 +391,10 @@ impl State {
 
     /// A neighbour wants an origin's announcements on this link, beginning after `mark`.
     pub(crate) fn graft_came(&mut self, now: Moment, key: LinkKey, origin: HostId, mark: Mark, out: &mut Outbox) {
+        let Some(link) = self.links.find_mut(key) else { return };
+        if link.answers.take(now, ANSWERS, 1).is_err() {
+            return out.note(Note::QuestionDropped { host: link.host });
+        }
         let Some(known) = self.origins.find(origin).filter(|_| self.directory.is_shown(origin)) else { return };
         self.links.push(key, origin, true);
         self.links.has_only(key, origin, mark);
@@ -419,6 +418,7 @@ impl State {
                 break;
             }
             link.sending(channel, frame.len());
+            link.answers.charge(now, ANSWERS, frame.len() / 1_024);
             told = whole.then(|| heard.head.mark()).or(told);
             out.push(Output::Send { link: key, channel, frame });
         }

@@ -13,15 +13,13 @@ use std::sync::Arc;
 use aldis_wire::host::{Bounce, Channel, Frame, Outcome, Receipt, Routed, Signal};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::limits::{HOPS_MAX, LANES};
-use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
-use aldis_wire::seal::{self, Binding, SharedKey};
+use aldis_wire::seal::Binding;
 
 use crate::relay::io::{EdgeKey, Event, Fault, LinkKey, Moment, Note, Outbox, Request, RequestId};
-use crate::relay::limits::CLAIM_CHECKS;
 use crate::relay::planted::Defect;
 use crate::relay::sessions::{Finished, SessionKey};
-use crate::relay::signals::{Delivery, Path, Taken};
+use crate::relay::signals::{Delivery, Doubt, Path, Taken};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -52,7 +50,14 @@ impl State {
             }
             return self.lose_patience(now, edge, out);
         }
+        let has_room = self.deadlines.has_room();
         let Some(session) = self.sessions.find_mut(key) else { return };
+        let tried_before = session.outgoing.find(&id).is_some_and(|sent| sent.outcome.is_some());
+        if !has_room && (tried_before || !session.outgoing.remembers(&id)) {
+            // What was tried before may have arrived then: it is not told as refused.
+            let outcome = if tried_before { Outcome::Unknown } else { Outcome::Refused(Refusal::Overloaded) };
+            return self.tell_receipt(key, id, outcome, out);
+        }
         match session.outgoing.take(now, &id, to, topic, data) {
             Ok(Taken::Send) => {
                 self.announcer.signals = self.announcer.signals.saturating_add(1);
@@ -120,117 +125,20 @@ impl State {
         }
     }
 
-    /// Gives a signal or receipt to the link to its home, or seals it and gives it to the next hop. While earlier
-    /// signals of the pair are open, it takes their way.
-    fn hand_over(
-        &mut self,
-        now: Moment,
-        home: HostId,
-        pinned: Option<Path>,
-        lane: u8,
-        frame: &Frame,
-        out: &mut Outbox,
-    ) -> Result<Path, Refusal> {
-        let pinned = pinned.and_then(Path::link).filter(|link| self.links.find(*link).is_some_and(|l| l.is_admitted()));
-        let direct = self.links.to_host(home);
-        let link = pinned.or(direct).or_else(|| self.next_hop(home, None)).ok_or(Refusal::HomeUnreachable)?;
-        let sent = if self.links.find(link).is_some_and(|found| found.host == home) {
-            self.send(link, Channel::Lane(lane), frame, out).then_some(Path::Direct(link))
-        } else {
-            self.discovery.want_link(now, home);
-            self.timers.set_earlier(Timer::Discovery, now);
-            self.sealed_count += 1;
-            let nonce = seal::nonce(self.random(), self.sealed_count);
-            let routed = self.sealed(home, lane, nonce, frame).ok_or(Refusal::HomeUnreachable)?;
-            self.send(link, Channel::Lane(lane), &routed, out).then_some(Path::Routed(link, nonce))
-        };
-        sent.ok_or(Refusal::Overloaded)
-    }
-
-    /// The neighbour over which a host's announcements come first. When that link is gone, only one that is known to
-    /// have newer ones than we leads there for certain.
-    fn next_hop(&self, home: HostId, except: Option<HostId>) -> Option<LinkKey> {
-        let origin = self.origins.find(home).filter(|origin| origin.expired.is_none())?;
-        let usable =
-            |key: &LinkKey| self.links.find(*key).is_some_and(|link| link.is_admitted() && Some(link.host) != except);
-        origin.next_hop.filter(usable).or_else(|| {
-            let mark = origin.mark();
-            self.links
-                .admitted()
-                .filter(|(key, _)| usable(key) && self.links.theirs(*key, home) >= mark.max((0, 1)))
-                .min_by_key(|(key, link)| (link.rtt, *key))
-                .map(|(key, _)| key)
-        })
-    }
-
-    fn shared_with(&mut self, host: HostId) -> Option<SharedKey> {
-        if host == self.own {
-            // Nothing that we seal comes back to us.
-            return None;
-        }
-        let public = self.directory.record(host)?.record.sealing;
-        if let Some((known, key)) = self.shared.get(&host)
-            && *known == public
-        {
-            return Some(key.clone());
-        }
-        let key = self.sealing.shared(&public)?;
-        self.shared.insert(host, (public, key.clone()));
-        Some(key)
-    }
-
-    fn sealed(&mut self, home: HostId, lane: u8, nonce: [u8; 24], frame: &Frame) -> Option<Frame> {
-        let key = self.shared_with(home)?;
-        let to_epoch = self.origins.find(home)?.mark().0;
-        let from_epoch = self.announcer.epoch;
-        let binding = Binding { tag: self.network.tag, from: (self.own, from_epoch), to: (home, to_epoch) };
-        let (kind, body) = frame.kind_and_body().ok()?;
-        let plain = [&[kind][..], &body].concat();
-        let sealed = key.seal(&nonce, &binding, &plain).ok()?.into();
-        let hops = 1;
-        Some(Frame::Routed(Routed {
-            to_home: home,
-            from_home: self.own,
-            to_epoch,
-            from_epoch,
-            hops,
-            lane,
-            nonce,
-            sealed,
-        }))
-    }
-
     /// A signal came over the link from its sender's home.
     pub(crate) fn signal_came(&mut self, now: Moment, key: LinkKey, signal: Signal, out: &mut Outbox) {
-        let Some(link) = self.links.find_mut(key) else { return };
-        let host = link.host;
-        let known = self.directory.is_present(signal.from, host, &signal.proof);
-        if !known && matches!(signal.proof, Proof::Keyed { .. }) && link.claims.take(now, CLAIM_CHECKS, 1).is_err() {
-            let (Signal { from, to, .. }, id) = (&signal, Arc::from(signal.id.as_str()));
-            return self.answer(now, host, *from, *to, id, Outcome::Refused(Refusal::Overloaded), out);
-        }
-        if !self.is_at_home(host, signal.from, &signal.proof) && !self.planted.has(Defect::AcceptForeignSender) {
-            if !signal.proof.verify(signal.from, self.network.trust, host) {
-                return self.misbehaved(now, key, Fault::ForeignSender, out);
+        let Some(host) = self.links.find(key).map(|link| link.host) else { return };
+        match self.doubt(now, key, signal.from, &signal.proof) {
+            None => {}
+            Some(Doubt::Foreign) => return self.misbehaved(now, key, Fault::ForeignSender, out),
+            Some(Doubt::Refused(refusal)) => {
+                let (Signal { from, to, .. }, id) = (&signal, Arc::from(signal.id.as_str()));
+                return self.answer(now, host, *from, *to, id, Outcome::Refused(refusal), out);
             }
-            // The peer was at home there and has a better claim elsewhere, of which that host has not heard yet.
-            let (Signal { from, to, .. }, id) = (&signal, Arc::from(signal.id.as_str()));
-            return self.answer(now, host, *from, *to, id, Outcome::Refused(Refusal::Replaced), out);
         }
         self.routes.insert(now, signal.from, host);
         let id = Arc::from(signal.id.as_str());
         self.arrive(now, host, signal, id, out);
-    }
-
-    /// Whether `home` may speak for the peer: its roster says so, or the proof does and nobody has a newer one.
-    fn is_at_home(&self, home: HostId, peer: PeerId, proof: &Proof) -> bool {
-        if self.directory.is_present(peer, home, proof) && self.directory.home(peer) == Some(home) {
-            return true;
-        }
-        let known = self.directory.highest_counter(peer);
-        let newer =
-            known.is_none_or(|(counter, at)| proof.counter() > counter || at == home && proof.counter() == counter);
-        newer && proof.verify(peer, self.network.trust, home)
     }
 
     /// A signal is at its target's home: into the target's queue, unless it has been here before.
@@ -379,6 +287,10 @@ impl State {
                 self.arrive(now, home, signal, id, out);
             }
             Some(Ok(Some(Frame::Receipt(receipt)))) => self.receipt_from(home, &receipt, out),
+            Some(Ok(Some(Frame::Broadcast(broadcast)))) if self.is_at_home(home, broadcast.from, &broadcast.proof) => {
+                self.broadcast_arrived(now, home, broadcast, out);
+            }
+            Some(Ok(Some(Frame::Tally(tally)))) => self.tally_from(home, &tally, out),
             _ => {
                 // Nobody on the way can be blamed for certain, so nobody is; the sender's home is told.
                 out.note(Note::Misbehaved { host: home, fault: Fault::Unsealable });
@@ -402,6 +314,8 @@ impl State {
             if let Some(sent) = sent.filter(|sent| sent.path == Path::Routed(key, bounce.nonce)) {
                 let outcome = sent.refused(bounce.refusal);
                 self.signal_ended(session, &id, outcome, out);
+            } else {
+                self.leg_bounced(session, &id, Path::Routed(key, bounce.nonce), bounce.refusal, out);
             }
         }
     }
@@ -410,11 +324,13 @@ impl State {
     /// target's home knows those that it already has. Those that find no way now wait for one until their deadline.
     pub(crate) fn reroute(&mut self, now: Moment, link: LinkKey, out: &mut Outbox) {
         self.send_again(now, |path| path.link() == Some(link), out);
+        self.legs_again(now, |path| path.link() == Some(link), out);
     }
 
     /// A new link may be the way that broken signals wait for.
     pub(crate) fn send_broken(&mut self, now: Moment, out: &mut Outbox) {
         self.send_again(now, |path| path == Path::Broken, out);
+        self.legs_again(now, |path| path == Path::Broken, out);
     }
 
     fn send_again(&mut self, now: Moment, which: impl Fn(Path) -> bool, out: &mut Outbox) {
@@ -444,7 +360,7 @@ impl State {
         }
     }
 
-    /// The oldest open signals have waited long enough.
+    /// The oldest open signals and broadcasts have waited long enough.
     pub(crate) fn signals_timed_out(&mut self, now: Moment, out: &mut Outbox) {
         while let Some((session, id)) = self.deadlines.pop_due(now) {
             let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
@@ -452,6 +368,7 @@ impl State {
             if sent.is_some_and(|sent| sent.until <= now) && !self.planted.has(Defect::NoTimeout) {
                 self.signal_ended(session, &id, Outcome::Unknown, out);
             }
+            self.broadcast_timed_out(now, session, &id, out);
         }
         if let Some(at) = self.deadlines.next() {
             self.timers.set(Timer::Signals, at);

@@ -78,6 +78,7 @@ impl State {
     /// How full every table is.
     pub(crate) fn tables(&self) -> Tables {
         let sessions = || self.sessions.iter().map(|(_, session)| session);
+        let broadcasts = || sessions().filter_map(|session| session.broadcasts.as_deref());
         let origins = || self.origins.iter().map(|(_, origin)| origin);
         let links = || self.links.iter().map(|(_, link)| link);
         let most = |sizes: &mut dyn Iterator<Item = usize>| sizes.max().unwrap_or(0);
@@ -91,6 +92,10 @@ impl State {
             open_signals: sessions().map(|session| session.outgoing.open_count()).sum(),
             remembered_signals_max: most(&mut sessions().map(|session| session.outgoing.len())),
             senders_max: most(&mut sessions().map(|session| session.senders_count())),
+            open_broadcasts: broadcasts().map(|broadcasts| broadcasts.open_count()).sum(),
+            remembered_broadcasts_max: most(&mut broadcasts().map(|broadcasts| broadcasts.len())),
+            spreads: self.heard.len().0,
+            broadcasters: self.heard.len().1,
             deadlines: self.deadlines.len(),
             deliveries: self.deliveries.len(),
             sealed: self.sealed.len(),

@@ -77,6 +77,18 @@ pub enum Request {
         /// Opaque.
         data: Bytes,
     },
+    /// Send something to all other members of a topic. Whoever knows the topic's name may.
+    Broadcast {
+        /// Echoed in the tally; unique among the peer's broadcasts for 120 s.
+        id: RequestId,
+        /// Whose members.
+        topic: Topic,
+        /// Opaque.
+        data: Bytes,
+        /// Whether the sender, if it is a member, is told as well: in the order in which the other members of its home
+        /// are.
+        echo: bool,
+    },
     /// Everything up to this seq has arrived.
     Ack {
         /// Cumulative.
@@ -98,7 +110,8 @@ impl Request {
             | Self::Watch { id, .. }
             | Self::Unwatch { id, .. }
             | Self::Discover { id, .. }
-            | Self::Signal { id, .. } => Some(id),
+            | Self::Signal { id, .. }
+            | Self::Broadcast { id, .. } => Some(id),
             Self::Hello(_) | Self::Ack { .. } | Self::Ping | Self::Bye => None,
         }
     }
@@ -222,6 +235,28 @@ pub enum Event {
         /// What became of it.
         outcome: Outcome,
     },
+    /// A peer sends something to all members of a topic.
+    Broadcast {
+        /// Place in the session's sequence.
+        seq: u64,
+        /// The sender's id for it.
+        id: RequestId,
+        /// Stamped by the hosts.
+        from: PeerId,
+        /// Whose members it is for.
+        topic: Arc<str>,
+        /// Opaque.
+        data: Bytes,
+    },
+    /// What became of a broadcast.
+    Tally {
+        /// Place in the session's sequence.
+        seq: u64,
+        /// The broadcast's id.
+        id: RequestId,
+        /// How far it has come.
+        reach: Reach,
+    },
     /// Answer to `Ping`.
     Pong,
     /// The host is going away.
@@ -246,6 +281,31 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Its place in the session's sequence, for events that wait to be acknowledged.
+    #[must_use]
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Self::PeerJoined { seq, .. }
+            | Self::PeerLeft { seq, .. }
+            | Self::Signal { seq, .. }
+            | Self::Receipt { seq, .. }
+            | Self::Broadcast { seq, .. }
+            | Self::Tally { seq, .. } => Some(*seq),
+            Self::Greeting { .. }
+            | Self::Welcome(_)
+            | Self::Joined(_)
+            | Self::Watching(_)
+            | Self::Peers(_)
+            | Self::Left { .. }
+            | Self::Unwatched { .. }
+            | Self::Pong
+            | Self::Drain { .. }
+            | Self::Error { .. } => None,
+        }
+    }
+}
+
 /// Answer to `Hello`. What is the same for all edges (host, network, limits) the front door adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
@@ -259,6 +319,23 @@ pub struct Welcome {
     pub resumed: bool,
     /// Gateways of other hosts.
     pub gateways: Vec<String>,
+}
+
+/// How far a broadcast has come: hosts with members of the topic, and members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Hosts that put it into the queues of members.
+    pub taken: u64,
+    /// Hosts at which nobody has it or will have it.
+    pub refused: u64,
+    /// Hosts of which nobody can say.
+    pub unknown: u64,
+    /// Members who have it in their queues.
+    pub members: u64,
+    /// Members who miss it, because they do not acknowledge what they are sent.
+    pub missed: u64,
+    /// Why a host refused it, the first that did; or why our own host refused all of it.
+    pub code: Option<Refusal>,
 }
 
 /// Some members of a topic.

@@ -8,6 +8,7 @@ use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::refusal::Refusal;
 
 use super::bar::Bar;
+use super::edge::Reach;
 use super::place::DialFailure;
 
 /// What is worth a log line or a count. Never steers anything.
@@ -41,6 +42,18 @@ pub enum Note {
     },
     /// A signal was handed on towards another host.
     SignalPassedOn,
+    /// A broadcast got its tally. Told at the sender's home.
+    BroadcastEnded {
+        /// How far it has come.
+        reach: Reach,
+    },
+    /// A broadcast was put into the queues of members here.
+    BroadcastSpread {
+        /// Of so many.
+        members: u32,
+        /// So many had no room.
+        missed: u32,
+    },
     /// A link is admitted both ways.
     LinkAdmitted {
         /// With whom.
@@ -135,6 +148,11 @@ pub enum Note {
     AnnouncementReceived {
         /// Whether it was new.
         new: bool,
+    },
+    /// A neighbour has asked for more than it may: its question goes unanswered.
+    QuestionDropped {
+        /// Who.
+        host: HostId,
     },
     /// We catch up on a host's roster.
     CaughtUp {

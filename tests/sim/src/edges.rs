@@ -37,6 +37,8 @@ pub(crate) enum Wish {
     Come,
     /// Signal somebody.
     Speak,
+    /// Broadcast to a topic.
+    Shout,
     /// Say bye; somebody else comes later.
     Go,
     /// Lose the socket.
@@ -272,6 +274,7 @@ impl World {
     fn session_lost(&mut self, edge: usize, unknown_for: At) {
         let now = self.now;
         let Edge { peer, .. } = self.edges[edge];
+        self.shouts.session_lost(now, edge, &self.edges[edge].topics);
         for topic in std::mem::take(&mut self.edges[edge].topics) {
             let member = peer.and_then(|peer| self.crowd.members.get_mut(&topic)?.get_mut(&peer));
             if let Some(member) = member {
@@ -310,7 +313,7 @@ impl World {
         self.input(place, Input::EdgeOpened { edge: key, address: edge_address(edge) });
     }
 
-    fn ask(&mut self, edge: usize, request: Request) {
+    pub(crate) fn ask(&mut self, edge: usize, request: Request) {
         let (place, key) = (self.edges[edge].place, key(edge, self.edges[edge].socket));
         let lag = self.lag(key);
         self.later(lag, Happening::Asked(place, key, Box::new(request)));
@@ -339,6 +342,7 @@ impl World {
                 "leave"
             }
             Request::Signal { .. } => "signal",
+            Request::Broadcast { .. } => "broadcast",
             Request::Ack { .. } => "ack",
             Request::Bye => "bye",
             _ => "asks",
@@ -360,7 +364,7 @@ impl World {
         let edge = edge as usize;
         let Edge { place, standing, .. } = self.edges[edge];
         if self.edges[edge].session != session
-            || self.is_quiet() && matches!(wish, Wish::Speak | Wish::Drop | Wish::Roam | Wish::Hop)
+            || self.is_quiet() && matches!(wish, Wish::Speak | Wish::Shout | Wish::Drop | Wish::Roam | Wish::Hop)
         {
             return;
         }
@@ -375,8 +379,13 @@ impl World {
                 let pause = self.crowd.chance.exponential(self.scenario.speak);
                 self.plan(edge, pause, Wish::Speak);
             }
+            (Wish::Shout, Standing::Open) => {
+                self.shout(edge);
+                let pause = self.shouts.pause(self.scenario.shout);
+                self.plan(edge, pause, Wish::Shout);
+            }
             (Wish::Hop, Standing::Open) => self.hop(edge),
-            (Wish::Speak | Wish::Hop, Standing::Away | Standing::Opening) => self.plan(edge, SEC, wish),
+            (Wish::Speak | Wish::Shout | Wish::Hop, Standing::Away | Standing::Opening) => self.plan(edge, SEC, wish),
             (Wish::Go, Standing::Open) => self.ask(edge, Request::Bye),
             (Wish::Go | Wish::Roam | Wish::Drop, Standing::Away | Standing::Opening) => self.plan(edge, 5 * SEC, wish),
             (Wish::Drop, Standing::Open) => {
@@ -485,6 +494,10 @@ impl World {
             let after = self.crowd.chance.exponential(mean);
             self.plan(edge, after, wish);
         }
+        if self.scenario.shout > 0 {
+            let after = self.shouts.pause(self.scenario.shout);
+            self.plan(edge, after, Wish::Shout);
+        }
         if let Some(at) = self.scenario.everybody_leaves_at {
             let after = at.saturating_sub(self.now) + self.crowd.chance.below(SEC);
             self.plan(edge, after, Wish::Go);
@@ -566,7 +579,7 @@ impl World {
         self.ask(edge, Request::Signal { id: number.to_string().into(), to, topic: None, data });
     }
 
-    fn acknowledge(&mut self, edge: usize) {
+    pub(crate) fn acknowledge(&mut self, edge: usize) {
         self.edges[edge].ack_planned = false;
         let Edge { seen, acked, .. } = self.edges[edge];
         if seen > acked {
@@ -594,7 +607,9 @@ impl World {
             Event::PeerJoined { seq, .. }
             | Event::PeerLeft { seq, .. }
             | Event::Signal { seq, .. }
-            | Event::Receipt { seq, .. } => Some(*seq),
+            | Event::Receipt { seq, .. }
+            | Event::Broadcast { seq, .. }
+            | Event::Tally { seq, .. } => Some(*seq),
             _ => None,
         };
         if let Some(seq) = seq {
@@ -632,6 +647,7 @@ impl World {
                     for number in self.edges[edge].open.clone() {
                         self.send_signal(edge, number);
                     }
+                    self.shout_again(edge);
                 } else {
                     self.welcomed(edge);
                 }
@@ -673,6 +689,8 @@ impl World {
             }
             Event::Signal { id, from, .. } => self.signal_seen(edge, &id, from),
             Event::Receipt { id, outcome, .. } => self.receipt_seen(edge, &id, outcome),
+            Event::Broadcast { id, from, .. } => self.shout_heard(edge, &id, from),
+            Event::Tally { id, reach, .. } => self.tally_heard(edge, &id, reach),
             Event::Error { id: None, refusal, known, .. } => self.turned_away(edge, refusal, known),
             _ => {}
         }

@@ -43,6 +43,7 @@ pub mod queue;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod shouts;
 pub mod trace;
 pub mod wires;
 pub mod world;

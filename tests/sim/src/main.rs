@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 /// What is played before each commit: everything that is small.
-const SET: [&str; 16] = [
+const SET: [&str; 18] = [
     "trouble",
     "crash",
     "partition",
@@ -44,11 +44,13 @@ const SET: [&str; 16] = [
     "upgrade",
     "sleep",
     "slow",
+    "flood",
     "digests",
     "liars",
     "replays",
     "silence",
     "withheld",
+    "shouts",
 ];
 
 /// Plays the fixed set; a line for each, and the whole report of those in which something was violated.

@@ -7,7 +7,7 @@ use crate::memo::Counts;
 use crate::queue::At;
 
 /// Names of the frame kinds (PROTOCOL.md §5.3), by number.
-pub const FRAMES: [&str; 16] = [
+pub const FRAMES: [&str; 18] = [
     "?",
     "hello",
     "admitted",
@@ -22,7 +22,9 @@ pub const FRAMES: [&str; 16] = [
     "receipt",
     "routed",
     "bounce",
-    "?",
+    "revoked",
+    "broadcast",
+    "tally",
     "?",
 ];
 
@@ -129,6 +131,10 @@ pub struct Meter {
     pub announced: [u64; 3],
     /// Signals that ended, as the senders' homes say: delivered, refused, unknown.
     pub signals: [u64; 3],
+    /// Tallies given to edges; hosts that took broadcasts, that refused them, and of which nobody could say.
+    pub tallies: [u64; 4],
+    /// Places in queues that broadcasts took, and that were not free.
+    pub spread: [u64; 2],
     /// Replicas caught up by graft, and by digest.
     pub caught_up: [u64; 2],
     /// Links admitted, and admitted ones that ended.
@@ -142,7 +148,7 @@ pub struct Meter {
     /// Origins that were quarantined, where, and why.
     pub quarantined: Vec<(Place, Fault)>,
     /// Costs by kind of input.
-    pub costs: [Cost; FRAMES.len() + INPUTS.len()],
+    pub costs: Vec<Cost>,
     /// When joins were seen where.
     pub sightings: Vec<Sighting>,
     /// Signatures that were to be checked.
@@ -155,7 +161,8 @@ impl Meter {
     /// For so many hosts, with nothing counted.
     #[must_use]
     pub fn new(hosts: usize) -> Self {
-        Self { host_received: vec![0; hosts], host_sent: vec![0; hosts], ..Self::default() }
+        let costs = vec![Cost::default(); FRAMES.len() + INPUTS.len()];
+        Self { host_received: vec![0; hosts], host_sent: vec![0; hosts], costs, ..Self::default() }
     }
 
     /// Carries out a step of a machine and counts what it costs. To ask for the time costs as much as a small step, so
@@ -205,6 +212,14 @@ impl Meter {
                 };
                 self.signals[which] += 1;
             }
+            Note::BroadcastEnded { reach } => {
+                let told = [1, reach.taken, reach.refused, reach.unknown];
+                self.tallies.iter_mut().zip(told).for_each(|(sum, more)| *sum += more);
+            }
+            Note::BroadcastSpread { members, missed } => {
+                self.spread[0] += u64::from(*members);
+                self.spread[1] += u64::from(*missed);
+            }
             Note::CaughtUp { by, .. } => self.caught_up[usize::from(*by == CatchUp::Digest)] += 1,
             Note::LinkAdmitted { .. } => self.links[0] += 1,
             Note::LinkEnded { admitted: true, .. } => self.links[1] += 1,
@@ -220,7 +235,7 @@ impl Meter {
     #[must_use]
     pub fn costs_by_name(&self) -> Vec<(&'static str, Cost)> {
         let names = FRAMES.iter().chain(&INPUTS).copied();
-        let mut costs: Vec<_> = names.zip(self.costs).filter(|(_, cost)| cost.count > 0).collect();
+        let mut costs: Vec<_> = names.zip(self.costs.iter().copied()).filter(|(_, cost)| cost.count > 0).collect();
         costs.sort_by_key(|(_, cost)| std::cmp::Reverse(cost.nanos()));
         costs
     }

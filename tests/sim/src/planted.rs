@@ -30,6 +30,7 @@ pub fn scenario(defect: Defect) -> (&'static str, u64) {
         | Defect::DeliveredEarly
         | Defect::KeepBothLinks
         | Defect::AnswerTwice => ("trouble", 3),
+        Defect::RepeatBroadcasts | Defect::CountEarly => ("shouts", 3),
     }
 }
 

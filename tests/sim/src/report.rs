@@ -74,6 +74,14 @@ pub fn report(run: &Run) -> String {
     let [delivered, refused, unknown] = meter.signals;
     let _ = writeln!(text, "signals         {delivered} delivered, {refused} refused, {unknown} unknown");
     healing::report(&mut text, world);
+    let [tallies, taken, refused, unknown] = meter.tallies;
+    let [members, missed] = meter.spread;
+    if tallies > 0 {
+        let _ = writeln!(
+            text,
+            "broadcasts      {tallies} tallies: {taken} hosts took them, {refused} refused, {unknown} unknown; {members} members got them, {missed} had no room"
+        );
+    }
     sightings(&mut text, &meter.sightings);
     latest(&mut text, world);
     costs(&mut text, meter, hosts, seconds);

@@ -57,6 +57,8 @@ pub struct Scenario {
     pub pause: At,
     /// How long until an edge signals somebody, on average; 0 for never.
     pub speak: At,
+    /// How long until an edge broadcasts to one of its topics, on average; 0 for never.
+    pub shout: At,
     /// Bytes of a signal; 0 for a mixture of sizes.
     pub payload: usize,
     /// How long until an edge leaves a topic for another one, on average; 0 for never.
@@ -105,6 +107,7 @@ impl Default for Scenario {
             stay: 0,
             pause: SEC,
             speak: 0,
+            shout: 0,
             payload: 0,
             hops: 0,
             drops: 0,
@@ -185,6 +188,7 @@ impl Scenario {
             "stay" => self.stay = time(value)?,
             "pause" => self.pause = time(value)?,
             "speak" => self.speak = time(value)?,
+            "shout" => self.shout = time(value)?,
             "payload" => self.payload = number(value)? as usize,
             "hops" => self.hops = time(value)?,
             "drops" => self.drops = time(value)?,

@@ -1,9 +1,11 @@
 //! What lies between hosts: latency, order, bandwidth, priorities, cuts, stalls, dials, and the ends of connections.
 //!
-//! A connection has two ends. Frames wait at the sending end while the wire is busy, by the priority of their channel;
-//! then they are on their way, and arrive in order on each channel. A direction that is cut holds what comes, as QUIC
-//! sends again what was lost: when it is mended in time, everything arrives late; otherwise the connection is gone.
+//! A connection has two ends. Frames wait at the sending end while the wire is busy: by the priority of their
+//! channel, and channels of one priority take turns. Then they are on their way, and arrive in order on each channel. A direction that is cut holds what
+//! comes, as QUIC sends again what was lost: when it is mended in time, everything arrives late; otherwise the connection
+//! is gone.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
@@ -12,6 +14,7 @@ use aldis::relay::limits::LINK_SILENT;
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
+use aldis_wire::limits::LANES;
 use bytes::{Buf, Bytes};
 
 use crate::map::{Place, address, place};
@@ -31,7 +34,7 @@ const DIAL_DEADLINE: At = 5 * SEC;
 const DIAL_AGAIN: [At; 2] = [SEC, 3 * SEC];
 /// How often a driver looks whether anything came.
 const LISTEN_INTERVAL: At = SEC / 2;
-/// The transport takes what it can send within this time; the rest waits by priority.
+/// The transport takes what it can send within this time; the rest waits for its turn.
 const TAKEN_AHEAD: At = 2 * MS;
 
 /// A dial on its way.
@@ -83,6 +86,21 @@ fn number(channel: Channel) -> usize {
     }
 }
 
+/// In which queue a frame waits. Signals of all lanes wait in one.
+fn queue(channel: Channel) -> usize {
+    match channel {
+        Channel::Control => 0,
+        Channel::Lane(_) => 1,
+        Channel::Announce => 2,
+        Channel::Sync => 3,
+    }
+}
+
+/// Channels that stand for all of their queues.
+const QUEUES: [Channel; 4] = [Channel::Control, Channel::Lane(0), Channel::Announce, Channel::Sync];
+/// Streams that take turns, of each queue.
+const STREAMS: [u64; 4] = [1, LANES as u64, 1, 1];
+
 #[derive(Debug)]
 struct End {
     place: Place,
@@ -94,9 +112,11 @@ struct End {
     one_way: At,
     /// Until when the wire is busy with what was sent from here.
     busy: At,
-    /// What waits to be sent from here, by priority: control, lanes, announce, sync.
+    /// What waits to be sent from here: control, lanes, announce, sync.
     waiting: [VecDeque<(Channel, Bytes)>; 4],
     waiting_bytes: [usize; 4],
+    /// Bytes that went of each queue for each of its streams, as if none had ever been idle: whose are the fewest is next.
+    turns: [u64; 4],
     pumping: bool,
     /// When the last frame on each channel arrives at the other end.
     arrivals: [At; CHANNELS],
@@ -107,10 +127,24 @@ struct End {
 impl End {
     /// Takes what goes on its way next.
     fn take(&mut self) -> Option<(Channel, Bytes)> {
-        let queue = self.waiting.iter().position(|queue| !queue.is_empty())?;
+        let waits = |queue: &usize| !self.waiting[*queue].is_empty();
+        let first = |queue: &usize| (Reverse(QUEUES[*queue].priority()), self.turns[*queue]);
+        let queue = (0..4).filter(waits).min_by_key(first)?;
         let next = self.waiting[queue].pop_front()?;
         self.waiting_bytes[queue] -= next.1.len();
+        self.turns[queue] += next.1.len() as u64 / STREAMS[queue];
         Some(next)
+    }
+
+    /// A frame waits for its turn. A queue that was idle has saved nothing up.
+    fn wait(&mut self, channel: Channel, frame: Bytes) {
+        let queue = queue(channel);
+        if self.waiting[queue].is_empty() {
+            let others = (0..4).filter(|other| !self.waiting[*other].is_empty()).map(|other| self.turns[other]);
+            self.turns[queue] = others.min().unwrap_or(0).max(self.turns[queue]);
+        }
+        self.waiting_bytes[queue] += frame.len();
+        self.waiting[queue].push_back((channel, frame));
     }
 }
 
@@ -259,12 +293,9 @@ impl World {
         self.meter.sends(place, frame.first().copied().unwrap_or(0), frame.len());
         let waits = here.pumping || here.busy > self.now + TAKEN_AHEAD;
         if waits {
-            let queue = usize::try_from(3 - channel.priority()).unwrap_or(3);
-            let here = &mut self.wires.ends[end.at()];
-            here.waiting_bytes[queue] += frame.len();
-            here.waiting[queue].push_back((channel, frame));
+            self.wires.ends[end.at()].wait(channel, frame);
             self.pump_later(end);
-            self.check_queue(place, end, queue);
+            self.check_queue(place, end, queue(channel));
         } else {
             self.take_at_once(end, channel, frame.len());
             self.transmit(end, channel, frame);
@@ -365,7 +396,7 @@ impl World {
         if !self.wires.ends[id.at()].reads {
             return;
         }
-        // Everything that waits goes on its way now, in order of priority.
+        // Everything that waits goes on its way now, in the order in which it would have gone.
         while let Some((channel, frame)) = self.wires.ends[id.at()].take() {
             self.transmit(id, channel, frame);
         }
@@ -452,6 +483,7 @@ impl World {
                 busy: 0,
                 waiting: Default::default(),
                 waiting_bytes: [0; 4],
+                turns: [0; 4],
                 pumping: false,
                 arrivals: [0; CHANNELS],
                 held: VecDeque::new(),

@@ -12,7 +12,8 @@ use crate::proof::Signature;
 use crate::refusal::Refusal;
 
 /// Every `type` of this direction.
-const TYPES: [&str; 10] = ["hello", "join", "leave", "watch", "unwatch", "discover", "signal", "ack", "ping", "bye"];
+const TYPES: [&str; 11] =
+    ["hello", "join", "leave", "watch", "unwatch", "discover", "signal", "broadcast", "ack", "ping", "bye"];
 
 /// A message, and what it acknowledges besides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,15 @@ pub enum EdgeMessage<'a> {
         /// Where the two met.
         #[serde(skip_serializing_if = "Option::is_none")]
         topic: Option<Cow<'a, str>>,
+        /// At most 65,536 bytes.
+        data: Json<'a>,
+    },
+    /// Something for all other members of a topic.
+    Broadcast {
+        /// Echoed in the tally.
+        id: Cow<'a, str>,
+        /// 1 to 256 bytes.
+        topic: Cow<'a, str>,
         /// At most 65,536 bytes.
         data: Json<'a>,
     },
@@ -247,6 +257,11 @@ impl<'a> Flat<'a> {
             "leave" => EdgeMessage::Leave { id, topic },
             "watch" => EdgeMessage::Watch { id, topic },
             "unwatch" => EdgeMessage::Unwatch { id, topic },
+            "broadcast" => {
+                let data = bounded(self.data, "data", SIGNAL_DATA_BYTES, Some(&id))?;
+                let data = need(data, "data", Some(&id))?;
+                EdgeMessage::Broadcast { id, topic, data }
+            }
             _ => {
                 let limit = self.limit.map_or(SAMPLE_DEFAULT, |limit| usize::try_from(limit).unwrap_or(SAMPLE_MAX));
                 EdgeMessage::Discover { id, topic, limit: limit.min(SAMPLE_MAX) }

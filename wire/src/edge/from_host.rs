@@ -11,7 +11,7 @@ use crate::newer;
 use crate::refusal::Refusal;
 
 /// Every `type` of this direction.
-const TYPES: [&str; 14] = [
+const TYPES: [&str; 16] = [
     "greeting",
     "welcome",
     "joined",
@@ -23,6 +23,8 @@ const TYPES: [&str; 14] = [
     "peer_left",
     "signal",
     "receipt",
+    "broadcast",
+    "tally",
     "pong",
     "drain",
     "error",
@@ -113,6 +115,35 @@ pub enum HostMessage<'a> {
         /// What became of it.
         status: Status,
         /// Why it was refused.
+        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name_of_some")]
+        code: Option<Refusal>,
+        /// The same in words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<Cow<'a, str>>,
+    },
+    /// A peer sends something to all members of a topic.
+    Broadcast {
+        /// Place in the session's sequence.
+        seq: u64,
+        /// The sender's id for it.
+        id: Cow<'a, str>,
+        /// Stamped by the hosts.
+        from: PeerId,
+        /// Whose members it is for.
+        topic: Cow<'a, str>,
+        /// Opaque.
+        data: Json<'a>,
+    },
+    /// What became of a broadcast.
+    Tally {
+        /// Place in the session's sequence.
+        seq: u64,
+        /// The broadcast's id.
+        id: Cow<'a, str>,
+        /// How far it has come.
+        #[serde(flatten)]
+        reach: Reach,
+        /// Why a host refused it, or the edge's own host all of it.
         #[serde(skip_serializing_if = "Option::is_none", serialize_with = "name_of_some")]
         code: Option<Refusal>,
         /// The same in words.
@@ -212,6 +243,21 @@ pub struct Member<'a> {
     pub meta: Option<Json<'a>>,
 }
 
+/// How far a broadcast has come: hosts with members of the topic, and members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Hosts that put it into the queues of members.
+    pub taken: u64,
+    /// Hosts at which nobody has it or will have it.
+    pub refused: u64,
+    /// Hosts of which nobody can say.
+    pub unknown: u64,
+    /// Members who have it in their queues.
+    pub members: u64,
+    /// Members who miss it, because they do not acknowledge what they are sent.
+    pub missed: u64,
+}
+
 /// What became of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -267,6 +313,11 @@ struct Flat<'a> {
     #[serde(borrow)]
     reason: Option<Text<'a>>,
     status: Option<Status>,
+    taken: Option<u64>,
+    refused: Option<u64>,
+    unknown: Option<u64>,
+    members: Option<u64>,
+    missed: Option<u64>,
     #[serde(borrow)]
     code: Option<Text<'a>>,
     #[serde(borrow)]
@@ -306,7 +357,7 @@ impl<'a> Flat<'a> {
             "peers" => Ok(HostMessage::Peers(self.sample()?)),
             "left" => Ok(HostMessage::Left { id: text(self.id, "id")?, topic: text(self.topic, "topic")? }),
             "unwatched" => Ok(HostMessage::Unwatched { id: text(self.id, "id")?, topic: text(self.topic, "topic")? }),
-            "peer_joined" | "peer_left" | "signal" | "receipt" => self.sequenced(&kind),
+            "peer_joined" | "peer_left" | "signal" | "receipt" | "broadcast" | "tally" => self.sequenced(&kind),
             "pong" => Ok(HostMessage::Pong),
             "drain" => {
                 Ok(HostMessage::Drain { retry_after_ms: self.retry_after_ms.unwrap_or(0), hosts: texts(self.hosts) })
@@ -377,6 +428,26 @@ impl<'a> Flat<'a> {
                 from: PeerId::new(bytes(self.from, "from")?),
                 topic: self.topic.map(|text| text.0),
                 data: need(self.data, "data", None)?,
+            },
+            "broadcast" => HostMessage::Broadcast {
+                seq,
+                id: text(self.id, "id")?,
+                from: PeerId::new(bytes(self.from, "from")?),
+                topic: text(self.topic, "topic")?,
+                data: need(self.data, "data", None)?,
+            },
+            "tally" => HostMessage::Tally {
+                seq,
+                id: text(self.id, "id")?,
+                reach: Reach {
+                    taken: need(self.taken, "taken", None)?,
+                    refused: need(self.refused, "refused", None)?,
+                    unknown: need(self.unknown, "unknown", None)?,
+                    members: need(self.members, "members", None)?,
+                    missed: need(self.missed, "missed", None)?,
+                },
+                code: self.code.map(|text| named(&text.0)),
+                message: self.message.map(|text| text.0),
             },
             _ => HostMessage::Receipt {
                 seq,

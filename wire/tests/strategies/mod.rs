@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use aldis_wire::announcement::{GoneReason, Head, Op, SignedHead, Status, encode_ops};
 use aldis_wire::host::{
-    Announcement, Bounce, Frame, GoodbyeReason, HaveEntry, Hello, Outcome, Part, Query, Range, Receipt, Reply, Routed,
-    Signal,
+    Announcement, Bounce, Broadcast, Frame, GoodbyeReason, HaveEntry, Hello, Outcome, Part, Query, Range, Receipt,
+    Reply, Routed, Signal, Spread, Tally,
 };
 use aldis_wire::id::Id;
 use aldis_wire::limits::{BELOW_MAX, HAVE_NUMBERS_MAX, LANES, META_BYTES, RECORD_NEIGHBOURS_MAX, REQUEST_ID_BYTES};
@@ -179,6 +179,25 @@ fn signal() -> impl Strategy<Value = Signal> {
     )
 }
 
+fn broadcast() -> impl Strategy<Value = Broadcast> {
+    let names = (id(), any::<u64>(), any::<u64>(), request_id());
+    (names, proof(), id(), payload(3_000)).prop_map(|((from, session, n, id), proof, topic, data)| Broadcast {
+        from,
+        session,
+        n,
+        id,
+        proof,
+        topic,
+        data,
+    })
+}
+
+fn tally() -> impl Strategy<Value = Tally> {
+    let taken = any::<(u32, u32)>().prop_map(|(members, missed)| Spread::Taken { members, missed });
+    let spread = prop_oneof![taken, refusal().prop_map(Spread::Refused)];
+    (id(), request_id(), spread).prop_map(|(from, id, spread)| Tally { from, id, spread })
+}
+
 fn routed() -> impl Strategy<Value = Routed> {
     let ends = (id(), id(), any::<u64>(), any::<u64>());
     (ends, any::<u8>(), 0..LANES, any::<[u8; 24]>(), payload(3_000)).prop_map(
@@ -217,6 +236,8 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
             id,
             outcome
         })),
+        broadcast().prop_map(Frame::Broadcast),
+        tally().prop_map(Frame::Tally),
         routed().prop_map(Frame::Routed),
         (id(), any::<[u8; 24]>(), refusal()).prop_map(|(from_home, nonce, refusal)| Frame::Bounce(Bounce {
             from_home,

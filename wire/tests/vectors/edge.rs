@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use aldis_wire::edge::{
-    Claim, EdgeMessage, FromEdge, Hello, Hex, HostMessage, Identity, Json, Limits, Member, Resume, Sample, Status,
-    Welcome,
+    Claim, EdgeMessage, FromEdge, Hello, Hex, HostMessage, Identity, Json, Limits, Member, Reach, Resume, Sample,
+    Status, Welcome,
 };
 use aldis_wire::id::PeerId;
 use aldis_wire::limits::{META_BYTES, SIGNAL_DATA_BYTES};
@@ -65,6 +65,7 @@ fn from_edges() -> Vec<(&'static str, FromEdge<'static>)> {
         ("signal", signal(None, r#"{"sdp":"v=0\r\n"}"#).into()),
         ("signal with topic, data of any kind", signal(Some("s0"), "[1, null]").into()),
         ("signal that acknowledges", FromEdge { ack: Some(3), message: signal(None, "\"x\"") }),
+        ("broadcast", EdgeMessage::Broadcast { id: text("all-1"), topic: text("s0"), data: json_of("[7]") }.into()),
         ("ack", EdgeMessage::Ack { seq: 42 }.into()),
         ("ping", EdgeMessage::Ping.into()),
         ("bye", EdgeMessage::Bye.into()),
@@ -115,6 +116,20 @@ fn sequenced() -> Vec<(&'static str, HostMessage<'static>)> {
         code,
         message: code.map(|code| text(code.sentence())),
     };
+    let broadcast = HostMessage::Broadcast {
+        seq: 46,
+        id: text("all-1"),
+        from: BOB,
+        topic: topic(),
+        data: json_of(r#"{"cursor":7}"#),
+    };
+    let tally = |reach, code: Option<Refusal>| HostMessage::Tally {
+        seq: 47,
+        id: text("all-1"),
+        reach,
+        code,
+        message: code.map(|code| text(code.sentence())),
+    };
     let joined = HostMessage::PeerJoined { seq: 42, topic: topic(), peer: ANN, meta: Some(json_of("null")) };
     vec![
         ("peer_joined, meta null", joined),
@@ -126,6 +141,13 @@ fn sequenced() -> Vec<(&'static str, HostMessage<'static>)> {
         ("receipt, delivered", receipt(Status::Delivered, None)),
         ("receipt, refused", receipt(Status::Refused, Some(Refusal::NoSuchPeer))),
         ("receipt, unknown", receipt(Status::Unknown, None)),
+        ("broadcast", broadcast),
+        ("tally, all hosts took it", tally(Reach { taken: 3, members: 40, ..Reach::default() }, None)),
+        (
+            "tally, one host refused it and one did not answer",
+            tally(Reach { taken: 1, refused: 1, unknown: 1, members: 7, missed: 1 }, Some(Refusal::HomeUnreachable)),
+        ),
+        ("tally, refused at once", tally(Reach::default(), Some(Refusal::RateLimited))),
     ]
 }
 
@@ -239,6 +261,8 @@ fn refused() -> Vec<Value> {
         ("no target", r#"{"type":"signal","id":"r1","data":1}"#.to_owned()),
         ("a target that is no hex", r#"{"type":"signal","id":"r1","to":"bob","data":1}"#.to_owned()),
         ("a target in upper case", format!(r#"{{"type":"signal","id":"r1","to":"{}","data":1}}"#, peer.to_uppercase())),
+        ("a broadcast without a topic", r#"{"type":"broadcast","id":"r1","data":1}"#.to_owned()),
+        ("a broadcast without data", r#"{"type":"broadcast","id":"r1","topic":"s0"}"#.to_owned()),
         ("no data", format!(r#"{{"type":"signal","id":"r1","to":"{peer}"}}"#)),
         ("an ack without seq", r#"{"type":"ack"}"#.to_owned()),
         ("a peer without a claim", format!(r#"{{"type":"hello","peer":"{peer}"}}"#)),

@@ -3,8 +3,8 @@
 use aldis_wire::announcement::{Op, encode_ops};
 use aldis_wire::codec::cut;
 use aldis_wire::host::{
-    Announcement, Bounce, Channel, Frame, GoodbyeReason, HaveEntry, Hello, Outcome, Part, Query, Range, Receipt, Reply,
-    Routed, Signal,
+    Announcement, Bounce, Broadcast, Channel, Frame, GoodbyeReason, HaveEntry, Hello, Outcome, Part, Query, Range,
+    Receipt, Reply, Routed, Signal, Spread, Tally,
 };
 use aldis_wire::id::{PeerId, TopicId};
 use aldis_wire::limits::{FRAME_BYTES, LANES};
@@ -77,6 +77,16 @@ fn signal_frames() -> Vec<(&'static str, Frame)> {
     };
     let keyed = Proof::claim(&identity(9), TAG, host_id(1), 7, None);
     let receipt = |outcome| Frame::Receipt(Receipt { from, to, id: "offer-1".into(), outcome });
+    let broadcast = Broadcast {
+        from,
+        session: 0x5e55,
+        n: 3,
+        id: "all-1".into(),
+        proof: Proof::Minted { nonce: [0x0e; 16] },
+        topic: TopicId::new([0x71; 32]),
+        data: Bytes::from_static(b"{\"cursor\":7}"),
+    };
+    let tally = |spread| Frame::Tally(Tally { from, id: "all-1".into(), spread });
     let routed = Routed {
         to_home: host_id(2),
         from_home: host_id(1),
@@ -94,6 +104,9 @@ fn signal_frames() -> Vec<(&'static str, Frame)> {
         ("receipt, delivered", receipt(Outcome::Delivered)),
         ("receipt, refused", receipt(Outcome::Refused(Refusal::NoSuchPeer))),
         ("receipt, unknown", receipt(Outcome::Unknown)),
+        ("broadcast", Frame::Broadcast(broadcast)),
+        ("tally, taken", tally(Spread::Taken { members: 300, missed: 2 })),
+        ("tally, refused", tally(Spread::Refused(Refusal::Overtaken))),
         ("routed", Frame::Routed(routed)),
         ("bounce", Frame::Bounce(bounce)),
     ]

@@ -1,6 +1,8 @@
 //! What is derived from keys, and what is signed and sealed with them (PROTOCOL.md §2, §3, §5.2, §8).
 
 use aldis_wire::codec::encode;
+use aldis_wire::edge::Json;
+use aldis_wire::edge::sealed::{self, Between, Envelope, OpeningKey, Place, Plain, ToldClaim};
 use aldis_wire::host::{Role, admission_proof};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::limits::VERSION;
@@ -57,6 +59,10 @@ fn network(label: &str, genesis: &Genesis, version: u16) -> Value {
         "alpn": String::from_utf8(network.alpn()).unwrap(),
         "admission_key": hex(&network.admission_key),
         "topics": topics,
+        "door_topics": [
+            { "door": "peerjs", "parts": ["6b6579", "6964"], "id": network.door_topic("peerjs", &[b"key", b"id"]).to_string() },
+            { "door": "peerjs", "parts": [], "id": network.door_topic("peerjs", &[]).to_string() },
+        ],
     })
 }
 
@@ -163,6 +169,43 @@ fn sealing_stays_the_same() {
         })
         .into();
     golden("sealing", "PROTOCOL.md §8: home to home through a third host.", json!({ "sealed": cases }));
+}
+
+#[test]
+fn sealed_signals_stay_the_same() {
+    let (alice, bob) = (identity(9), identity(10));
+    let peer = |key: &SigningKey| PeerId::new(key.verifying_key().to_bytes());
+    let opening = OpeningKey::new(&[0x33; 32]);
+    let claim = ToldClaim::of(host_id(1), &Proof::claim(&bob, TAG, host_id(1), 7, Some(opening.public()))).unwrap();
+    assert!(claim.is_of(peer(&bob), TAG));
+    let cases: Vec<_> = [
+        ("offer-1", 1, [0x44; 32], Plain { topic: None, data: Json::read(br#"{"sdp":"v=0\r\n"}"#).unwrap() }),
+        ("ж", 258, [0x45; 32], Plain { topic: Some("Küche".into()), data: Json::NULL }),
+    ]
+    .map(|(id, n, random, plain)| {
+        let (place, plain) = (Place { stream: [0x57; 16], n }, plain.write());
+        let binding = sealed::Binding { tag: TAG, from: peer(&alice), to: peer(&bob), id };
+        let made = Envelope::seal(&alice, &opening.public(), binding, place, &plain, &random).unwrap();
+        assert_eq!(made.open(&opening, binding).unwrap(), plain);
+        json!({
+            "sender_secret": hex(&alice.to_bytes()),
+            "from": binding.from.to_string(),
+            "to": binding.to.to_string(),
+            "tag": TAG.to_string(),
+            "id": id,
+            "opening_secret": hex(&opening.secret_bytes()),
+            "ephemeral_random": hex(&random),
+            "plain": String::from_utf8(plain).unwrap(),
+            "data": Between::Sealed(made).write(),
+        })
+    })
+    .into();
+    let told = Between::Claim { claim: Some(claim), answer: true, unopened: None };
+    golden(
+        "sealed",
+        "PROTOCOL.md §4.4: from peer to peer, past all hosts. `ephemeral_random` goes into DeriveKeyPair of RFC 9180.",
+        json!({ "sealed": cases, "claim": { "from": peer(&bob).to_string(), "tag": TAG.to_string(), "data": told.write() } }),
+    );
 }
 
 #[test]

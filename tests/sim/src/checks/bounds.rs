@@ -42,6 +42,9 @@ fn bounds(tables: &Tables) -> Vec<(&'static str, usize, usize)> {
         ("messages not acknowledged by one edge", tables.unacked_max, limits::UNACKED_MAX),
         ("bytes not acknowledged by one edge", tables.unacked_bytes_max, limits::UNACKED_BYTES),
         ("signals remembered of one session", tables.remembered_signals_max, limits::REMEMBERED_SIGNALS_MAX),
+        ("broadcasts remembered of one session", tables.remembered_broadcasts_max, limits::REMEMBERED_BROADCASTS_MAX),
+        ("broadcasts remembered", tables.spreads, limits::REMEMBERED_SPREADS_MAX),
+        ("senders of broadcasts", tables.broadcasters, limits::REMEMBERED_SPREADS_MAX),
         ("senders remembered by one session", tables.senders_max, limits::SENDERS_REMEMBERED_MAX),
         ("deliveries remembered", tables.deliveries, limits::REMEMBERED_DELIVERIES_MAX),
         ("sealed frames passed on", tables.passed_on, limits::PASSED_ON_MAX),
@@ -58,7 +61,8 @@ fn bounds(tables: &Tables) -> Vec<(&'static str, usize, usize)> {
         ("bytes on one link", tables.link_bytes_max, link_bytes()),
         ("new origins counted", tables.introductions, limits::ORIGINS_MAX),
         ("hosts with faults", tables.faults, limits::FAULTY_MAX),
-        ("origins asked for", tables.asking, limits::ORIGINS_MAX),
+        ("origins asked for", tables.asking, limits::ORIGINS_MAX + limits::UNSEEN_MAX),
+        ("deadlines of signals", tables.deadlines, limits::DEADLINES_MAX),
     ]
 }
 
@@ -66,13 +70,16 @@ fn link_bytes() -> usize {
     limits::ANNOUNCE_QUEUE_BYTES + limits::SIGNAL_QUEUE_BYTES + limits::SYNC_QUEUE_BYTES + limits::CONTROL_QUEUE_BYTES
 }
 
-fn leftovers(tables: &Tables) -> [(&'static str, usize); 13] {
+fn leftovers(tables: &Tables) -> [(&'static str, usize); 16] {
     [
         ("sockets", tables.edges),
         ("sessions", tables.sessions),
         ("topics", tables.topics),
         ("messages not acknowledged", tables.unacked),
         ("open signals", tables.open_signals),
+        ("open broadcasts", tables.open_broadcasts),
+        ("broadcasts remembered", tables.spreads),
+        ("senders of broadcasts", tables.broadcasters),
         ("deadlines of signals", tables.deadlines),
         ("deliveries", tables.deliveries),
         ("sealed signals", tables.sealed),

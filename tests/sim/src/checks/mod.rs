@@ -22,7 +22,7 @@ const TABLES_EACH_LOOK: usize = 2;
 /// turn every five seconds, and all once more at the end.
 const EDGES_EACH_LOOK: usize = 2_000;
 /// A receipt may take so long: the time-out, the way between edge and host, and a little for the machine to be called.
-const RECEIPT_MAX: At = 5 * SEC + 200 * MS;
+pub(crate) const RECEIPT_MAX: At = 5 * SEC + 200 * MS;
 /// Violations kept; the rest is counted.
 const KEPT_MAX: usize = 50;
 /// Signals are remembered so long after they were sent, since homes remember them for 120 s.
@@ -106,6 +106,7 @@ impl World {
     pub(crate) fn look(&mut self) {
         self.later(LOOK_EVERY, Happening::Look);
         self.look_at_signals();
+        self.look_at_shouts(REMEMBERED);
         self.look_at_members(EDGES_EACH_LOOK);
         self.look_at_replicas(VIEWS_EACH_LOOK);
         self.look_at_tables(TABLES_EACH_LOOK);
@@ -113,16 +114,21 @@ impl World {
         self.look_at_healing();
     }
 
+    /// Whether an edge must have heard by now what became of something that it asked a while ago.
+    pub(crate) fn must_have_heard(&self, edge: usize, session: u32) -> bool {
+        let edge = &self.edges[edge];
+        // Who was away hears it when it is back; whose session is over hears nothing.
+        let hears = edge.standing == Standing::Open && edge.since + RECEIPT_MAX < self.now;
+        let running = self.hosts[edge.place].running().is_some();
+        hears && edge.session == session && running && !self.checks.trouble.is_recovering(self.now, edge.place)
+    }
+
     fn look_at_signals(&mut self) {
         let now = self.now;
         let mut late = Vec::new();
         for (number, sent) in self.crowd.signals.range(..).take_while(|(_, sent)| sent.at + RECEIPT_MAX < now) {
             let edge = &self.edges[sent.from as usize];
-            // Who was away hears it when it is back; whose session is over hears nothing.
-            let hears = edge.standing == Standing::Open && edge.since + RECEIPT_MAX < now && !sent.orphan;
-            let calm =
-                self.hosts[edge.place].running().is_some() && !self.checks.trouble.is_recovering(now, edge.place);
-            if sent.outcome.is_none() && hears && calm && edge.session == sent.session {
+            if sent.outcome.is_none() && !sent.orphan && self.must_have_heard(sent.from as usize, sent.session) {
                 late.push((*number, sent.from, edge.place, now - sent.at));
             }
         }
@@ -153,5 +159,6 @@ impl World {
             self.look_at_empty_tables();
         }
         self.look_at_delivered();
+        self.look_at_shouts(RECEIPT_MAX);
     }
 }

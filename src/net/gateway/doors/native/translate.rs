@@ -12,8 +12,8 @@ use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
 use axum::body::Bytes;
 
-use super::Timing;
-use crate::relay::io::{Event, Hello, Identity, LeftReason, Member, Request, Sample, Token, Topic, Welcome};
+use crate::net::gateway::Timing;
+use crate::relay::io::{Event, Hello, Identity, LeftReason, Member, Reach, Request, Sample, Token, Topic, Welcome};
 use crate::relay::limits::SIGNAL_TIMEOUT;
 
 /// Of a frame with a sample, what is not members: an id of 64 bytes and a topic of 256, each escaped sixfold at worst.
@@ -25,7 +25,7 @@ const FIELDS_BYTES: usize = 256;
 
 /// What is the same for all edges of a host.
 #[derive(Debug)]
-pub(super) struct Translator {
+pub(in crate::net::gateway) struct Translator {
     host: HostId,
     network: Network,
     ice_servers: Vec<u8>,
@@ -34,7 +34,7 @@ pub(super) struct Translator {
 }
 
 impl Translator {
-    pub(super) fn new(
+    pub(in crate::net::gateway) fn new(
         host: HostId,
         network: Network,
         ice_servers: &[serde_json::Value],
@@ -55,7 +55,7 @@ impl Translator {
 
     /// What an edge asks for, as the machine takes it. Data is copied out of its frame: a frame of full size must not
     /// be kept for the few bytes of data that it brought.
-    pub(super) fn request(&self, message: EdgeMessage<'_>) -> Request {
+    pub(in crate::net::gateway) fn request(&self, message: EdgeMessage<'_>) -> Request {
         match message {
             EdgeMessage::Hello(hello) => Request::Hello(Hello {
                 identity: identity(hello.identity),
@@ -76,6 +76,9 @@ impl Translator {
                 topic: topic.map(|name| self.network.topic(&name)),
                 data: copied(data),
             },
+            EdgeMessage::Broadcast { id, topic, data } => {
+                Request::Broadcast { id: id.into(), topic: self.topic(topic), data: copied(data), echo: false }
+            }
             EdgeMessage::Ack { seq } => Request::Ack { seq },
             EdgeMessage::Ping => Request::Ping,
             EdgeMessage::Bye => Request::Bye,
@@ -87,7 +90,7 @@ impl Translator {
     }
 
     /// What the machine says, as JSON.
-    pub(super) fn event(&self, event: &Event) -> Vec<u8> {
+    pub(in crate::net::gateway) fn event(&self, event: &Event) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIELDS_BYTES + size(event));
         self.message(event).encode(&mut out);
         out
@@ -131,6 +134,15 @@ impl Translator {
                 data: Json::read(data).unwrap_or(Json::NULL),
             },
             Event::Receipt { seq, id, outcome } => receipt(*seq, id, *outcome),
+            Event::Broadcast { seq, id, from, topic, data } => HostMessage::Broadcast {
+                seq: *seq,
+                id: Cow::Borrowed(id),
+                from: *from,
+                topic: Cow::Borrowed(topic),
+                // As for signals.
+                data: Json::read(data).unwrap_or(Json::NULL),
+            },
+            Event::Tally { seq, id, reach } => tally(*seq, id, reach),
             Event::Pong => HostMessage::Pong,
             Event::Drain { retry_after, gateways } => {
                 HostMessage::Drain { retry_after_ms: millis(*retry_after), hosts: borrowed(gateways) }
@@ -215,6 +227,17 @@ fn receipt(seq: u64, id: &str, outcome: Outcome) -> HostMessage<'_> {
     HostMessage::Receipt { seq, id: Cow::Borrowed(id), status, code, message }
 }
 
+fn tally<'a>(seq: u64, id: &'a str, reach: &Reach) -> HostMessage<'a> {
+    let Reach { taken, refused, unknown, members, missed, code } = *reach;
+    HostMessage::Tally {
+        seq,
+        id: Cow::Borrowed(id),
+        reach: edge::Reach { taken, refused, unknown, members, missed },
+        code,
+        message: code.map(|refusal| Cow::Borrowed(refusal.sentence())),
+    }
+}
+
 /// The words of PROTOCOL.md §4.2.
 fn left_reason(reason: LeftReason) -> &'static str {
     match reason {
@@ -234,7 +257,7 @@ fn borrowed(urls: &[String]) -> Vec<Cow<'_, str>> {
 
 fn size(event: &Event) -> usize {
     match event {
-        Event::Signal { data, .. } => data.len(),
+        Event::Signal { data, .. } | Event::Broadcast { data, .. } => data.len(),
         Event::PeerJoined { member, .. } => member.meta.len(),
         Event::Joined(sample) | Event::Watching(sample) | Event::Peers(sample) => {
             sample.members.iter().map(|member| MEMBER_FIELDS_BYTES + member.meta.len()).sum()
@@ -249,7 +272,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// A refusal as an edge reads it; the refusal's own sentence when `words` is empty.
-pub(super) fn refusal(refusal: Refusal, words: &str) -> String {
+pub(in crate::net::gateway) fn refusal(refusal: Refusal, words: &str) -> String {
     let message = if words.is_empty() { refusal.sentence() } else { words };
     let message = message.into();
     let mut out = Vec::new();

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WebSocket } from "ws";
 import { connect, Identity } from "../../web/aldis.js";
-import { startNetwork, until } from "./hosts.mjs";
+import { startNetwork, until } from "../browser/hosts.mjs";
 
 const HOSTS = 3;
 const CLIENTS = 6;

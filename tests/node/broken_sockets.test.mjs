@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WebSocket as NodeWebSocket } from "ws";
 import { connect } from "../../web/aldis.js";
-import { startNetwork, until } from "./hosts.mjs";
+import { startNetwork, until } from "../browser/hosts.mjs";
 
 const SIGNALS = 400;
 const AT_ONCE = 16;

@@ -38,7 +38,7 @@ pub(super) struct Caller(pub(super) IpAddr);
 
 /// Who stands before the door.
 #[derive(Debug, Default)]
-pub(super) struct Doors {
+pub(super) struct Threshold {
     waiting: Mutex<Waiting>,
 }
 
@@ -55,13 +55,13 @@ struct Place {
     address: IpAddr,
 }
 
-impl Doors {
+impl Threshold {
     /// Takes a place. Proxies stand for many and are only counted among all.
     fn enter(front: &Arc<Front>, address: IpAddr) -> Option<Place> {
         let of_address_max =
             if front.trusted_proxies.contains(&address) { WAITING_MAX } else { WAITING_PER_ADDRESS_MAX };
         let address = group(address);
-        let mut waiting = front.doors.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = front.threshold.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.all >= WAITING_MAX {
             return None;
         }
@@ -77,7 +77,7 @@ impl Doors {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut waiting = self.front.doors.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.front.threshold.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.all = waiting.all.saturating_sub(1);
         if let Some(of_address) = waiting.by_address.get_mut(&self.address) {
             *of_address = of_address.saturating_sub(1);
@@ -128,7 +128,7 @@ fn admit(
     certificate: Option<Arc<Certificate>>,
 ) {
     let caller = address.ip().to_canonical();
-    let Some(place) = Doors::enter(front, caller) else {
+    let Some(place) = Threshold::enter(front, caller) else {
         front.hub.note(&Note::EdgeRefused { refusal: Refusal::TooManyEdges });
         if certificate.is_none() {
             turn_away(&stream);
@@ -157,7 +157,7 @@ fn admit(
 
 /// Says why, if the kernel takes it at once: no memory is spent on who is turned away.
 fn turn_away(stream: &TcpStream) {
-    let body = super::translate::refusal(Refusal::TooManyEdges, "");
+    let body = super::doors::native::translate::refusal(Refusal::TooManyEdges, "");
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
          connection: close\r\ncontent-length: {}\r\n\r\n{body}",

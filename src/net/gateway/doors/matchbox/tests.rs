@@ -1,0 +1,126 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
+use super::super::super::dialect::testing::Table;
+use super::*;
+use crate::relay::io::{Input, Sample, Token, Welcome};
+use aldis_wire::network::Genesis;
+use proptest::prelude::*;
+
+fn peer(n: u8) -> PeerId {
+    PeerId::new([n; 32])
+}
+
+fn client(size: Option<usize>, stamp: u64) -> (Matchbox, Table) {
+    let network = Arc::new(Network::new(&Genesis::open("matchbox").unwrap()));
+    let (mut matchbox, mut table) = (Matchbox::new(network, "room".to_owned(), size, stamp), Table::default());
+    matchbox.opened(&mut table.desk());
+    let welcome = Welcome { peer: peer(5), session: 1, token: Token([0; 32]), resumed: false, gateways: Vec::new() };
+    table.say(&mut matchbox, Event::Welcome(welcome));
+    assert_eq!(table.texts(), [ToClient::IdAssigned(uuid(peer(5))).encode()]);
+    let asked = table.requests();
+    assert!(matches!(asked[..], [Request::Hello(_), Request::Join { .. }]), "{asked:?}");
+    (matchbox, table)
+}
+
+fn member(n: u8, stamp: u64) -> Member {
+    Member { peer: peer(n), meta: stamp.to_be_bytes().to_vec().into() }
+}
+
+fn came(n: u8, stamp: u64) -> Event {
+    Event::PeerJoined { seq: 1, topic: "lobby".into(), member: member(n, stamp) }
+}
+
+#[test]
+fn of_two_clients_only_the_first_is_told_whoever_sees_whom() {
+    let (mut matchbox, mut table) = client(None, 100);
+    let members = vec![member(1, 99), member(2, 101)];
+    table.say(&mut matchbox, Event::Joined(Sample { id: "1".into(), topic: "lobby".into(), total: 2, members }));
+    table.say(&mut matchbox, came(3, 50));
+    table.say(&mut matchbox, came(4, 150));
+    let told = [2, 4].map(|n| ToClient::NewPeer(uuid(peer(n))).encode());
+    assert_eq!(table.texts(), told);
+    let gone = Event::PeerLeft { seq: 2, topic: "lobby".into(), peer: peer(1), reason: LeftReason::HostLost };
+    table.say(&mut matchbox, gone.clone());
+    table.say(&mut matchbox, gone);
+    assert_eq!(table.texts(), [ToClient::PeerLeft(uuid(peer(1))).encode()]);
+}
+
+#[test]
+fn signals_go_to_clients_of_the_room_and_to_nobody_else() {
+    let (mut matchbox, mut table) = client(None, 100);
+    table.say(&mut matchbox, came(4, 150));
+    let signal = |n| format!("{{\"Signal\":{{\"receiver\":\"{}\",\"data\":{{\"Offer\": 1.0}}}}}}", uuid(peer(n)));
+    matchbox.text(&signal(4), &mut table.desk());
+    matchbox.text(&signal(6), &mut table.desk());
+    let asked = table.requests();
+    let [Request::Signal { to, data, .. }] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((*to, door::unwrap(NAME, data)), (peer(4), Some(Bytes::from_static(b"{\"Offer\": 1.0}"))));
+}
+
+#[test]
+fn only_the_same_door_of_another_host_reaches_a_client() {
+    let (mut matchbox, mut table) = client(None, 100);
+    let signal = |data: Bytes| Event::Signal { seq: 1, id: "1".into(), from: peer(4), topic: None, data };
+    for data in [&b"{\"Offer\":1}"[..], b"", b"\x01\x08matchbox", b"\x01\x08matchbox{", b"\x01\x06peerjs{}"] {
+        table.say(&mut matchbox, signal(Bytes::copy_from_slice(data)));
+        assert_eq!(table.texts(), Vec::<String>::new(), "{data:?}");
+    }
+    table.say(&mut matchbox, signal(door::wrap(NAME, b"{\"Offer\": 1}")));
+    let told = format!("{{\"Signal\":{{\"sender\":\"{}\",\"data\":{{\"Offer\": 1}}}}}}", uuid(peer(4)));
+    assert_eq!(table.texts(), [told]);
+}
+
+#[test]
+fn a_complete_group_moves_to_a_topic_of_its_own() {
+    let (mut matchbox, mut table) = client(Some(2), 100);
+    table.say(&mut matchbox, came(4, 150));
+    assert!(matchbox.deadline().is_some(), "it would wait for a leader for ever");
+    matchbox.woken(&mut table.desk());
+    assert_eq!(table.texts(), [ToClient::NewPeer(uuid(peer(4))).encode()]);
+    let topics = |table: &mut Table| -> Vec<_> {
+        let named = |request| match request {
+            Request::Join { topic, .. } => Some(format!("join {}", topic.name)),
+            Request::Leave { topic, .. } => Some(format!("leave {}", topic.name)),
+            _ => None,
+        };
+        table.requests().into_iter().filter_map(named).collect()
+    };
+    assert_eq!(topics(&mut table).last().unwrap(), "join group");
+    let moved = Event::PeerLeft { seq: 3, topic: "lobby".into(), peer: peer(4), reason: LeftReason::Left };
+    table.say(&mut matchbox, moved);
+    assert_eq!(table.texts(), Vec::<String>::new(), "it has only settled");
+    matchbox.woken(&mut table.desk());
+    assert_eq!(topics(&mut table), ["leave lobby"]);
+    table.say(&mut matchbox, came(7, 160));
+    assert_eq!(table.texts(), Vec::<String>::new(), "the group is complete");
+    let gone = Event::PeerLeft { seq: 4, topic: "group".into(), peer: peer(4), reason: LeftReason::HostLost };
+    table.say(&mut matchbox, gone);
+    assert_eq!(table.texts(), [ToClient::PeerLeft(uuid(peer(4))).encode()]);
+}
+
+#[test]
+fn a_group_has_a_size_that_fits() {
+    assert_eq!(group_size(""), Ok(None));
+    assert_eq!(group_size("a=b&next=2"), Ok(Some(2)));
+    for query in ["next=0", "next=61", "next=-1", "next=", "next=two"] {
+        assert!(group_size(query).is_err(), "{query}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_client_sends_is_read_or_passed_over(text in "\\PC{0,80}", bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let (mut matchbox, mut table) = client(None, 100);
+        matchbox.text(&text, &mut table.desk());
+        for shape in ["{\"Signal\":{\"receiver\":", "{\"Signal\":{\"receiver\":\"05050505-0505-4505-8505-050505050505\",\"data\":", "\"Keep"] {
+            matchbox.text(&format!("{shape}{text}"), &mut table.desk());
+        }
+        prop_assert_eq!(table.texts(), Vec::<String>::new());
+        let misread = |input: &Input| matches!(input, Input::EdgeErred { .. });
+        prop_assert!(table.inputs().iter().all(misread));
+        let signal = Event::Signal { seq: 1, id: "1".into(), from: peer(4), topic: None, data: door::wrap(NAME, &bytes) };
+        table.say(&mut matchbox, signal);
+        prop_assert!(table.texts().is_empty() || serde_json::from_slice::<&RawValue>(&bytes).is_ok());
+        matchbox.binary(&bytes.into(), &mut table.desk());
+        prop_assert_eq!(table.closed(), Some(Some(1003)));
+    }
+}

@@ -1,0 +1,45 @@
+//! The front doors: our own protocol, and those of other systems (wire/DOORS.md).
+//!
+//! Each door is a [`super::dialect::Dialect`] and the routes that lead to it. What several doors need is in `callees`.
+
+#[allow(dead_code, reason = "for the doors")]
+mod callees;
+mod dxos;
+mod matchbox;
+pub(super) mod native;
+mod peerjs;
+mod pubsub;
+mod socket_signal;
+mod webtorrent;
+
+use std::sync::Arc;
+
+use aldis_wire::network::Network;
+use axum::Router;
+
+use super::Front;
+use crate::doors::Door;
+use crate::net::hub::DoorCounts;
+
+/// What the routes of a door are made of.
+#[allow(dead_code, reason = "for the doors")]
+struct Porch<'a> {
+    front: &'a Arc<Front>,
+    counts: Arc<DoorCounts>,
+    network: &'a Network,
+}
+
+/// The routes of these doors.
+pub(super) fn routes(front: &Arc<Front>, doors: &[Door], network: &Network) -> Router {
+    doors.iter().fold(Router::new(), |router, door| {
+        let porch = Porch { front, counts: front.hub.counts().door(door.name()), network };
+        router.merge(match door {
+            Door::SocketSignal => socket_signal::routes(&porch),
+            Door::Dxos => dxos::routes(&porch),
+            Door::WebTorrent => webtorrent::routes(&porch),
+            Door::PeerJs => peerjs::routes(&porch),
+            Door::PubSub => pubsub::routes(&porch),
+            Door::Matchbox => matchbox::routes(&porch),
+        })
+    })
+}

@@ -1,0 +1,7 @@
+use axum::Router;
+
+use super::Porch;
+
+pub(super) fn routes(_porch: &Porch<'_>) -> Router {
+    Router::new()
+}

@@ -1,0 +1,129 @@
+//! What other clients ask this one for, and its answers.
+
+use std::collections::VecDeque;
+
+use aldis_wire::id::PeerId;
+use axum::body::Bytes;
+use tokio::time::Instant;
+
+use super::between::{Action, Body};
+use super::calling::{ANSWER_TIMEOUT, CALLS_MAX};
+use super::frame::{Frame, ID_MAX};
+use super::respond;
+use super::words::{Fault, Key};
+use crate::net::gateway::dialect::Desk;
+
+/// Offers that are remembered, so that none is told twice.
+const OFFERS_REMEMBERED_MAX: usize = 256;
+
+const TOLD_BEFORE: &str = "This session was offered before.";
+const TOO_MANY_OPEN: &str = "The peer has too many requests to answer.";
+
+/// Who gets an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// A request of the client itself; 0 for none.
+    Own(u32),
+    /// A call of another client, by its own number.
+    Other(PeerId, u32),
+}
+
+/// A request that the client has not answered.
+struct Call {
+    id: u32,
+    caller: Caller,
+    deadline: Instant,
+}
+
+#[derive(Default)]
+pub(super) struct Called {
+    /// In the order of their deadlines.
+    calls: VecDeque<Call>,
+    /// Signals that the client has not answered: it must, and nobody waits for it.
+    signals: u32,
+    offers: VecDeque<(PeerId, Key)>,
+    last: u32,
+}
+
+impl Called {
+    /// Calls the client.
+    pub(super) fn call(&mut self, action: Action, caller: Caller, session: Key, json: &[u8], desk: &mut Desk<'_>) {
+        if self.calls.len() >= CALLS_MAX {
+            return answer(caller, true, &Fault::Failed(TOO_MANY_OPEN).json().into(), desk);
+        }
+        if let (Action::Offer, Caller::Other(peer, _)) = (action, caller) {
+            if self.offers.contains(&(peer, session)) {
+                return answer(caller, true, &Fault::Failed(TOLD_BEFORE).json().into(), desk);
+            }
+            if self.offers.len() >= OFFERS_REMEMBERED_MAX {
+                self.offers.pop_front();
+            }
+            self.offers.push_back((peer, session));
+        }
+        let id = self.fresh_id();
+        self.calls.push_back(Call { id, caller, deadline: desk.now() + ANSWER_TIMEOUT });
+        desk.send_binary(Frame::Request { id, event: false, name: action.name(), json }.encode());
+    }
+
+    /// Tells the client a signal.
+    pub(super) fn signal(&mut self, json: &[u8], desk: &mut Desk<'_>) {
+        self.signals = self.signals.saturating_add(1);
+        let id = self.fresh_id();
+        desk.send_binary(Frame::Request { id, event: true, name: "signal", json }.encode());
+    }
+
+    /// The client answers a request.
+    pub(super) fn answered(&mut self, id: u32, fault: bool, json: &Bytes, desk: &mut Desk<'_>) {
+        let call = self.calls.iter().position(|call| call.id == id).and_then(|place| self.calls.remove(place));
+        if let Some(call) = call {
+            desk.was_awaited();
+            answer(call.caller, fault, json, desk);
+        } else if let Some(left) = self.signals.checked_sub(1) {
+            self.signals = left;
+            desk.was_awaited();
+        }
+    }
+
+    /// When the first request has waited too long.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.calls.front().map(|call| call.deadline)
+    }
+
+    /// Forgets requests that have waited too long. Other clients' hosts tell them so themselves.
+    pub(super) fn expire(&mut self, desk: &mut Desk<'_>) {
+        let now = desk.now();
+        while let Some(call) = self.calls.front().filter(|call| call.deadline <= now) {
+            if let Caller::Own(reply) = call.caller {
+                respond(desk, reply, true, &Fault::Timeout(reply).json());
+            }
+            self.calls.pop_front();
+        }
+    }
+
+    /// The client is gone: nobody needs to wait for its answers.
+    pub(super) fn close(&mut self, desk: &mut Desk<'_>) {
+        for call in std::mem::take(&mut self.calls) {
+            answer(call.caller, true, &Fault::Closed.json().into(), desk);
+        }
+    }
+
+    /// Ids grow, so that none has two meanings while an answer may come: there are 2³¹.
+    fn fresh_id(&mut self) -> u32 {
+        self.last = if self.last >= ID_MAX { 1 } else { self.last + 1 };
+        self.last
+    }
+}
+
+/// Answers a call.
+pub(super) fn answer(caller: Caller, fault: bool, json: &Bytes, desk: &mut Desk<'_>) {
+    match caller {
+        Caller::Own(reply) => respond(desk, reply, fault, json),
+        Caller::Other(peer, number) => {
+            let answer = |fault, json| Body::Answer { number, fault, json }.encode();
+            let too_big = || answer(true, Fault::Failed("The answer is larger than the limit.").json().into());
+            if let Some(data) = answer(fault, json.clone()).or_else(too_big) {
+                desk.signal(peer, None, data);
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! A broadcast from an edge to all members of a topic, and its tally back (PROTOCOL.md §7.4).
+//!
+//! ```text
+//! broadcast_asked -> send_legs -+-> spread                              (to the members here)
+//!                               +-> Broadcast frame -> broadcast_came -> broadcast_arrived -> spread
+//!                               +-> Routed frame -> routed_came -> ... -> broadcast_arrived -> spread
+//! spread -> Tally or Routed frame -> tally_from -> leg_ended -> finish_broadcast
+//! ```
+
+use std::sync::Arc;
+
+use aldis_wire::host::{Broadcast, Frame, Spread, Tally};
+use aldis_wire::id::{HostId, PeerId, TopicId};
+use aldis_wire::limits::LANES;
+use aldis_wire::refusal::Refusal;
+
+use crate::relay::broadcasts::{Ended, Taken};
+use crate::relay::io::{EdgeKey, Event, Fault, LinkKey, Moment, Note, Outbox, Reach, Request, RequestId};
+use crate::relay::limits::{BROADCAST_COPIES_BYTES, BROADCAST_OVERHEAD_BYTES, BYTES_PER_TOKEN, MEMBERS_PER_TOKEN};
+use crate::relay::planted::Defect;
+use crate::relay::sessions::SessionKey;
+use crate::relay::signals::{Doubt, Path};
+use crate::relay::state::State;
+use crate::relay::timers::Timer;
+
+/// What a tally weighs in a session's queue.
+const TALLY_BYTES: usize = 128;
+
+impl State {
+    /// An edge sends something to all members of a topic.
+    pub(crate) fn broadcast_asked(
+        &mut self,
+        now: Moment,
+        edge: EdgeKey,
+        key: SessionKey,
+        request: Request,
+        out: &mut Outbox,
+    ) {
+        let Request::Broadcast { id, topic, data, echo } = request else { return };
+        let remembered = |state: &Self| {
+            let session = state.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
+            session.is_some_and(|broadcasts| broadcasts.remembers(&id))
+        };
+        // One for the look at the topic, which shows what the rest costs.
+        let mut refused = self.take_requests(now, edge, 1);
+        let homes = if refused.is_none() { self.homes_for(key, topic.id, echo) } else { Vec::new() };
+        if refused.is_none() && !remembered(self) {
+            if !self.deadlines.has_room() {
+                return self.tell_refused(key, id, Refusal::Overloaded, out);
+            }
+            if homes.len() * (BROADCAST_OVERHEAD_BYTES + data.len()) > BROADCAST_COPIES_BYTES {
+                return self.tell_refused(key, id, Refusal::TooBig, out);
+            }
+            let cost = homes.len() + self.directory.total(topic.id) / MEMBERS_PER_TOKEN;
+            let cost = cost.saturating_mul(1 + data.len() / BYTES_PER_TOKEN).saturating_sub(1);
+            refused = self.take_requests(now, edge, u32::try_from(cost).unwrap_or(u32::MAX));
+        }
+        if let Some(refusal) = refused {
+            // What the edge asks again has its answer, or will have it: it must not get a second one.
+            if !remembered(self) {
+                self.tell_refused(key, id, refusal, out);
+            }
+            return self.lose_patience(now, edge, out);
+        }
+        let Some(session) = self.sessions.find_mut(key) else { return };
+        let broadcasts = session.broadcasts.get_or_insert_default();
+        match broadcasts.take(now, &id, topic.id, data, homes.clone()) {
+            Ok(Taken::Send) => {
+                self.deadlines.push(now, key, id.clone());
+                if let Some(at) = self.deadlines.next() {
+                    self.timers.set_earlier(Timer::Signals, at);
+                }
+                self.send_legs(now, key, &id, &homes, echo, out);
+                self.finish_broadcast(key, &id, false, out);
+            }
+            Ok(Taken::Open) => {}
+            Ok(Taken::Again(reach)) => self.tell_tally(key, id, reach, out),
+            Err(refusal) => self.tell_refused(key, id, refusal, out),
+        }
+    }
+
+    /// Takes the tokens of so many requests from an edge and its address; why not, if there are too few.
+    fn take_requests(&mut self, now: Moment, edge: EdgeKey, tokens: u32) -> Option<Refusal> {
+        if tokens == 0 {
+            return None;
+        }
+        let found = self.sessions.edge_mut(edge)?;
+        let address = found.address;
+        let own = found.bucket.take(now, self.settings.edge_rate, tokens);
+        let taken = own.and_then(|()| self.addresses.take_requests(now, address, &self.settings, tokens));
+        taken.err().map(|_| Refusal::RateLimited)
+    }
+
+    /// The hosts to which a broadcast of a session goes: those that have members besides the sender.
+    fn homes_for(&self, key: SessionKey, topic: TopicId, echo: bool) -> Vec<HostId> {
+        let (_, here) = self.sessions.members(topic).unwrap_or_default();
+        let mut homes = self.directory.homes_of(topic);
+        homes.retain(|home| *home != self.own);
+        if here.iter().any(|member| *member != key || echo) {
+            homes.push(self.own);
+        }
+        homes
+    }
+
+    /// Sends the parts of some hosts on their way.
+    fn send_legs(
+        &mut self,
+        now: Moment,
+        key: SessionKey,
+        id: &RequestId,
+        homes: &[HostId],
+        echo: bool,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.find(key) else { return };
+        let Some(sent) = session.broadcasts.as_ref().and_then(|broadcasts| broadcasts.find(id)) else { return };
+        let broadcast = Broadcast {
+            from: session.peer,
+            session: key,
+            n: sent.n,
+            id: id.to_string(),
+            proof: session.proof.clone(),
+            topic: sent.topic,
+            data: sent.data.clone(),
+        };
+        let lane = lane(broadcast.from);
+        let frame = Frame::Broadcast(broadcast.clone());
+        for home in homes {
+            if *home == self.own {
+                let spread = self.spread(now, self.own, &broadcast, echo, out);
+                self.leg_ended(key, id, self.own, Ended::Told(spread));
+                continue;
+            }
+            let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
+            let pinned = broadcasts.and_then(|broadcasts| broadcasts.pinned(*home));
+            match self.hand_over(now, *home, pinned, lane, &frame, out) {
+                Ok(path) => {
+                    if let Path::Routed(_, nonce) = path {
+                        self.sealed.insert(now, nonce, key, id.clone());
+                    }
+                    let session = self.sessions.find_mut(key);
+                    if let Some(broadcasts) = session.and_then(|session| session.broadcasts.as_mut()) {
+                        broadcasts.went(id, *home, path);
+                    }
+                    if self.planted.has(Defect::CountEarly) {
+                        self.leg_ended(key, id, *home, Ended::Told(Spread::Taken { members: 1, missed: 0 }));
+                    }
+                }
+                Err(refusal) => self.leg_ended(key, id, *home, Ended::Told(Spread::Refused(refusal))),
+            }
+        }
+    }
+
+    /// A broadcast came over the link from its sender's home.
+    pub(crate) fn broadcast_came(&mut self, now: Moment, key: LinkKey, broadcast: Broadcast, out: &mut Outbox) {
+        let Some(host) = self.links.find(key).map(|link| link.host) else { return };
+        match self.doubt(now, key, broadcast.from, &broadcast.proof) {
+            None => self.broadcast_arrived(now, host, broadcast, out),
+            Some(Doubt::Foreign) => self.misbehaved(now, key, Fault::ForeignSender, out),
+            Some(Doubt::Refused(refusal)) => self.answer_tally(now, host, broadcast, Spread::Refused(refusal), out),
+        }
+    }
+
+    /// A broadcast came from its sender's home, by whatever way.
+    pub(crate) fn broadcast_arrived(&mut self, now: Moment, home: HostId, broadcast: Broadcast, out: &mut Outbox) {
+        self.routes.insert(now, broadcast.from, home);
+        let spread = self.spread(now, home, &broadcast, false, out);
+        self.answer_tally(now, home, broadcast, spread, out);
+    }
+
+    fn answer_tally(&mut self, now: Moment, home: HostId, broadcast: Broadcast, spread: Spread, out: &mut Outbox) {
+        let Broadcast { from, id, .. } = broadcast;
+        // A tally that finds no way is asked for again by the sender's home, or that host's part becomes unknown there.
+        let _ = self.hand_over(now, home, None, lane(from), &Frame::Tally(Tally { from, id, spread }), out);
+    }
+
+    /// Puts a broadcast into the queues of the members here, unless it has been here before.
+    fn spread(&mut self, now: Moment, home: HostId, broadcast: &Broadcast, echo: bool, out: &mut Outbox) -> Spread {
+        let Broadcast { from, session, n, topic, .. } = *broadcast;
+        let id: RequestId = Arc::from(broadcast.id.as_str());
+        let repeat = self.planted.has(Defect::RepeatBroadcasts);
+        if let Some((known, spread)) = self.heard.find(from, &id).filter(|_| !repeat) {
+            return if known == topic { spread } else { Spread::Refused(Refusal::BadField) };
+        }
+        let (name, members) = self.sessions.members(topic).unwrap_or_else(|| (Arc::from(""), Vec::new()));
+        if home != self.own && !self.heard.may_deliver(now, home, members.len()) {
+            return Spread::Refused(Refusal::RateLimited);
+        }
+        if !self.heard.is_next(from, session, n) && !repeat {
+            return Spread::Refused(Refusal::Overtaken);
+        }
+        let bytes = BROADCAST_OVERHEAD_BYTES + broadcast.data.len();
+        let (mut told, mut missed) = (0, 0);
+        for member in members {
+            let Some(session) = self.sessions.find_mut(member) else { continue };
+            if session.peer == from && !echo {
+                continue;
+            }
+            let (id, topic, data) = (id.clone(), name.clone(), broadcast.data.clone());
+            match session.enqueue_broadcast(bytes, |seq| Event::Broadcast { seq, id, from, topic, data }) {
+                Ok(event) => {
+                    told += 1;
+                    if let Some((edge, event)) = session.edge.zip(event) {
+                        out.tell(edge, event);
+                    }
+                }
+                Err(_) => missed += 1,
+            }
+        }
+        out.note(Note::BroadcastSpread { members: told, missed });
+        let spread = match (told, missed) {
+            (0, 0) => Spread::Refused(Refusal::NoSuchPeer),
+            (0, _) => Spread::Refused(Refusal::QueueFull),
+            (members, missed) => Spread::Taken { members, missed },
+        };
+        self.heard.insert(now, from, (session, n), id, topic, spread);
+        spread
+    }
+
+    /// A tally came over the link from a host.
+    pub(crate) fn tally_came(&mut self, key: LinkKey, tally: &Tally, out: &mut Outbox) {
+        if let Some(host) = self.links.find(key).map(|link| link.host) {
+            self.tally_from(host, tally, out);
+        }
+    }
+
+    /// A host says what it did with a broadcast.
+    pub(crate) fn tally_from(&mut self, home: HostId, tally: &Tally, out: &mut Outbox) {
+        let id = Arc::from(tally.id.as_str());
+        let Some(key) = self.sessions.by_peer(tally.from) else { return };
+        if home != self.own {
+            self.leg_ended(key, &id, home, Ended::Told(tally.spread));
+            self.finish_broadcast(key, &id, false, out);
+        }
+    }
+
+    /// A host on the way could not pass on one host's part of a broadcast that went by `path`.
+    pub(crate) fn leg_bounced(
+        &mut self,
+        key: SessionKey,
+        id: &RequestId,
+        path: Path,
+        refusal: Refusal,
+        out: &mut Outbox,
+    ) {
+        let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
+        let leg = broadcasts.and_then(|all| all.find(id)?.open_legs().find(|leg| leg.path == path));
+        if let Some(home) = leg.map(|leg| leg.home) {
+            self.leg_ended(key, id, home, Ended::Told(Spread::Refused(refusal)));
+            self.finish_broadcast(key, id, false, out);
+        }
+    }
+
+    /// Parts of broadcasts whose path has died go again by another way, in their order; a host that has one already
+    /// knows it. Those that find no way now wait for one until their deadline.
+    pub(crate) fn legs_again(&mut self, now: Moment, which: impl Fn(Path) -> bool, out: &mut Outbox) {
+        let mut open: Vec<(SessionKey, RequestId, HostId)> = Vec::new();
+        for (key, session) in self.sessions.iter() {
+            let Some(broadcasts) = session.broadcasts.as_ref() else { continue };
+            open.extend(broadcasts.open_where(&which).into_iter().map(|(id, home)| (key, id, home)));
+        }
+        for (key, id, home) in &open {
+            let session = self.sessions.find_mut(*key);
+            if let Some(broadcasts) = session.and_then(|session| session.broadcasts.as_mut()) {
+                broadcasts.broke(id, *home);
+            }
+        }
+        for (key, id, home) in open {
+            if self.links.to_host(home).is_some() || self.next_hop(home, None).is_some() {
+                self.send_legs(now, key, &id, &[home], false, out);
+                self.finish_broadcast(key, &id, false, out);
+            }
+        }
+    }
+
+    /// The time of a session's broadcast may be over.
+    pub(crate) fn broadcast_timed_out(&mut self, now: Moment, key: SessionKey, id: &RequestId, out: &mut Outbox) {
+        let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
+        if broadcasts.and_then(|all| all.find(id)).is_some_and(|sent| sent.until <= now) {
+            self.finish_broadcast(key, id, true, out);
+        }
+    }
+
+    /// One host's part of a broadcast has its outcome; a late or second answer is dropped here.
+    fn leg_ended(&mut self, key: SessionKey, id: &RequestId, home: HostId, ended: Ended) {
+        let session = self.sessions.find_mut(key);
+        if let Some(broadcasts) = session.and_then(|session| session.broadcasts.as_mut()) {
+            broadcasts.leg_ended(id, home, ended);
+        }
+    }
+
+    /// Tells the tally of a broadcast to which all hosts have answered, or which is `given_up`.
+    fn finish_broadcast(&mut self, key: SessionKey, id: &RequestId, given_up: bool, out: &mut Outbox) {
+        let session = self.sessions.find_mut(key);
+        let broadcasts = session.and_then(|session| session.broadcasts.as_mut());
+        if let Some(reach) = broadcasts.and_then(|broadcasts| broadcasts.finish(id, given_up)) {
+            out.note(Note::BroadcastEnded { reach });
+            self.tell_tally(key, id.clone(), reach, out);
+        }
+    }
+
+    fn tell_refused(&mut self, key: SessionKey, id: RequestId, refusal: Refusal, out: &mut Outbox) {
+        let reach = Reach { code: Some(refusal), ..Reach::default() };
+        out.note(Note::BroadcastEnded { reach });
+        self.tell_tally(key, id, reach, out);
+    }
+
+    fn tell_tally(&mut self, key: SessionKey, id: RequestId, reach: Reach, out: &mut Outbox) {
+        let Some(session) = self.sessions.find_mut(key) else { return };
+        match session.enqueue(TALLY_BYTES, |seq| Event::Tally { seq, id, reach }) {
+            Ok(event) => {
+                if let Some((edge, event)) = session.edge.zip(event) {
+                    out.tell(edge, event);
+                }
+            }
+            Err(_) => _ = self.too_slow.insert(key),
+        }
+    }
+}
+
+/// The lane that the broadcasts of a sender always take, so that they stay in order.
+fn lane(from: PeerId) -> u8 {
+    let [from, ..] = from.as_bytes();
+    from % LANES
+}

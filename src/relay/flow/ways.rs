@@ -1,0 +1,128 @@
+//! The way from home to home: over the link between them, or sealed, by the next hop (PROTOCOL.md §7.2).
+
+use aldis_wire::host::{Channel, Frame, Routed};
+use aldis_wire::id::{HostId, PeerId};
+use aldis_wire::proof::Proof;
+use aldis_wire::refusal::Refusal;
+use aldis_wire::seal::{self, Binding, SharedKey};
+
+use crate::relay::io::{LinkKey, Moment, Outbox};
+use crate::relay::limits::CLAIM_CHECKS;
+use crate::relay::planted::Defect;
+use crate::relay::signals::{Doubt, Path};
+use crate::relay::state::State;
+use crate::relay::timers::Timer;
+
+impl State {
+    /// Gives a frame to the link to its home, or seals it and gives it to the next hop. While earlier ones that it must
+    /// not overtake are open, it takes their way: `pinned`.
+    ///
+    /// # Errors
+    /// [`Refusal::HomeUnreachable`] when there is no way, [`Refusal::Overloaded`] when the link has no room.
+    pub(crate) fn hand_over(
+        &mut self,
+        now: Moment,
+        home: HostId,
+        pinned: Option<Path>,
+        lane: u8,
+        frame: &Frame,
+        out: &mut Outbox,
+    ) -> Result<Path, Refusal> {
+        let pinned = pinned.and_then(Path::link).filter(|link| self.links.find(*link).is_some_and(|l| l.is_admitted()));
+        let direct = self.links.to_host(home);
+        let link = pinned.or(direct).or_else(|| self.next_hop(home, None)).ok_or(Refusal::HomeUnreachable)?;
+        let sent = if self.links.find(link).is_some_and(|found| found.host == home) {
+            self.send(link, Channel::Lane(lane), frame, out).then_some(Path::Direct(link))
+        } else {
+            self.discovery.want_link(now, home);
+            self.timers.set_earlier(Timer::Discovery, now);
+            self.sealed_count += 1;
+            let nonce = seal::nonce(self.random(), self.sealed_count);
+            let routed = self.sealed(home, lane, nonce, frame).ok_or(Refusal::HomeUnreachable)?;
+            self.send(link, Channel::Lane(lane), &routed, out).then_some(Path::Routed(link, nonce))
+        };
+        sent.ok_or(Refusal::Overloaded)
+    }
+
+    /// The neighbour over which a host's announcements come first. When that link is gone, only one that is known to
+    /// have newer ones than we leads there for certain.
+    pub(crate) fn next_hop(&self, home: HostId, except: Option<HostId>) -> Option<LinkKey> {
+        let origin = self.origins.find(home).filter(|origin| origin.expired.is_none())?;
+        let usable =
+            |key: &LinkKey| self.links.find(*key).is_some_and(|link| link.is_admitted() && Some(link.host) != except);
+        origin.next_hop.filter(usable).or_else(|| {
+            let mark = origin.mark();
+            self.links
+                .admitted()
+                .filter(|(key, _)| usable(key) && self.links.theirs(*key, home) >= mark.max((0, 1)))
+                .min_by_key(|(key, link)| (link.rtt, *key))
+                .map(|(key, _)| key)
+        })
+    }
+
+    pub(crate) fn shared_with(&mut self, host: HostId) -> Option<SharedKey> {
+        if host == self.own {
+            // Nothing that we seal comes back to us.
+            return None;
+        }
+        let public = self.directory.record(host)?.record.sealing;
+        if let Some((known, key)) = self.shared.get(&host)
+            && *known == public
+        {
+            return Some(key.clone());
+        }
+        let key = self.sealing.shared(&public)?;
+        self.shared.insert(host, (public, key.clone()));
+        Some(key)
+    }
+
+    fn sealed(&mut self, home: HostId, lane: u8, nonce: [u8; 24], frame: &Frame) -> Option<Frame> {
+        let key = self.shared_with(home)?;
+        let to_epoch = self.origins.find(home)?.mark().0;
+        let from_epoch = self.announcer.epoch;
+        let binding = Binding { tag: self.network.tag, from: (self.own, from_epoch), to: (home, to_epoch) };
+        let (kind, body) = frame.kind_and_body().ok()?;
+        let plain = [&[kind][..], &body].concat();
+        let sealed = key.seal(&nonce, &binding, &plain).ok()?.into();
+        let hops = 1;
+        Some(Frame::Routed(Routed {
+            to_home: home,
+            from_home: self.own,
+            to_epoch,
+            from_epoch,
+            hops,
+            lane,
+            nonce,
+            sealed,
+        }))
+    }
+
+    /// Why the host of a link may not speak for a sender that it names, if it may not (PROTOCOL.md §7.1).
+    pub(crate) fn doubt(&mut self, now: Moment, key: LinkKey, from: PeerId, proof: &Proof) -> Option<Doubt> {
+        let link = self.links.find_mut(key)?;
+        let host = link.host;
+        let known = self.directory.is_present(from, host, proof);
+        if !known && matches!(proof, Proof::Keyed { .. }) && link.claims.take(now, CLAIM_CHECKS, 1).is_err() {
+            return Some(Doubt::Refused(Refusal::Overloaded));
+        }
+        if self.is_at_home(host, from, proof) || self.planted.has(Defect::AcceptForeignSender) {
+            return None;
+        }
+        if !proof.verify(from, self.network.trust, host) {
+            return Some(Doubt::Foreign);
+        }
+        // The peer was at home there and has a better claim elsewhere, of which that host has not heard yet.
+        Some(Doubt::Refused(Refusal::Replaced))
+    }
+
+    /// Whether `home` may speak for the peer: its roster says so, or the proof does and nobody has a newer one.
+    pub(crate) fn is_at_home(&self, home: HostId, peer: PeerId, proof: &Proof) -> bool {
+        if self.directory.is_present(peer, home, proof) && self.directory.home(peer) == Some(home) {
+            return true;
+        }
+        let known = self.directory.highest_counter(peer);
+        let newer =
+            known.is_none_or(|(counter, at)| proof.counter() > counter || at == home && proof.counter() == counter);
+        newer && proof.verify(peer, self.network.trust, home)
+    }
+}

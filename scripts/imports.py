@@ -1,9 +1,9 @@
 """Who may import whom: the rules of ARCHITECTURE.md, read off the source text.
 
-Three rules. Inside src/relay a table sees the shared modules below and its own children, never another table and
+Four rules. Inside src/relay a table sees the shared modules below and its own children, never another table and
 never its parent; `state` puts the tables together, the files of `flow` move things between them and never see each
 other, and only relay/mod.rs sees all. Nothing in src/relay sees the rest of the crate. Inside src/net the worlds never
-import each other; only the driver joins them.
+import each other; only the driver joins them. src/client sees nothing of hosts.
 
 This reads `use` statements and written-out paths, not the compiler's mind. That is enough: a path into another module
 of ours has to begin with `crate::` or `super::`, or to follow such a `use`.
@@ -60,10 +60,10 @@ def violations(root: Path) -> list[str]:
     modules = {module_path(file, root): file for file in sorted((root / "src").rglob("*.rs"))}
     found = []
     for module, file in modules.items():
-        if module[:1] not in (("relay",), ("net",)) or "tests" in module:
+        judge = JUDGES.get(module[:1])
+        if judge is None or "tests" in module:
             continue
         source = without_noise(file.read_text())
-        judge = judge_relay if module[0] == "relay" else judge_net
         for path in sorted(set(paths_in(source))):
             complaint = judge(module, resolve(path, module, modules), path)
             if complaint:
@@ -106,6 +106,16 @@ def judge_net(module: tuple, target, path: tuple) -> str | None:
     if len(target) == 1:
         return "a child never imports its parent"
     return "worlds never import each other; the driver joins them, and NET_SHARED lists what they share"
+
+
+def judge_client(module: tuple, target, path: tuple) -> str | None:
+    """Why a module of the client may not name `path`; None when it may."""
+    if target is None or target[:1] in (("client",), ("system",)):
+        return None
+    return "the client knows nothing of hosts: it is used without them"
+
+
+JUDGES = {("relay",): judge_relay, ("net",): judge_net, ("client",): judge_client}
 
 
 def module_path(file: Path, root: Path) -> tuple:

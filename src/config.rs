@@ -59,6 +59,8 @@ pub struct Config {
     pub ice_servers: Vec<serde_json::Value>,
     /// Protocols of other systems that the gateway speaks.
     pub doors: Vec<Door>,
+    /// Whether the ids of `PeerJS` clients here are told to whoever asks.
+    pub peerjs_discovery: bool,
     /// Requests of one edge.
     pub edge_rate: Rate,
     /// Joins and leaves of one edge.
@@ -131,6 +133,7 @@ impl Config {
             trusted_proxies: sources.many("trusted_proxies", |text| parsed(text, "an IP address"))?,
             ice_servers: needed(sources, "ice_servers", ice_servers)?,
             doors: doors(sources)?,
+            peerjs_discovery: needed(sources, "peerjs_discovery", switch)?,
             edge_rate: needed(sources, "edge_rate", rate)?,
             edge_change_rate: needed(sources, "edge_change_rate", rate)?,
             address_rate: needed(sources, "address_rate", rate)?,

@@ -11,6 +11,7 @@ use std::path::Path;
 use aldis_wire::hex;
 use aldis_wire::network::{Genesis, NameError};
 
+use crate::system::random_bytes;
 use crate::textfile::{self, FileError, TextFile};
 
 /// The fields of a genesis file.
@@ -49,16 +50,6 @@ pub fn text(genesis: &Genesis) -> String {
 /// [`FileError`] when the file exists already or cannot be written.
 pub fn create(path: &Path, genesis: &Genesis) -> Result<(), FileError> {
     textfile::create_secret(path, &text(genesis))
-}
-
-/// Bytes from the operating system. Without randomness no key may be made: the process ends.
-#[must_use]
-pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    if getrandom::fill(&mut bytes).is_err() {
-        std::process::abort();
-    }
-    bytes
 }
 
 fn parse(file: &TextFile) -> Result<Genesis, FileError> {

@@ -66,7 +66,7 @@ pub fn read_lists(files: &HostFiles, own: HostId) -> Result<HostLists, FileError
 /// The ids of a list, each with its line.
 fn read_list(path: &Path) -> Result<Vec<(HostId, usize)>, FileError> {
     let unreadable =
-        |error: &std::io::Error| FileError::new(path, format!("cannot be read: {}", textfile::plain(error)));
+        |error: &std::io::Error| FileError::new(path, format!("cannot be read: {}", crate::system::plain(error)));
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| unreadable(&error))?;
     file.take(LIST_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;

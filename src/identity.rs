@@ -23,7 +23,7 @@ use aldis_wire::network::NetworkTag;
 use aldis_wire::seal::SealingKey;
 use ed25519_dalek::SigningKey;
 
-use crate::genesis::random_bytes;
+use crate::system::random_bytes;
 use crate::textfile::{self, FileError, TextFile};
 
 /// The host key's file in the data directory.
@@ -85,7 +85,7 @@ pub fn load(data_dir: &Path) -> Result<Option<HostKey>, FileError> {
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(FileError::new(&path, format!("cannot be read: {}", textfile::plain(&error)))),
+        Err(error) => return Err(FileError::new(&path, format!("cannot be read: {}", crate::system::plain(&error)))),
     };
     textfile::check_private(&path, &file)?;
     parse(&TextFile::read_from(&path, file)?).map(Some).map_err(|error| FileError {

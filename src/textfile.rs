@@ -12,6 +12,8 @@ use aldis_wire::hex;
 use toml::Value;
 use toml::de::DeTable;
 
+use crate::system::plain;
+
 /// A file of settings or keys has a few hundred bytes; more is a mistake, and is not read into memory.
 pub const FILE_BYTES_MAX: u64 = 256 << 10;
 
@@ -225,15 +227,6 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
-}
-
-/// The operating system's words for an error, without its number.
-pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
-        None => text,
-    }
 }
 
 fn quoted(path: &Path) -> String {

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::{clean, print};
-use crate::net::client::{Client, ClientError, Event, Events, Options, Receipt};
+use crate::client::{Client, ClientError, Event, Events, Options, Receipt};
 use crate::textfile;
 
 /// Lines read ahead of what was sent.
@@ -57,6 +57,9 @@ pub(super) struct Arguments {
     /// Come as the owner of the key in this file, and keep the same peer id; it is made if it does not exist
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Seal all signals past all hosts, and take none that is not sealed
+    #[arg(long, requires = "key")]
+    sealed: bool,
     /// Trust only this authority (PEM), such as that of `aldis cert dev`
     #[arg(long = "ca", value_name = "FILE")]
     authority: Option<PathBuf>,
@@ -91,6 +94,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
         authority: arguments.authority.clone(),
         key: arguments.key.as_deref().map(key).transpose()?,
         meta: arguments.meta.clone().or(name),
+        sealed: arguments.sealed,
     };
     let (client, mut events) = Client::connect(options).await?;
     let who = client.who();
@@ -153,6 +157,9 @@ impl Edge {
                 print(&format!("< {} {} {}\n", clean(&topic), from.short(), clean(&data)))?;
             }
             Event::Signal { from, data, .. } => print(&format!("< {} {}\n", from.short(), clean(&data)))?,
+            Event::Dropped { from, why } => {
+                print(&format!("! dropped what {} is said to have sent: {why}\n", from.short()))?
+            }
             Event::SocketLost { why } => print(&format!("! socket lost ({why}); coming back\n"))?,
             Event::Resumed => print("! back: nothing was missed\n")?,
             Event::Renewed { peer } => {
@@ -249,7 +256,7 @@ fn read_lines() -> mpsc::Receiver<String> {
 /// Reads an edge's key file: `key = "<64 hex digits>"`; makes it if it does not exist.
 fn key(path: &std::path::Path) -> Result<SigningKey> {
     if !path.exists() {
-        let secret = crate::genesis::random_bytes::<32>();
+        let secret = crate::system::random_bytes::<32>();
         let text = format!(
             "# The key of an Aldis edge. Secret: whoever holds it is this peer.\nkey = \"{}\"\n",
             aldis_wire::hex::encode(&secret)

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use crate::net::client::tls_config;
+use crate::client::tls_config;
 
 /// For everything from the look-up of the name to the last byte.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ pub(super) async fn get(url: &str, authority: Option<&Path>) -> Result<String> {
         let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let stream = TcpStream::connect((name.as_str(), port))
             .await
-            .map_err(|error| anyhow::anyhow!(crate::textfile::plain(&error)))?;
+            .map_err(|error| anyhow::anyhow!(crate::system::plain(&error)))?;
         match parsed.scheme() {
             "http" => exchange(stream, &parsed, &host).await,
             "https" => {

@@ -125,6 +125,7 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         gateway_tls: config.tls.clone(),
         dht,
         doors: config.doors.clone(),
+        peerjs_discovery: config.peerjs_discovery,
         origins: config.origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         ice_servers: config.ice_servers.clone(),

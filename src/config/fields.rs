@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 28] = [
+pub const FIELDS: [Field; 29] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -167,6 +167,13 @@ pub const FIELDS: [Field; 28] = [
         "NAME",
         "",
         "Protocols of other systems to speak besides our own: socket-signal, dxos, webtorrent, peerjs, pubsub, matchbox; `aldis` alone: none; none stated: all",
+    ),
+    field(
+        "peerjs_discovery",
+        Kind::Switch,
+        "true|false",
+        "false",
+        "Tell whoever asks at /KEY/peers the ids of PeerJS clients of all hosts that have this switched on; for small networks",
     ),
     field("edge_rate", Kind::One, "RATE/BURST", "", "Requests of one edge: per second / at once; 0/0 is no limit"),
     field("edge_change_rate", Kind::One, "RATE/BURST", "", "Joins and leaves of one edge: per second / at once"),

@@ -11,14 +11,12 @@
 //! | [`metrics`] | operators: counts for Prometheus |
 //! | [`log`] | operators: what a note says in words |
 //! | [`driver`] | joins them: a whole host |
-//! | [`client`] | the other end: an edge in Rust, for the terminal, the demo and the tests |
 //!
 //! Worlds know the hub and the machine's contract, never each other; only [`driver`] knows them all.
 
 #![allow(clippy::disallowed_methods, reason = "the outside world: clocks, sockets and files are its job")]
 
 pub mod admin;
-pub mod client;
 pub mod dht;
 pub mod driver;
 pub mod gateway;

@@ -281,6 +281,8 @@ impl Reach {
 /// A sender whose broadcasts came here.
 #[derive(Debug)]
 struct Sender {
+    /// Of the claim by which it is present: a later session of a peer that moves has a higher one.
+    counter: u64,
     session: u64,
     newest: u64,
     at: Moment,
@@ -309,10 +311,14 @@ impl Heard {
         self.deliveries.entry(home).or_default().take(now, HOST_DELIVERIES, tokens).is_ok()
     }
 
-    /// Whether the sender's broadcast `n` comes after all that came from this session of it.
+    /// Whether the sender's broadcast `n` of this session comes after all that came from it. What its former home still
+    /// sends when the next one has spoken for it comes too late.
     #[must_use]
-    pub(crate) fn is_next(&self, from: PeerId, session: u64, n: u64) -> bool {
-        self.senders.get(&from).is_none_or(|sender| sender.session != session || n > sender.newest)
+    pub(crate) fn is_next(&self, from: PeerId, counter: u64, (session, n): (u64, u64)) -> bool {
+        self.senders.get(&from).is_none_or(|sender| {
+            let same = sender.session == session;
+            counter > sender.counter || counter == sender.counter && (!same || n > sender.newest)
+        })
     }
 
     /// Notes what was done with a broadcast.
@@ -320,14 +326,14 @@ impl Heard {
     pub(crate) fn insert(
         &mut self,
         now: Moment,
-        from: PeerId,
+        (from, counter): (PeerId, u64),
         (session, n): (u64, u64),
         id: RequestId,
         topic: TopicId,
         spread: Spread,
     ) {
         self.tidy(now);
-        self.senders.insert(from, Sender { session, newest: n, at: now });
+        self.senders.insert(from, Sender { counter, session, newest: n, at: now });
         self.by_id.insert((from, id.clone()), (topic, spread));
         self.by_age.push_back((now, from, id));
     }
@@ -354,5 +360,104 @@ impl Heard {
     /// Forgets the hosts that have brought nothing for a while.
     pub(crate) fn forget_hosts(&mut self, now: Moment) {
         self.deliveries.retain(|_, bucket| !bucket.is_full(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment(std::time::Duration::ZERO);
+    const TOPIC: TopicId = TopicId::new([7; 32]);
+    const TAKEN: Spread = Spread::Taken { members: 2, missed: 1 };
+
+    fn named<K>(number: usize, new: impl Fn([u8; 32]) -> K) -> K {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        new(bytes)
+    }
+
+    fn peer(number: usize) -> PeerId {
+        named(number, PeerId::new)
+    }
+
+    fn home(number: usize) -> HostId {
+        named(number, HostId::new)
+    }
+
+    fn id(number: usize) -> RequestId {
+        number.to_string().as_str().into()
+    }
+
+    fn send(outgoing: &mut Outgoing, number: usize, homes: usize) -> Result<Taken, Refusal> {
+        outgoing.take(NOW, &id(number), TOPIC, Bytes::new(), (0..homes).map(home).collect())
+    }
+
+    #[test]
+    fn a_session_remembers_so_many_broadcasts_and_forgets_no_open_one() {
+        let mut outgoing = Outgoing::default();
+        assert_eq!(send(&mut outgoing, 0, 2), Ok(Taken::Send));
+        for number in 1..3 * REMEMBERED_BROADCASTS_MAX {
+            assert_eq!(send(&mut outgoing, number, 1), Ok(Taken::Send));
+            outgoing.leg_ended(&id(number), home(0), Ended::Told(TAKEN));
+            assert!(outgoing.finish(&id(number), false).is_some());
+            assert!(outgoing.len() <= REMEMBERED_BROADCASTS_MAX);
+        }
+        assert_eq!(send(&mut outgoing, 0, 2), Ok(Taken::Open));
+        assert_eq!((outgoing.open_count(), outgoing.ways.len()), (1, 2), "nothing is kept of hosts without open ones");
+    }
+
+    #[test]
+    fn open_broadcasts_of_a_session_are_bounded() {
+        let mut outgoing = Outgoing::default();
+        for number in 0..OPEN_BROADCASTS_MAX {
+            assert_eq!(send(&mut outgoing, number, 1), Ok(Taken::Send));
+        }
+        assert_eq!(send(&mut outgoing, OPEN_BROADCASTS_MAX, 1), Err(Refusal::TooManyOpen));
+        assert!(outgoing.finish(&id(3), true).is_some());
+        assert_eq!(send(&mut outgoing, OPEN_BROADCASTS_MAX, 1), Ok(Taken::Send));
+    }
+
+    #[test]
+    fn each_host_counts_once_and_a_refusal_after_a_lost_way_proves_nothing() {
+        let mut outgoing = Outgoing::default();
+        send(&mut outgoing, 0, 4).unwrap();
+        let direct = Path::Direct(crate::relay::io::LinkKey(1));
+        let refused = Ended::Told(Spread::Refused(Refusal::Overtaken));
+        outgoing.went(&id(0), home(1), direct);
+        outgoing.broke(&id(0), home(1));
+        for (at, ended) in [(0, Ended::Told(TAKEN)), (0, Ended::Told(TAKEN)), (1, refused), (2, refused), (9, refused)]
+        {
+            outgoing.leg_ended(&id(0), home(at), ended);
+            assert_eq!(outgoing.finish(&id(0), false), None, "one has not answered");
+        }
+        let reach = outgoing.finish(&id(0), true).unwrap();
+        let code = Some(Refusal::Overtaken);
+        assert_eq!(reach, Reach { taken: 1, refused: 1, unknown: 2, members: 2, missed: 1, code });
+        assert_eq!(outgoing.finish(&id(0), true), None);
+        assert_eq!((outgoing.open_count(), outgoing.ways.len()), (0, 0));
+    }
+
+    #[test]
+    fn broadcasts_that_came_are_remembered_for_two_minutes_and_bounded_and_so_are_their_senders() {
+        let mut heard = Heard::default();
+        for number in 0..=REMEMBERED_SPREADS_MAX {
+            heard.insert(NOW, (peer(number), 0), (1, 1), id(number), TOPIC, TAKEN);
+        }
+        assert_eq!(heard.len(), (REMEMBERED_SPREADS_MAX, REMEMBERED_SPREADS_MAX));
+        assert_eq!((heard.find(peer(0), &id(0)), heard.find(peer(1), &id(1))), (None, Some((TOPIC, TAKEN))));
+        assert!(heard.is_next(peer(0), 0, (1, 1)) && !heard.is_next(peer(1), 0, (1, 1)));
+        heard.tidy(Moment(DEDUPLICATION));
+        assert_eq!(heard.len(), (0, 0));
+    }
+
+    #[test]
+    fn what_a_former_home_still_sends_comes_too_late() {
+        let mut heard = Heard::default();
+        heard.insert(NOW, (peer(1), 5), (1, 9), id(1), TOPIC, TAKEN);
+        assert!(heard.is_next(peer(1), 5, (1, 10)) && !heard.is_next(peer(1), 5, (1, 9)));
+        assert!(heard.is_next(peer(1), 6, (2, 1)), "its next home counts anew");
+        heard.insert(NOW, (peer(1), 6), (2, 1), id(2), TOPIC, TAKEN);
+        assert!(!heard.is_next(peer(1), 5, (1, 10)));
     }
 }

@@ -36,12 +36,13 @@ pub const MEMBERS_PER_TOKEN: usize = 32;
 /// And once more for each so many bytes: one of full size counts five times.
 pub const BYTES_PER_TOKEN: usize = 16 << 10;
 /// Bytes of all copies of one broadcast that leave a host, some more for each copy counted; then `too_big`. The host
-/// seals each copy to a host with which it has no link: 20 ms at most. 4,096 hosts can have 3.8 KB, 250 hosts 64 KiB.
+/// seals each copy to a host with which it has no link, and nobody else has the machine meanwhile. 4,096 hosts can have
+/// 3.8 KB, 250 hosts 64 KiB.
 pub const BROADCAST_COPIES_BYTES: usize = 16 << 20;
 /// What one copy weighs besides its data.
 pub const BROADCAST_OVERHEAD_BYTES: usize = 256;
 /// Places in queues of members here that the broadcasts of one other host may take; then `rate_limited`. A frame of 200
-/// bytes may cost as many as the topic has members here, each some 0.3 µs.
+/// bytes may cost as many as the topic has members here.
 pub const HOST_DELIVERIES: Rate = Rate { per_second: 50_000, burst: 200_000 };
 /// Broadcasts remembered by a host because they came for members here, about 250 bytes each; their senders as well.
 pub const REMEMBERED_SPREADS_MAX: usize = 65_536;

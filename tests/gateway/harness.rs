@@ -56,6 +56,7 @@ impl House {
             host,
             network: network.clone(),
             doors: Door::ALL.to_vec(),
+            peerjs_discovery: false,
             origins: Vec::new(),
             trusted_proxies: Vec::new(),
             ice_servers: vec![serde_json::json!({ "urls": "stun:stun.example:3478" })],

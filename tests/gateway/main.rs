@@ -11,6 +11,8 @@
 )]
 
 mod broadcasts;
+mod doors;
+mod doors_socket_signal;
 mod edge;
 mod exhaustion;
 mod harness;

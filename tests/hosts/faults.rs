@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aldis::net::client::{Client, Event, Events};
+use aldis::client::{Client, Event, Events};
 use aldis::net::driver::Host;
 use aldis::relay::io::Hint;
 use aldis_wire::edge::Status;

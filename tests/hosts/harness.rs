@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use aldis::client::{Client, Events, Options};
 use aldis::hosts::HostFiles;
-use aldis::net::client::{Client, Events, Options};
 use aldis::net::dht::DhtConfig;
 use aldis::net::driver::{self, Host, HostConfig};
 use aldis::relay::Settings;
@@ -37,6 +37,7 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         gateway_tls: None,
         dht: DhtConfig::Off,
         doors: Vec::new(),
+        peerjs_discovery: false,
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),
@@ -102,7 +103,7 @@ pub(crate) async fn edge(host: &Host) -> (Client, Events) {
 }
 
 /// The next event for which `pick` has an answer.
-pub(crate) async fn hear<T>(events: &mut Events, mut pick: impl FnMut(aldis::net::client::Event) -> Option<T>) -> T {
+pub(crate) async fn hear<T>(events: &mut Events, mut pick: impl FnMut(aldis::client::Event) -> Option<T>) -> T {
     let hearing = async {
         loop {
             let event = events.next().await.expect("the client is closed");

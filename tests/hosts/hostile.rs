@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use aldis::client::{Client, Event, Events};
 use aldis::net::admin::Status;
-use aldis::net::client::{Client, Event, Events};
 use aldis::net::driver::Host;
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{Channel, Frame, GoodbyeReason, HaveEntry, Signal};

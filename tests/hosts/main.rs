@@ -18,7 +18,7 @@ mod proxy;
 
 use std::time::{Duration, Instant};
 
-use aldis::net::client::Event;
+use aldis::client::Event;
 use aldis::net::driver::HostConfig;
 use aldis::relay::io::Hint;
 use aldis_wire::edge::Status;

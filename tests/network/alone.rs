@@ -1,6 +1,6 @@
 //! One host alone: everything that two edges of the same host need.
 
-use aldis::net::client::Receipt;
+use aldis::client::Receipt;
 use aldis_wire::edge::Status;
 use aldis_wire::id::PeerId;
 use aldis_wire::refusal::Refusal;
@@ -49,7 +49,7 @@ async fn an_edge_that_offers_to_several_at_once_gets_a_receipt_for_each_and_an_a
         // Others of the topic came after it; the offer is what matters.
         let offer = loop {
             let event = edge.next("the offer").await;
-            if let aldis::net::client::Event::Signal { from, data, .. } = event {
+            if let aldis::client::Event::Signal { from, data, .. } = event {
                 assert_eq!(from, caller.peer());
                 break data;
             }

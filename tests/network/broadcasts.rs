@@ -1,6 +1,6 @@
 //! Broadcasts between whole hosts.
 
-use aldis::net::client::{Event, Tally};
+use aldis::client::{Event, Tally};
 use aldis_wire::edge::Reach;
 
 use super::edges::Edge;

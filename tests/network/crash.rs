@@ -36,7 +36,7 @@ async fn the_edges_of_a_host_that_is_killed_are_gone_everywhere_within_ten_secon
     for watcher in [&mut one, &mut two] {
         for _ in 0..lost.len() {
             match watcher.next("a departure").await {
-                aldis::net::client::Event::PeerLeft { peer, reason, .. } => {
+                aldis::client::Event::PeerLeft { peer, reason, .. } => {
                     assert!(lost.contains(&peer));
                     assert_eq!(reason, "host_lost");
                 }

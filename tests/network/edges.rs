@@ -1,6 +1,6 @@
 //! Edges: the project's own client, and a socket in the hands of the test.
 
-use aldis::net::client::{Client, Event, Events, Options, Receipt, Sample};
+use aldis::client::{Client, Event, Events, Options, Receipt, Sample};
 use aldis_wire::edge::{PATH, SUBPROTOCOL, Status};
 use aldis_wire::id::PeerId;
 use futures_util::{SinkExt, StreamExt};

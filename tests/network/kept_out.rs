@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use aldis::net::client::Event;
+use aldis::client::Event;
 
 use super::edges::Edge;
 use super::eventually;

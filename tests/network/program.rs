@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use aldis::net::client::Event;
+use aldis::client::Event;
 use aldis_wire::id::PeerId;
 
 use super::edges::{DELIVERED, Edge};

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use aldis::net::client::Event;
+use aldis::client::Event;
 use aldis_wire::id::PeerId;
 use serde_json::json;
 

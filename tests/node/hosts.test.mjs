@@ -1,10 +1,14 @@
 // The client library in Node against real hosts.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { WebSocket as NodeWebSocket } from "ws";
 import { AldisError, connect, Identity } from "../../web/aldis.js";
-import { startNetwork, until } from "../browser/hosts.mjs";
+import { binary, startNetwork, until } from "../browser/hosts.mjs";
 
 let network;
 before(async () => { network = await startNetwork(2); });
@@ -143,4 +147,26 @@ scene("what is sealed arrives across two hosts, whatever becomes of sockets and 
   assert.equal((await carol.swarm.signal(alice.aldis.peer, "in the clear")).status, "delivered");
   await until(() => errors.includes("not_sealed"), "it is dropped");
   assert.deepEqual([carol.heard.length, alice.heard.length], [0, 1]);
+});
+
+scene("the client in Rust and the one in JavaScript seal for each other", async (client, here, there) => {
+  const alice = await client(here, { identity: await Identity.create(), sealed: true });
+  const directory = await mkdtemp(join(tmpdir(), "aldis-edge-"));
+  const edge = spawn(binary(), ["edge", "--host", there.ws, "--topic", alice.swarm.topic, "--key", join(directory, "key.toml"), "--sealed", "--json", "--stay"]);
+  let said = "";
+  edge.stdout.on("data", (text) => { said += text; });
+  try {
+    await until(() => alice.swarm.members.size === 1, "the edge is there");
+    const [peer] = alice.swarm.members.keys();
+    for (const n of [1, 2, 3]) assert.equal((await alice.swarm.signal(peer, { n, text: "é" })).status, "delivered");
+    await until(() => said.includes(`< ${alice.aldis.peer.slice(0, 8)} {"n":3,"text":"é"}`), "the edge has opened all");
+    edge.stdin.write(`{"from":"Rust"}\n`);
+    await hears(alice, 1);
+    assert.deepEqual(alice.heard, [[peer, { from: "Rust" }]]);
+    await until(() => said.includes(`> ${alice.aldis.peer.slice(0, 8)} delivered`), "the edge has its receipt");
+    assert.doesNotMatch(said, /dropped/);
+  } finally {
+    edge.kill();
+    await rm(directory, { recursive: true, force: true });
+  }
 });

@@ -353,6 +353,32 @@ fn a_host_with_many_members_is_sent_it_once_and_its_tally_counts_once_and_from_i
 }
 
 #[test]
+fn what_went_over_a_link_that_is_lost_goes_again_in_order_over_the_next_and_a_refusal_proves_nothing_then() {
+    let mut house = House::new();
+    let (edge, from) = house.edge("s0");
+    let (player, link, _) = neighbour(&mut house, 1, 1);
+    let first: Vec<Frame> =
+        ["a", "b", "c"].iter().flat_map(|id| house.handle(asked(edge, id, 1)).frames(link)).collect();
+    assert_eq!(first.len(), 3);
+    house.handle(Input::LinkClosed { link, reason: "gone".into() });
+    let again = house.connect(&player);
+    let hello = house.hello_of(&player);
+    house.send(again, &Frame::Hello(hello));
+    let effects = house.send(again, &Frame::Admitted);
+    let sent: Vec<Frame> =
+        effects.frames(again).into_iter().filter(|frame| matches!(frame, Frame::Broadcast(_))).collect();
+    assert_eq!(sent, first, "the same ones in the same order");
+    let tally = |id: &str, spread| Frame::Tally(Tally { from, id: id.into(), spread });
+    let one = Spread::Taken { members: 1, missed: 0 };
+    assert_eq!(reaches(&house.send(again, &tally("a", one)), edge), [taken(1, 1)]);
+    let unknown = Reach { unknown: 1, ..Reach::default() };
+    let overtaken = Spread::Refused(Refusal::Overtaken);
+    assert_eq!(reaches(&house.send(again, &tally("b", overtaken)), edge), [unknown]);
+    let effects = house.wait(Duration::from_secs(6));
+    assert_eq!(reaches(&effects, edge), [unknown], "the last one had no answer");
+}
+
+#[test]
 fn what_comes_twice_or_late_or_for_another_topic_is_not_told() {
     let mut house = House::new();
     let (edge, _) = house.edge("s0");

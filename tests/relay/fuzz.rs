@@ -11,7 +11,8 @@ use aldis::relay::io::{
 use aldis::relay::limits;
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{
-    Bounce, Channel, Frame, GoodbyeReason, HaveEntry, Outcome, Part, Query, Range, Receipt, Reply, Routed, Signal,
+    Bounce, Broadcast, Channel, Frame, GoodbyeReason, HaveEntry, Outcome, Part, Query, Range, Receipt, Reply, Routed,
+    Signal, Spread, Tally,
 };
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::proof::Proof;
@@ -151,6 +152,7 @@ impl Crowd {
             6 => Request::Ping,
             7 => Request::Ack { seq: self.chance.below(400) as u64 },
             8 if self.chance.below(4) == 0 => Request::Bye,
+            8 | 9 => Request::Broadcast { id, topic, data: self.chance.bytes(3_000), echo: self.chance.below(2) == 0 },
             _ => Request::Signal { id, to: self.peer(), topic: Some(topic.id), data: self.chance.bytes(3_000) },
         };
         self.tell(Input::EdgeAsked { edge, request });
@@ -222,13 +224,15 @@ impl Crowd {
             6 => Frame::Graft(origin, self.chance.below(9_000) as u64, self.chance.below(100) as u64),
             7 => Frame::Query(Query { origin, ranges: vec![self.range()] }),
             8 => self.reply(player, origin),
-            9 | 10 => self.signal(player),
+            9 => self.signal(player),
+            10 => self.broadcast(player),
             11 => Frame::Receipt(Receipt {
                 from: self.peer(),
                 to: self.peer(),
                 id: format!("{}", self.n),
                 outcome: Outcome::Refused(Refusal::Gone),
             }),
+            12 if self.chance.below(2) == 0 => self.tally(),
             12 => self.routed(),
             _ if self.chance.below(3) == 0 => Frame::Goodbye(GoodbyeReason::Crossed),
             _ if self.chance.below(4) == 0 => {
@@ -301,6 +305,21 @@ impl Crowd {
         Frame::Signal(Signal { from, to, session: 1, n, id: format!("{n}"), proof, topic: None, data: Bytes::new() })
     }
 
+    fn broadcast(&mut self, player: usize) -> Frame {
+        let (from, proof) = self.players[player].mint(self.chance.byte() % 8);
+        self.n += 1;
+        let n = self.n - self.chance.below(4) as u64;
+        let topic = named(["red", "green", "blue"][self.chance.below(3)]).id;
+        let data = self.chance.bytes(3_000);
+        Frame::Broadcast(Broadcast { from, session: 1, n, id: format!("{n}"), proof, topic, data })
+    }
+
+    fn tally(&mut self) -> Frame {
+        let (from, id) = (self.peer(), format!("{}", self.n - self.chance.below(4) as u64));
+        let spread = Spread::Taken { members: u32::MAX, missed: u32::MAX };
+        Frame::Tally(Tally { from, id, spread })
+    }
+
     fn routed(&mut self) -> Frame {
         Frame::Routed(Routed {
             to_home: self.some_host(),
@@ -343,6 +362,10 @@ impl Crowd {
             (tables.unacked_bytes_max, 2 * limits::UNACKED_BYTES),
             (tables.open_signals, tables.sessions * limits::OPEN_SIGNALS_MAX),
             (tables.remembered_signals_max, limits::REMEMBERED_SIGNALS_MAX + limits::OPEN_SIGNALS_MAX),
+            (tables.open_broadcasts, tables.sessions * limits::OPEN_BROADCASTS_MAX),
+            (tables.remembered_broadcasts_max, limits::REMEMBERED_BROADCASTS_MAX),
+            (tables.spreads, limits::REMEMBERED_SPREADS_MAX),
+            (tables.broadcasters, tables.spreads),
             (tables.senders_max, limits::SENDERS_REMEMBERED_MAX),
             (tables.origins, limits::ORIGINS_MAX),
             (tables.rosters, tables.origins),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aldis::relay::io::{EdgeKey, Event, Hello, Identity, Input, LinkKey, Output, Request, Topic};
 use aldis_wire::announcement::{GoneReason, Op};
 use aldis_wire::digest::Trie;
-use aldis_wire::host::{Channel, Frame, HaveEntry, Outcome, Receipt, Signal};
+use aldis_wire::host::{Broadcast, Channel, Frame, HaveEntry, Outcome, Receipt, Signal, Spread, Tally};
 use aldis_wire::id::PeerId;
 use aldis_wire::proof::Proof;
 use anyhow::{Context, Result, ensure};
@@ -117,6 +117,17 @@ fn asks(edge: u64, id: usize, to: PeerId) -> Input {
     Input::EdgeAsked { edge: EdgeKey(edge), request: Request::Signal { id, to, topic: None, data } }
 }
 
+/// A topic of which nobody else is a member.
+const SHARED: u32 = 90_000;
+/// Members of it here: the edges from 2 on.
+const MEMBERS: u64 = 100;
+
+fn shouts(edge: u64, id: usize, number: u32) -> Input {
+    let topic = Topic { id: topic(number), name: Arc::from(number.to_string()) };
+    let (id, data) = (Arc::from(id.to_string()), Bytes::from_static(&[b'1'; 1_000]));
+    Input::EdgeAsked { edge: EdgeKey(edge), request: Request::Broadcast { id, topic, data, echo: false } }
+}
+
 fn acks(edge: u64) -> Input {
     Input::EdgeAsked { edge: EdgeKey(edge), request: Request::Ack { seq: u64::MAX } }
 }
@@ -141,6 +152,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report> {
     }
     announcements(&mut bench)?;
     signals(&mut bench, &local)?;
+    broadcasts(&mut bench, &local)?;
     bench
         .kind("edge joins", |_, round| Ok(vec![joined(u64::try_from(round)? % 900, 70_000 + u32::try_from(round)?)]))?;
     bench
@@ -227,5 +239,46 @@ fn signals(bench: &mut Bench, local: &[PeerId]) -> Result<()> {
         };
         let signal = bench.frame(Channel::Lane(0), &Frame::Signal(signal))?;
         Ok(vec![signal, acks(1)])
+    })
+}
+
+/// Broadcasts of 1,000 bytes.
+fn broadcasts(bench: &mut Bench, local: &[PeerId]) -> Result<()> {
+    let Some(sender) = local.get(1).copied().filter(|_| local.len() > 102) else { return Ok(()) };
+    let rounds = bench.rounds;
+    let members = 2..2 + MEMBERS;
+    for edge in members.clone() {
+        bench.machine.handle(joined(edge, SHARED));
+        bench.machine.wait(Duration::from_millis(20));
+    }
+    let acknowledge = move |bench: &mut Bench| {
+        bench.acknowledge();
+        members.clone().for_each(|edge| _ = bench.machine.handle(acks(edge)));
+    };
+    bench.kind("broadcast to 100 members here", |bench, round| {
+        acknowledge(bench);
+        Ok(vec![shouts(1, round, SHARED)])
+    })?;
+    let (there, proof) = bench.neighbour.peer(1);
+    bench.kind("broadcast from there to 100 members here", |bench, round| {
+        acknowledge(bench);
+        let broadcast = Broadcast {
+            from: there,
+            session: 1,
+            n: u64::try_from(round)? + 1,
+            id: round.to_string(),
+            proof: proof.clone(),
+            topic: topic(SHARED),
+            data: Bytes::from_static(&[b'1'; 1_000]),
+        };
+        Ok(vec![bench.frame(Channel::Lane(0), &Frame::Broadcast(broadcast))?])
+    })?;
+    let joins = bench.announced(&[Op::Join { topic: topic(SHARED + 1), peer: there, meta: Bytes::new() }])?;
+    bench.machine.handle(joins);
+    bench.kind("broadcast to members there, and its tally", |bench, round| {
+        acknowledge(bench);
+        let (id, spread) = (rounds + round, Spread::Taken { members: 1, missed: 0 });
+        let tally = bench.frame(Channel::Lane(0), &Frame::Tally(Tally { from: sender, id: id.to_string(), spread }))?;
+        Ok(vec![shouts(1, id, SHARED + 1), tally])
     })
 }

@@ -12,13 +12,13 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::doors::Door;
-use crate::genesis::random_bytes;
 use crate::hosts::HostFiles;
 use crate::identity::HostKey;
 use crate::net::dht::DhtConfig;
 use crate::net::driver::{self, Host, HostConfig, StartError};
 use crate::relay::Settings;
 use crate::relay::view::View;
+use crate::system::random_bytes;
 use crate::textfile;
 
 /// Nodes of the private DHT: enough that no host's announcement lands on one node alone.
@@ -54,6 +54,7 @@ pub(super) async fn start_host(n: u16, genesis: &Genesis, dht: &Testnet, port: u
         gateway_tls: None,
         dht: DhtConfig::Bootstrap(dht.bootstrap.clone()),
         doors: Door::ALL.to_vec(),
+        peerjs_discovery: false,
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),
@@ -62,7 +63,7 @@ pub(super) async fn start_host(n: u16, genesis: &Genesis, dht: &Testnet, port: u
     match driver::start(config).await {
         Err(StartError::Http { error, .. }) => Err(anyhow::anyhow!(
             "port {port} cannot be used ({}): choose three other ports with --http-port",
-            textfile::plain(&error)
+            crate::system::plain(&error)
         )),
         other => Ok(other?),
     }

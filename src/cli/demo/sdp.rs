@@ -4,7 +4,7 @@
 //! credentials, certificate fingerprint) is drawn here. They are real in form and length, but no browser stands behind
 //! them: the demo's pages do that part.
 
-use crate::genesis::random_bytes;
+use crate::system::random_bytes;
 
 /// One end of a WebRTC connection to be.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::account::Account;
 use super::sdp::End;
 use crate::cli::milliseconds;
-use crate::net::client::{Client, Event, Events, Options, Posted};
+use crate::client::{Client, Event, Events, Options, Posted};
 
 /// Where the two meet.
 const TOPIC: &str = "lighthouse";

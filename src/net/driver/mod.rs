@@ -65,6 +65,8 @@ pub struct HostConfig {
     pub dht: DhtConfig,
     /// Protocols of other systems that edges may speak.
     pub doors: Vec<Door>,
+    /// Whether the ids of `PeerJS` clients here are told to whoever asks.
+    pub peerjs_discovery: bool,
     /// Web origins that may connect; empty for all.
     pub origins: Vec<String>,
     /// Reverse proxies whose word about an edge's address is taken.
@@ -267,6 +269,7 @@ fn open_gateway(
         host: host_id(config),
         network,
         doors: config.doors.clone(),
+        peerjs_discovery: config.peerjs_discovery,
         origins: config.origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         ice_servers: config.ice_servers.clone(),

@@ -43,6 +43,9 @@ pub(super) trait Dialect: Send + 'static {
     /// The moment named by [`Dialect::deadline`] has come.
     fn woken(&mut self, _desk: &mut Desk<'_>) {}
 
+    /// The client closes its socket as the protocol asks; [`Dialect::gone`] comes next.
+    fn left(&mut self, _desk: &mut Desk<'_>) {}
+
     /// The socket is gone, or goes now. Ends the session, unless the protocol lets its clients come back to it.
     fn gone(&mut self, desk: &mut Desk<'_>) {
         desk.ask(Request::Bye);

@@ -57,6 +57,8 @@ pub struct GatewayConfig {
     pub network: Network,
     /// Protocols of other systems that are spoken besides our own.
     pub doors: Vec<Door>,
+    /// Whether the ids of `PeerJS` clients here are told to whoever asks.
+    pub peerjs_discovery: bool,
     /// Origins of web pages that may connect, as browsers write them; empty for all.
     pub origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -175,7 +177,8 @@ impl Gateway {
         takes_edges: Arc<AtomicBool>,
     ) -> Result<Self, GatewayError> {
         let address = listener.local_addr()?;
-        let certificate = config.tls.map(|(chain, key)| Certificate::read(chain, key)).transpose()?.map(Arc::new);
+        let certificate =
+            config.tls.clone().map(|(chain, key)| Certificate::read(chain, key)).transpose()?.map(Arc::new);
         let translator =
             Translator::new(config.host, config.network.clone(), &config.ice_servers, config.grace, config.timing);
         let front = Arc::new(Front {
@@ -188,7 +191,7 @@ impl Gateway {
             open: Open::default(),
         });
         let router = doors::native::routes(&front, translator)
-            .merge(doors::routes(&front, &config.doors, &config.network))
+            .merge(doors::routes(&front, &config))
             .merge(pages::router())
             .merge(others);
         let mut tasks = Vec::new();
@@ -228,6 +231,13 @@ impl Drop for Gateway {
         }
         self.front.open.cut.store(true, Ordering::Release);
         self.front.open.cutting.notify_waiters();
+    }
+}
+
+impl Front {
+    /// Whether new edges are let in.
+    fn is_ready(&self) -> bool {
+        self.takes_edges.load(Ordering::Acquire)
     }
 }
 

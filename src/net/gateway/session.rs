@@ -166,7 +166,11 @@ impl<D: Dialect> Talk<'_, D> {
             Some(Ok(Message::Binary(bytes))) => self.at_desk(|dialect, desk| dialect.binary(&bytes, desk)),
             // tungstenite answers pings by itself.
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Close(_))) | None => return Some(End::Gone),
+            Some(Ok(Message::Close(_))) => {
+                self.at_desk(D::left);
+                return Some(End::Gone);
+            }
+            None => return Some(End::Gone),
             Some(Err(error)) => return Some(read_fault(error)),
         }
         self.counts.received.add();

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use aldis_wire::limits::EDGE_MESSAGE_BYTES;
 use aldis_wire::refusal::Refusal;
@@ -47,6 +46,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Knock {
 }
 
 impl Knock {
+    /// Whether it is an ordinary request, for doors that answer those too.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.headers.contains_key(header::UPGRADE)
+    }
+
     /// Lets in who may come in, to speak what `dialect` makes; answers everybody else.
     pub(super) fn enter<D: Dialect>(
         self,
@@ -66,7 +70,7 @@ impl Knock {
                 return refused(front, StatusCode::UPGRADE_REQUIRED, Refusal::Malformed, &words);
             }
         };
-        if !front.takes_edges.load(Ordering::Acquire) {
+        if !front.is_ready() {
             return refused(front, StatusCode::SERVICE_UNAVAILABLE, Refusal::Closing, "");
         }
         let request = request.protocols(subprotocol);
@@ -103,7 +107,7 @@ pub(super) fn normal(origin: &str) -> String {
 }
 
 /// Browsers always name the page's origin; what names none is no web page, and no page can make a browser omit it.
-fn origin_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
+pub(super) fn origin_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
     if allowed.is_empty() {
         return true;
     }

@@ -186,7 +186,8 @@ impl State {
         if home != self.own && !self.heard.may_deliver(now, home, members.len()) {
             return Spread::Refused(Refusal::RateLimited);
         }
-        if !self.heard.is_next(from, session, n) && !repeat {
+        let counter = broadcast.proof.counter();
+        if !self.heard.is_next(from, counter, (session, n)) && !repeat {
             return Spread::Refused(Refusal::Overtaken);
         }
         let bytes = BROADCAST_OVERHEAD_BYTES + broadcast.data.len();
@@ -213,7 +214,7 @@ impl State {
             (0, _) => Spread::Refused(Refusal::QueueFull),
             (members, missed) => Spread::Taken { members, missed },
         };
-        self.heard.insert(now, from, (session, n), id, topic, spread);
+        self.heard.insert(now, (from, counter), (session, n), id, topic, spread);
         spread
     }
 

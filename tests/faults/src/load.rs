@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aldis::net::client::{Client, ClientError, Event, Events, Options};
+use aldis::client::{Client, ClientError, Event, Events, Options};
 use aldis_wire::edge::Status;
 use aldis_wire::id::PeerId;
 use anyhow::{Context, Result};
@@ -173,7 +173,11 @@ async fn listen(shared: Arc<Shared>, number: usize, client: Client, mut events: 
             }
             Event::Renewed { peer } => renew(&shared, now, number, peer, &client),
             Event::Closed { why } => shared.history().closed.push(format!("edge {number}: {why}")),
-            Event::PeerJoined { .. } | Event::PeerLeft { .. } | Event::Complaint { .. } => {}
+            Event::PeerJoined { .. }
+            | Event::PeerLeft { .. }
+            | Event::Broadcast { .. }
+            | Event::Complaint { .. }
+            | Event::Dropped { .. } => {}
         }
     }
 }
@@ -295,7 +299,7 @@ async fn observe(shared: Arc<Shared>, observer: usize, client: Client, mut event
             Event::Resumed => history.observer_back(now, observer, false),
             Event::Renewed { .. } => history.observer_back(now, observer, true),
             Event::Closed { why } => history.closed.push(format!("observer {observer}: {why}")),
-            Event::Signal { .. } | Event::Complaint { .. } => {}
+            Event::Signal { .. } | Event::Broadcast { .. } | Event::Complaint { .. } | Event::Dropped { .. } => {}
         }
     }
 }

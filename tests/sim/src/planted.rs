@@ -30,7 +30,8 @@ pub fn scenario(defect: Defect) -> (&'static str, u64) {
         | Defect::DeliveredEarly
         | Defect::KeepBothLinks
         | Defect::AnswerTwice => ("trouble", 3),
-        Defect::RepeatBroadcasts | Defect::CountEarly => ("shouts", 3),
+        Defect::RepeatBroadcasts => ("shouts", 3),
+        Defect::CountEarly => ("unheard", 3),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Broadcasts of the crowd, and what must hold of each: one tally for each time that it was asked for, nobody told twice, each sender's in order,
-//! and nobody counted who has not got it.
+//! Broadcasts of the crowd, and what must hold of each: one tally for each time that it was asked for, nobody told twice,
+//! each sender's in order, and nobody counted who has not got it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::chance::Chance;
 use crate::checks::RECEIPT_MAX;
 use crate::edges::Standing;
-use crate::queue::{At, MS};
+use crate::queue::{At, MS, SEC};
 use crate::world::World;
 
 /// Bytes of a broadcast.
@@ -171,8 +171,9 @@ impl World {
     /// Whoever is counted as having a broadcast got it, or its session was lost; and nobody else got it, if all is known.
     fn count_shout(&mut self, number: u64, shout: &Shout) {
         let Some(reach) = shout.reach else { return };
-        let lost =
-            self.shouts.lost.get(&shout.topic).map_or(0, |lost| lost.iter().filter(|at| **at >= shout.at).count());
+        // Who does not come back is a member as long as its session is kept.
+        let kept = |at: &&At| **at + Self::grace() + SEC >= shout.at;
+        let lost = self.shouts.lost.get(&shout.topic).map_or(0, |lost| lost.iter().filter(kept).count());
         let away = |edge: &&crate::edges::Edge| edge.standing != Standing::Open && edge.topics.contains(&shout.topic);
         let away = self.edges.iter().filter(away).count();
         let got = shout.got.len() as u64;

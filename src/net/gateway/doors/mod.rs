@@ -17,7 +17,7 @@ use std::sync::Arc;
 use aldis_wire::network::Network;
 use axum::Router;
 
-use super::Front;
+use super::{Front, GatewayConfig};
 use crate::doors::Door;
 use crate::net::hub::DoorCounts;
 
@@ -27,12 +27,13 @@ struct Porch<'a> {
     front: &'a Arc<Front>,
     counts: Arc<DoorCounts>,
     network: &'a Network,
+    config: &'a GatewayConfig,
 }
 
-/// The routes of these doors.
-pub(super) fn routes(front: &Arc<Front>, doors: &[Door], network: &Network) -> Router {
-    doors.iter().fold(Router::new(), |router, door| {
-        let porch = Porch { front, counts: front.hub.counts().door(door.name()), network };
+/// The routes of all doors that are open.
+pub(super) fn routes(front: &Arc<Front>, config: &GatewayConfig) -> Router {
+    config.doors.iter().fold(Router::new(), |router, door| {
+        let porch = Porch { front, counts: front.hub.counts().door(door.name()), network: &config.network, config };
         router.merge(match door {
             Door::SocketSignal => socket_signal::routes(&porch),
             Door::Dxos => dxos::routes(&porch),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aldis::net::client::{Client, Options};
+use aldis::client::{Client, Options};
 use aldis_wire::edge::Status;
 use anyhow::Result;
 use tokio::task::JoinSet;

@@ -96,7 +96,7 @@ pub(super) async fn no_files(run: &mut Run) -> Result<()> {
     sockets.shutdown().await;
     let over = run.now();
     let client = timeout(Duration::from_secs(20), async {
-        while aldis::net::client::Client::connect(aldis::net::client::Options::at(&url(VICTIM))).await.is_err() {
+        while aldis::client::Client::connect(aldis::client::Options::at(&url(VICTIM))).await.is_err() {
             sleep(Duration::from_millis(50)).await;
         }
     });

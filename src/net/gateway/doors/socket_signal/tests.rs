@@ -473,7 +473,7 @@ fn metas_that_mean_nothing_are_passed_over() {
     world.topics.entry(swarm).or_default().insert(1, Bytes::from_static(b"\xffabc"));
     world.topics.entry(owner).or_default().extend([(1, Bytes::from_static(b"x")), (2, claim)]);
     assert_eq!(world.join(0, &TOPIC, &[1; 32]), listed(&[&[1; 32]]));
-    world.offer(2, 9, &[1; 32], &[5; 32]);
+    world.offer(1, 9, &[1; 32], &[5; 32]);
     assert_eq!(world.told(0).len(), 1, "who claims the id in another swarm is not called");
 }
 

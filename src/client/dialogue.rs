@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aldis_wire::edge::sealed::ToldClaim;
 use aldis_wire::edge::{Claim, EdgeMessage, Hello, HostMessage, Identity, Resume};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::network::NetworkTag;
@@ -25,6 +26,20 @@ pub(super) struct Welcome {
     pub(super) hosts: Vec<String>,
     pub(super) heartbeat: Duration,
     pub(super) signal_timeout: Duration,
+    pub(super) tag: NetworkTag,
+    /// What others may be told, of a session that was opened with a sealing key.
+    pub(super) claim: Option<ToldClaim>,
+}
+
+/// What a hello needs besides the options.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// Token and last seq of the session to restore; when that is lost, a new one is opened.
+    pub(super) resume: Option<Resume>,
+    /// Of the key's last claim.
+    pub(super) counter: u64,
+    /// To which others may seal.
+    pub(super) sealing: Option<[u8; 32]>,
 }
 
 struct Greeting {
@@ -33,18 +48,16 @@ struct Greeting {
     challenge: [u8; 32],
 }
 
-/// Opens a socket and says hello. `resume` is the token and the last seq of the session to restore; when that is lost,
-/// a new one is opened. `counter` is that of a key's last claim.
+/// Opens a socket and says hello.
 pub(super) async fn open(
     url: &str,
     options: &Options,
-    resume: Option<Resume>,
-    counter: &mut u64,
+    standing: &mut Standing,
 ) -> Result<(Socket, Welcome), ClientError> {
-    // On the heap: a TLS handshake is large, and callers hold this future inside theirs.
+    // On the heap: a TLS handshake is large.
     let mut socket = Box::pin(Socket::open(url, options.authority.as_deref())).await?;
     let late = ClientError::Unreachable { url: url.to_owned(), why: "did not answer hello in time".to_owned() };
-    match timeout(CONNECT_DEADLINE, hello(&mut socket, url, options, resume, counter)).await {
+    match timeout(CONNECT_DEADLINE, hello(&mut socket, url, options, standing)).await {
         Ok(Ok(welcome)) => Ok((socket, welcome)),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(late),
@@ -55,18 +68,17 @@ async fn hello(
     socket: &mut Socket,
     url: &str,
     options: &Options,
-    mut resume: Option<Resume>,
-    counter: &mut u64,
+    standing: &mut Standing,
 ) -> Result<Welcome, ClientError> {
     let broken = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
     let greeting = greeting(socket, url).await?;
     for _ in 0..CLAIMS_MAX {
-        let identity = match (resume, &options.key) {
-            (Some(resume), _) => Identity::Resumed(resume),
-            (None, None) => Identity::Minted,
+        let (identity, claim) = match (standing.resume, &options.key) {
+            (Some(resume), _) => (Identity::Resumed(resume), None),
+            (None, None) => (Identity::Minted, None),
             (None, Some(key)) => {
-                *counter += 1;
-                claim(key, &greeting, *counter)
+                standing.counter += 1;
+                claim(key, &greeting, standing)
             }
         };
         let meta = options.meta.as_deref().map(json).transpose()?;
@@ -87,14 +99,16 @@ async fn hello(
                         hosts: welcome.hosts.into_iter().map(Into::into).collect(),
                         heartbeat: Duration::from_millis(welcome.heartbeat_ms),
                         signal_timeout: Duration::from_millis(welcome.limits.signal_timeout_ms),
+                        tag: greeting.tag,
+                        claim,
                     });
                 }
-                Some(HostMessage::Error { code: Refusal::SessionLost, .. }) if resume.is_some() => {
-                    resume = None;
+                Some(HostMessage::Error { code: Refusal::SessionLost, .. }) if standing.resume.is_some() => {
+                    standing.resume = None;
                     break;
                 }
                 Some(HostMessage::Error { code: Refusal::ClaimOld, known: Some(known), .. }) => {
-                    *counter = known.max(*counter);
+                    standing.counter = known.max(standing.counter);
                     break;
                 }
                 Some(HostMessage::Error { code, message, .. }) => {
@@ -121,13 +135,15 @@ async fn greeting(socket: &mut Socket, url: &str) -> Result<Greeting, ClientErro
     }
 }
 
-fn claim(key: &SigningKey, greeting: &Greeting, counter: u64) -> Identity {
+fn claim(key: &SigningKey, greeting: &Greeting, standing: &Standing) -> (Identity, Option<ToldClaim>) {
     let peer = PeerId::new(key.verifying_key().to_bytes());
-    match Proof::claim(key, greeting.tag, greeting.host, counter, None) {
+    let made = Proof::claim(key, greeting.tag, greeting.host, standing.counter, standing.sealing);
+    let told = ToldClaim::of(greeting.host, &made);
+    match made {
         Proof::Keyed { counter, sealing, signature } => {
             let proof = answer_challenge(key, greeting.tag, greeting.host, &greeting.challenge);
-            Identity::Keyed { peer, claim: Claim { counter, sealing, signature, proof } }
+            (Identity::Keyed { peer, claim: Claim { counter, sealing, signature, proof } }, told)
         }
-        Proof::Minted { .. } => Identity::Minted,
+        Proof::Minted { .. } => (Identity::Minted, None),
     }
 }

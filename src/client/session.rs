@@ -1,17 +1,23 @@
 //! The task behind a client: one session over one socket after another.
 
+mod comeback;
+mod letters;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use aldis_wire::edge::{EdgeMessage, HostMessage, Json, Resume, Sample as WireSample, Status};
+use aldis_wire::edge::{EdgeMessage, HostMessage, Json, Sample as WireSample, Status};
 use aldis_wire::id::PeerId;
 use aldis_wire::refusal::Refusal;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::dialogue::{self, Welcome};
-use super::socket::{CONNECT_DEADLINE, Socket, read};
-use super::{Answer, ClientError, Command, Event, Member, Options, Receipt, Sample, Tally, Then, Who, encode};
+use super::dialogue::{self, Standing, Welcome};
+use super::sealing::Sealing;
+use super::socket::{Socket, read};
+use super::{Answer, ClientError, Command, Event, Ids, Member, Options, Receipt, Sample, Tally, Then, Who, encode};
+
+use letters::Waiting;
 
 /// Messages that may wait for an acknowledgement, and for how long (PROTOCOL.md §4.3).
 const UNACKED_MAX: u64 = 32;
@@ -22,11 +28,6 @@ const TICK: Duration = Duration::from_millis(250);
 const PONG_DEADLINE: Duration = Duration::from_secs(10);
 /// A host tells each receipt within its own time-out; this is for the way and for a host that does not.
 const RECEIPT_SLACK: Duration = Duration::from_secs(5);
-/// Pauses between attempts to come back: doubled up to the longest, each with jitter.
-const BACK_OFF_MIN: Duration = Duration::from_millis(200);
-const BACK_OFF_MAX: Duration = Duration::from_secs(5);
-/// Failed attempts at one gateway before another is tried.
-const ATTEMPTS_PER_GATEWAY: u32 = 3;
 /// Requests that may be open; more are refused here.
 const OPEN_MAX: usize = 256;
 /// Signals remembered against repetitions across sessions, and for how long (PROTOCOL.md §4.3).
@@ -52,10 +53,22 @@ pub(super) struct Session {
     bye: Option<Command>,
     /// Topics to join again after a lost session, with the request that joins them.
     topics: BTreeMap<String, String>,
-    seen: VecDeque<(Instant, PeerId, String)>,
+    /// Signals and broadcasts, apart.
+    seen: VecDeque<(Instant, PeerId, Kind, String)>,
+    sealing: Option<Sealing>,
+    /// Signals that wait for their receiver's key.
+    waiting: BTreeMap<PeerId, VecDeque<Waiting>>,
+    ids: Ids,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
     who: watch::Sender<Who>,
+}
+
+/// What a peer may send under ids of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Signal,
+    Broadcast,
 }
 
 /// A request without an answer yet.
@@ -83,25 +96,34 @@ impl Session {
     /// Tries each gateway once.
     pub(super) async fn open(
         options: Options,
+        ids: Ids,
         commands: mpsc::Receiver<Command>,
         events: mpsc::Sender<Event>,
     ) -> Result<(watch::Receiver<Who>, Self), ClientError> {
-        let mut counter = 0;
+        let mut sealing = match (&options.key, options.sealed) {
+            (Some(key), true) => Some(Sealing::new(key)),
+            (None, true) => return Err(ClientError::BadInput("only an edge with a key can seal".to_owned())),
+            (_, false) => None,
+        };
+        let mut standing = Standing { resume: None, counter: 0, sealing: sealing.as_ref().map(Sealing::public) };
         let mut result = Err(ClientError::BadInput("no gateway was named".to_owned()));
         for url in &options.urls {
-            result = dialogue::open(url, &options, None, &mut counter).await;
+            result = dialogue::open(url, &options, &mut standing).await;
             if result.is_ok() {
                 break;
             }
         }
         let (socket, welcome) = result?;
+        if let Some(sealing) = &mut sealing {
+            sealing.claimed(welcome.tag, welcome.claim);
+        }
         let (who_out, who) = watch::channel(welcome.who.clone());
         let now = Instant::now();
         let session = Self {
             options,
             socket,
             welcome,
-            counter,
+            counter: standing.counter,
             seq: 0,
             acked: 0,
             acked_at: now,
@@ -111,6 +133,9 @@ impl Session {
             bye: None,
             topics: BTreeMap::new(),
             seen: VecDeque::new(),
+            sealing,
+            waiting: BTreeMap::new(),
+            ids,
             commands,
             events,
             who: who_out,
@@ -169,27 +194,41 @@ impl Session {
             self.say(&encode(EdgeMessage::Bye)).await?;
             return Err(End::Asked);
         };
-        if self.open.len() >= OPEN_MAX {
+        if command.then == Then::End {
+            let sent = self.say(&command.text).await;
+            answer(command, Ok(Answer::Done))?;
+            return sent.and(Err(End::Asked));
+        }
+        if self.is_full() {
             return too_many(command);
         }
-        let sent = self.say(&command.text).await;
-        if command.then == Then::End {
-            answer(command, Ok(Answer::Done))?;
-            return Err(End::Asked);
+        for command in self.sealed(command) {
+            self.put(command).await?;
         }
+        Ok(())
+    }
+
+    async fn put(&mut self, command: Command) -> Result<(), End> {
+        let sent = self.say(&command.text).await;
         // Also when it could not be sent: it is sent again over the next socket.
         self.open.insert(command.id.clone(), Open { command, since: Instant::now(), sent: true });
         sent
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.len() + self.waiting.values().map(VecDeque::len).sum::<usize>() >= OPEN_MAX
     }
 
     /// A request that comes while there is no socket: it goes over the next one.
     fn postpone(&mut self, command: Command) -> Result<(), End> {
         if command.then == Then::End {
             self.bye = Some(command);
-        } else if self.open.len() >= OPEN_MAX {
+        } else if self.is_full() {
             return too_many(command);
         } else {
-            self.open.insert(command.id.clone(), Open { command, since: Instant::now(), sent: false });
+            for command in self.sealed(command) {
+                self.open.insert(command.id.clone(), Open { command, since: Instant::now(), sent: false });
+            }
         }
         Ok(())
     }
@@ -229,7 +268,13 @@ impl Session {
                 Err(End::Drained(retry_after))
             }
             HostMessage::Error { id: Some(id), code, message, .. } => match self.open.remove(&*id) {
-                Some(open) => answer(open.command, Err(ClientError::Refused { code, message: message.into_owned() })),
+                Some(open) => {
+                    let error = ClientError::Refused { code, message: message.into_owned() };
+                    if let Then::AskKey(peer) = open.command.then {
+                        self.end_waiting(peer, &Err(error.clone()));
+                    }
+                    answer(open.command, Err(error))
+                }
                 None => Ok(()),
             },
             HostMessage::Error { code: code @ Refusal::Replaced, message, .. } => {
@@ -266,14 +311,15 @@ impl Session {
             }
             HostMessage::Signal { id, from, topic, data, .. } => {
                 urgent = true;
-                if self.is_new(from, &id) {
-                    let (topic, data) = (topic.map(Into::into), data.as_str().to_owned());
-                    self.tell(Event::Signal { from, id: id.into_owned(), topic, data }).await;
+                if self.is_new(Kind::Signal, from, &id) {
+                    self.signalled(from, &id, topic.map(Into::into), data.as_str()).await?;
                 }
             }
             HostMessage::Broadcast { id, from, topic, data, .. } => {
                 urgent = true;
-                if self.is_new(from, &id) {
+                if self.sealing.is_some() {
+                    self.tell(Event::Dropped { from, why: "a broadcast is not sealed" }).await;
+                } else if self.is_new(Kind::Broadcast, from, &id) {
                     let (topic, data) = (topic.into_owned(), data.as_str().to_owned());
                     self.tell(Event::Broadcast { from, id: id.into_owned(), topic, data }).await;
                 }
@@ -306,7 +352,12 @@ impl Session {
         match &open.command.then {
             Then::Remember(topic) => _ = self.topics.insert(topic.clone(), open.command.text.clone()),
             Then::Forget(topic) => _ = self.topics.remove(topic),
-            Then::Nothing | Then::Signal | Then::Broadcast | Then::End => {}
+            Then::AskKey(peer) => {
+                if let Answer::Receipt(receipt @ Receipt { status: Status::Refused, .. }) = &result {
+                    self.end_waiting(*peer, &Ok(*receipt));
+                }
+            }
+            Then::Nothing | Then::Signal | Then::Broadcast | Then::TellKey | Then::End => {}
         }
         answer(open.command, Ok(result))
     }
@@ -332,7 +383,11 @@ impl Session {
     /// A signal gets its receipt whatever the host does.
     fn expire_signals(&mut self, now: Instant) -> Result<(), End> {
         let limit = self.welcome.signal_timeout + RECEIPT_SLACK;
-        let late = |open: &Open| open.command.then == Then::Signal && now - open.since >= limit;
+        self.expire_waiting(now, limit);
+        let late = |open: &Open| {
+            let ends = matches!(open.command.then, Then::Signal | Then::AskKey(_) | Then::TellKey);
+            ends && now - open.since >= limit
+        };
         let ids: Vec<_> = self.open.iter().filter(|(_, open)| late(open)).map(|(id, _)| id.clone()).collect();
         ids.iter().try_for_each(|id| self.answered(id, Answer::Receipt(UNKNOWN)))
     }
@@ -352,120 +407,17 @@ impl Session {
     }
 
     /// Whether this signal was not seen in the last two minutes.
-    fn is_new(&mut self, from: PeerId, id: &str) -> bool {
+    fn is_new(&mut self, kind: Kind, from: PeerId, id: &str) -> bool {
         let now = Instant::now();
         while self.seen.len() >= SEEN_MAX || self.seen.front().is_some_and(|(at, ..)| now - *at >= SEEN_TIME) {
             self.seen.pop_front();
         }
-        if self.seen.iter().any(|(_, peer, seen)| *peer == from && seen == id) {
+        if self.seen.iter().any(|(_, peer, of, seen)| *peer == from && *of == kind && seen == id) {
             return false;
         }
-        self.seen.push_back((now, from, id.to_owned()));
+        self.seen.push_back((now, from, kind, id.to_owned()));
         true
     }
-
-    /// Opens sockets until one takes the session up again, or a new one.
-    async fn return_after(&mut self, pause: Duration) -> Result<(), ClientError> {
-        let drained = pause > Duration::ZERO;
-        let mut gateways = self.gateways(drained);
-        let mut back_off = BACK_OFF_MIN;
-        let mut attempts = 0;
-        self.meanwhile(sleep(pause)).await;
-        loop {
-            if self.commands.is_closed() && self.commands.is_empty() {
-                return Err(ClientError::Ended);
-            }
-            if attempts == ATTEMPTS_PER_GATEWAY {
-                gateways.rotate_left(1);
-                attempts = 0;
-            }
-            attempts += 1;
-            let resume = Resume { token: self.welcome.token, seq: self.seq };
-            let url = gateways.front().cloned().unwrap_or_default();
-            // A token is of use at its own host only.
-            let resume = (url == self.welcome.who.url).then_some(resume);
-            let (options, mut counter, begun) = (self.options.clone(), self.counter, Instant::now());
-            let opened = self.meanwhile(dialogue::open(&url, &options, resume, &mut counter)).await;
-            self.counter = counter;
-            match opened {
-                Ok((socket, welcome)) => return self.returned(socket, welcome).await,
-                // Who does not even refuse is not asked again so soon.
-                Err(ClientError::Unreachable { .. }) if begun.elapsed() >= CONNECT_DEADLINE => {
-                    attempts = ATTEMPTS_PER_GATEWAY;
-                }
-                Err(ClientError::Unreachable { .. }) => {}
-                Err(ClientError::Refused { code, .. }) if !is_final(code) => {}
-                Err(error) => return Err(error),
-            }
-            self.meanwhile(sleep(jittered(back_off))).await;
-            back_off = (back_off * 2).min(BACK_OFF_MAX);
-        }
-    }
-
-    /// Where to try, in this order: the host of the session, the operator's list, the hosts it told of.
-    fn gateways(&self, drained: bool) -> VecDeque<String> {
-        let mut gateways: VecDeque<String> = VecDeque::new();
-        let all = std::iter::once(&self.welcome.who.url).chain(&self.welcome.hosts).chain(&self.options.urls);
-        for url in all {
-            if !gateways.contains(url) {
-                gateways.push_back(url.clone());
-            }
-        }
-        if drained {
-            gateways.rotate_left(1);
-        }
-        gateways
-    }
-
-    /// Asks again whatever had no answer; of a new session also for the topics.
-    async fn returned(&mut self, socket: Socket, welcome: Welcome) -> Result<(), ClientError> {
-        let resumed = welcome.resumed;
-        self.socket = socket;
-        self.welcome = welcome;
-        self.who.send_replace(self.welcome.who.clone());
-        let now = Instant::now();
-        (self.heard_at, self.pinged_at, self.acked_at) = (now, None, now);
-        if resumed {
-            self.tell(Event::Resumed).await;
-        } else {
-            (self.seq, self.acked) = (0, 0);
-            self.tell(Event::Renewed { peer: self.welcome.who.peer }).await;
-            self.lose_signals();
-        }
-        self.open.values_mut().for_each(|open| open.sent = true);
-        let mut texts: Vec<_> = self.open.values().map(|open| open.command.text.clone()).collect();
-        if !resumed {
-            texts.extend(self.topics.values().cloned());
-        }
-        for text in texts {
-            // If it breaks, `converse` notices at once and we are here again.
-            if self.socket.send(&text).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// What becomes of the open signals and broadcasts of a lost session cannot be known, but of those that were never sent.
-    fn lose_signals(&mut self) {
-        let open = std::mem::take(&mut self.open);
-        for (id, open) in open {
-            if open.command.then == Then::Signal && open.sent {
-                drop(open.command.answer.send(Ok(Answer::Receipt(UNKNOWN))));
-            } else if open.command.then == Then::Broadcast && open.sent {
-                let message = "the session was lost before the tally came".to_owned();
-                drop(open.command.answer.send(Err(ClientError::Refused { code: Refusal::SessionLost, message })));
-            } else {
-                self.open.insert(id, open);
-            }
-        }
-    }
-}
-
-/// Whether a refused hello would be refused again and again.
-fn is_final(code: Refusal) -> bool {
-    use Refusal::{BadField, ClaimInvalid, Malformed, OriginNotAllowed, Replaced, TooBig};
-    matches!(code, BadField | ClaimInvalid | Malformed | OriginNotAllowed | Replaced | TooBig)
 }
 
 const UNKNOWN: Receipt = Receipt { status: Status::Unknown, code: None };
@@ -479,10 +431,4 @@ fn too_many(command: Command) -> Result<(), End> {
 fn answer(command: Command, result: Result<Answer, ClientError>) -> Result<(), End> {
     drop(command.answer.send(result));
     Ok(())
-}
-
-/// Between a half and the whole of it, so that not everybody comes back at once.
-fn jittered(pause: Duration) -> Duration {
-    let [byte] = crate::genesis::random_bytes::<1>();
-    pause / 2 + pause * u32::from(byte) / 512
 }

@@ -134,7 +134,7 @@ fn add_authorities(roots: &mut rustls::RootCertStore, path: &Path) -> Result<(),
 /// What went wrong, without the library's own prefixes.
 fn plain(error: tungstenite::Error) -> String {
     match error {
-        tungstenite::Error::Io(error) => crate::textfile::plain(&error),
+        tungstenite::Error::Io(error) => crate::system::plain(&error),
         tungstenite::Error::Http(response) => format!("answered {} instead of opening a WebSocket", response.status()),
         other => other.to_string(),
     }

@@ -1,14 +1,36 @@
-//! An edge in Rust: the one client that the terminal edge, the demo, the tests and measuring tools share.
+//! An edge in Rust: the one client that programs, the terminal edge, the demo and the tests share.
+//!
+//! ```no_run
+//! use aldis::client::{Client, Event, Options};
+//!
+//! # async fn example() -> Result<(), aldis::client::ClientError> {
+//! let (client, mut events) = Client::connect(Options::at("wss://one.example")).await?;
+//! for member in client.join("chess", None).await?.peers {
+//!     let receipt = client.signal(member.peer, Some("chess"), r#"{"sdp": "…"}"#).await?;
+//!     println!("{} {:?}", member.peer, receipt.status);
+//! }
+//! while let Some(event) = events.next().await {
+//!     if let Event::Signal { from, data, .. } = event {
+//!         println!("{from} says {data}");
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! A task owns the socket. It acknowledges, resumes after a broken socket, drops repetitions, and goes to another host
 //! when its own is gone (PROTOCOL.md §4). Payloads and metas are JSON texts, carried byte for byte.
 //!
 //! Read [`Events`] or drop it: a client whose events nobody takes stops reading its socket when [`EVENTS_MAX`] wait.
 
+#![allow(clippy::disallowed_methods, reason = "the outside world: clocks and sockets are its job")]
+
 mod dialogue;
+mod sealing;
 mod session;
 mod socket;
 
+#[cfg(feature = "net")]
 pub(crate) use socket::tls_config;
 
 use std::path::PathBuf;
@@ -22,6 +44,8 @@ use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::refusal::Refusal;
 use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, oneshot, watch};
+
+use sealing::Letter;
 
 /// Events that wait for the application.
 pub const EVENTS_MAX: usize = 1_024;
@@ -39,6 +63,8 @@ pub struct Options {
     pub key: Option<SigningKey>,
     /// JSON text: the default for every `join`.
     pub meta: Option<String>,
+    /// Seal all signals past all hosts, and take none that is not sealed (PROTOCOL.md §4.4). Needs a key.
+    pub sealed: bool,
 }
 
 impl Options {
@@ -71,6 +97,9 @@ pub enum ClientError {
     /// Something given by the caller cannot be used.
     #[error("{0}")]
     BadInput(String),
+    /// The peer does not take sealed signals, or has not told its key in time; or a broadcast was to be sealed.
+    #[error("it cannot be sealed: the peer does not take sealed signals")]
+    NotSealed,
     /// The client has ended.
     #[error("the client has ended")]
     Ended,
@@ -132,6 +161,13 @@ pub enum Event {
         /// JSON text.
         data: String,
     },
+    /// Something came that was not sealed, or not by its sender for us: hosts may have made it up. Only when sealing.
+    Dropped {
+        /// From whom it is said to be.
+        from: PeerId,
+        /// In words.
+        why: &'static str,
+    },
     /// The socket broke; the client tries to come back.
     SocketLost {
         /// In words.
@@ -182,7 +218,7 @@ pub struct Sample {
 }
 
 /// What became of a signal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// What became of it.
     pub status: Status,
@@ -205,6 +241,7 @@ pub struct Client {
     commands: mpsc::Sender<Command>,
     who: watch::Receiver<Who>,
     ids: Ids,
+    sealed: bool,
 }
 
 /// What happens, in order.
@@ -224,6 +261,8 @@ struct Command {
     id: String,
     /// The message as it goes onto the socket.
     text: String,
+    /// A signal that is still to be sealed; then there is no text yet.
+    letter: Option<Letter>,
     /// What a positive answer changes in the list of topics to join again.
     then: Then,
     answer: oneshot::Sender<Result<Answer, ClientError>>,
@@ -239,6 +278,10 @@ enum Then {
     Signal,
     /// It is a broadcast: the same.
     Broadcast,
+    /// It asks a peer for its key: what waits for that ends with it.
+    AskKey(PeerId),
+    /// It tells a peer our own.
+    TellKey,
     /// It is the goodbye.
     End,
 }
@@ -260,7 +303,7 @@ struct Ids {
 
 impl Ids {
     fn new() -> Self {
-        Self { prefix: hex::encode(&crate::genesis::random_bytes::<8>()).into(), next: Arc::default() }
+        Self { prefix: hex::encode(&crate::system::random_bytes::<8>()).into(), next: Arc::default() }
     }
 
     /// Later ids are greater as texts too: what is asked again is asked in this order.
@@ -275,11 +318,13 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when no gateway of `options` takes the edge.
     pub async fn connect(options: Options) -> Result<(Self, Events), ClientError> {
+        let (sealed, ids) = (options.sealed, Ids::new());
         let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
         let (events_out, events) = mpsc::channel(EVENTS_MAX);
-        let (who, task) = session::Session::open(options, commands_in, events_out).await?;
+        // On the heap: a TLS handshake is large, and so is a session; callers hold this future inside theirs.
+        let (who, task) = Box::pin(session::Session::open(options, ids.clone(), commands_in, events_out)).await?;
         tokio::spawn(task.run());
-        Ok((Self { commands, who, ids: Ids::new() }, Events(events)))
+        Ok((Self { commands, who, ids, sealed }, Events(events)))
     }
 
     /// Who the edge is now.
@@ -342,8 +387,8 @@ impl Client {
     /// Sends `data`, a JSON text, to a peer, and waits for the receipt.
     ///
     /// # Errors
-    /// [`ClientError::BadInput`] when `data` is not JSON, [`ClientError::Refused`] when the request itself is refused.
-    /// A refused delivery is a [`Receipt`].
+    /// [`ClientError::BadInput`] when `data` is not JSON, [`ClientError::Refused`] when the request itself is refused,
+    /// [`ClientError::NotSealed`] when it is to be sealed and the peer does not seal. A refused delivery is a [`Receipt`].
     pub async fn signal(&self, to: PeerId, topic: Option<&str>, data: &str) -> Result<Receipt, ClientError> {
         self.post(to, topic, data).await?.receipt().await
     }
@@ -354,8 +399,12 @@ impl Client {
     /// [`ClientError::BadInput`] when `data` is not JSON.
     pub async fn post(&self, to: PeerId, topic: Option<&str>, data: &str) -> Result<Posted, ClientError> {
         let id = self.ids.next();
-        let data = json(data)?;
-        let message = EdgeMessage::Signal { id: id.as_str().into(), to, topic: topic.map(Into::into), data };
+        let checked = json(data)?;
+        if self.sealed {
+            let letter = Letter { to, topic: topic.map(str::to_owned), data: data.to_owned() };
+            return self.send(id, String::new(), Some(letter), Then::Signal).await.map(Posted);
+        }
+        let message = EdgeMessage::Signal { id: id.as_str().into(), to, topic: topic.map(Into::into), data: checked };
         self.put(&id, message, Then::Signal).await.map(Posted)
     }
 
@@ -363,8 +412,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::BadInput`] when `data` is not JSON, [`ClientError::Refused`] when the request itself is refused or
-    /// the session was lost before the tally came. What hosts refuse is in the [`Tally`].
+    /// the session was lost before the tally came, [`ClientError::NotSealed`] of a client that seals. What hosts refuse is in
+    /// the [`Tally`].
     pub async fn broadcast(&self, topic: &str, data: &str) -> Result<Tally, ClientError> {
+        if self.sealed {
+            return Err(ClientError::NotSealed);
+        }
         let id = self.ids.next();
         let message = EdgeMessage::Broadcast { id: id.as_str().into(), topic: topic.into(), data: json(data)? };
         match self.ask(&id, message, Then::Broadcast).await? {
@@ -384,8 +437,18 @@ impl Client {
     }
 
     async fn put(&self, id: &str, message: EdgeMessage<'_>, then: Then) -> Result<Answered, ClientError> {
+        self.send(id.to_owned(), encode(message), None, then).await
+    }
+
+    async fn send(
+        &self,
+        id: String,
+        text: String,
+        letter: Option<Letter>,
+        then: Then,
+    ) -> Result<Answered, ClientError> {
         let (answer, answered) = oneshot::channel();
-        let command = Command { id: id.to_owned(), text: encode(message), then, answer };
+        let command = Command { id, text, letter, then, answer };
         self.commands.send(command).await.map_err(|_| ClientError::Ended)?;
         Ok(answered)
     }
@@ -399,7 +462,7 @@ impl Posted {
     /// Waits for the receipt.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] when the request itself is refused. A refused delivery is a [`Receipt`].
+    /// As [`Client::signal`].
     pub async fn receipt(self) -> Result<Receipt, ClientError> {
         match self.0.await.map_err(|_| ClientError::Ended)?? {
             Answer::Receipt(receipt) => Ok(receipt),

@@ -1,0 +1,186 @@
+// Unmodified @dxos/messaging clients through real hosts.
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, before, describe, test } from "node:test";
+import WebSocket from "ws";
+
+import { startNetwork } from "../../browser/hosts.mjs";
+import { CONNECTED, Client, connect, exchange, randomKey, readinessUrl, signalUrl, until, untilListening } from "./client.mjs";
+
+/** Longer than a host keeps showing a peer whose socket broke. */
+const RETURN_MS = 12_000;
+
+describe("two hosts", () => {
+  let network;
+  const clients = [];
+  const open = async (...hosts) => {
+    const client = await Client.open(...hosts);
+    clients.push(client);
+    return client;
+  };
+
+  before(async () => { network = await startNetwork(2); });
+  after(async () => {
+    await Promise.all(clients.map((client) => client.close()));
+    await network.stop();
+  });
+
+  test("a host says that it is ready", async () => {
+    for (const host of network.hosts) assert.equal((await fetch(readinessUrl(host))).status, 200);
+  });
+
+  test("clients at two hosts see each other, and connect by messages", async () => {
+    const [a, b] = [await open(network.hosts[0]), await open(network.hosts[1])];
+    const topic = randomKey();
+    const before = Date.now();
+    await a.join(topic);
+    await b.join(topic);
+    await until(() => a.sees(b) && b.sees(a), "both see each other");
+    const [{ peerAvailable }] = a.events;
+    assert.ok(Math.abs(peerAvailable.since - before) < 60_000, `since ${peerAvailable.since}`);
+    await untilListening(a, b);
+    const { channels, close } = await connect(a, b);
+    assert.deepEqual(await exchange(channels), ["from the callee", "from the caller"]);
+    close();
+    assert.equal(new Set(a.texts).size, a.texts.length, "nothing came twice");
+    await b.leave(topic);
+    await until(() => !a.sees(b), "one sees the other leave");
+    assert.deepEqual([a.saw(b), a.lost(b), b.lost(a)], [1, 1, 0]);
+  });
+
+  test("a message to oneself arrives, and one to nobody is taken like any other", async () => {
+    const a = await open(network.hosts[0]);
+    await untilListening(a);
+    await a.send(a.peer, "to myself");
+    assert.deepEqual(a.texts, ["to myself"]);
+    assert.equal(a.messages, 2, "the text and its acknowledgement, each once");
+    const [server] = a.manager._servers.values();
+    const payload = { type_url: "aldis.test.Text", value: Buffer.from("to nobody") };
+    await server._client.sendMessage({ author: a.key, recipient: randomKey(), payload });
+  });
+
+  test("a client whose socket breaks comes back, and others do not see it leave", async () => {
+    const [a, b] = [await open(network.hosts[0]), await open(network.hosts[1])];
+    const topic = randomKey();
+    await Promise.all([a.join(topic), b.join(topic)]);
+    await until(() => a.sees(b) && b.sees(a), "both see each other");
+    await untilListening(a, b);
+    const sending = Array.from({ length: 5 }, (_, n) => a.send(b.peer, `before ${n}`));
+    const [server] = b.manager._servers.values();
+    server._client._socket.terminate();
+    sending.push(...Array.from({ length: 5 }, (_, n) => a.send(b.peer, `after ${n}`)));
+    await Promise.all(sending);
+    assert.equal(b.texts.length, 10, "each came once");
+    await new Promise((resolve) => { setTimeout(resolve, RETURN_MS); });
+    assert.deepEqual([a.saw(b), a.lost(b)], [1, 0]);
+  });
+
+  test("a client that does not come back has left", async () => {
+    const [a, b] = [await open(network.hosts[0]), await open(network.hosts[1])];
+    const topic = randomKey();
+    await Promise.all([a.join(topic), b.join(topic)]);
+    await until(() => a.sees(b), "one sees the other");
+    const [server] = b.manager._servers.values();
+    server._reconnect = async () => {};
+    server._client._socket.terminate();
+    await until(() => a.lost(b) === 1, "it has left");
+  });
+
+  test("frames that make no sense disturb nobody", async () => {
+    const [a, b] = [await open(network.hosts[0]), await open(network.hosts[0])];
+    await untilListening(a, b);
+    const hostile = new WebSocket(signalUrl(network.hosts[0]));
+    const answers = [];
+    hostile.on("message", (data) => { answers.push(data); });
+    await new Promise((resolve, reject) => { hostile.on("open", resolve).on("error", reject); });
+    for (let n = 0; n < 200; n += 1) hostile.send(n % 4 ? randomBytes(n * 10) : randomBytes(n).toString("latin1"));
+    // A call of a method that is not there, with id 7.
+    hostile.send(Buffer.from("0a0708071203466c79", "hex"));
+    await until(() => answers.some((data) => data.includes("METHOD_NOT_FOUND")), "the answer to the one call");
+    await a.send(b.peer, "still here");
+    assert.deepEqual(b.texts, ["still here"]);
+    hostile.terminate();
+  });
+});
+
+describe("a host dies", () => {
+  let network;
+  const clients = [];
+
+  before(async () => { network = await startNetwork(2); });
+  after(async () => {
+    await Promise.all(clients.map((client) => client.close()));
+    await network.stop();
+  });
+
+  test("clients of both hosts go on through the one that is left, and come back to the other", async () => {
+    const [one, other] = network.hosts;
+    const [a, b] = [await Client.open(one, other), await Client.open(other, one)];
+    clients.push(a, b);
+    const topic = randomKey();
+    await Promise.all([a.join(topic), b.join(topic)]);
+    await until(() => a.sees(b) && b.sees(a), "both see each other");
+    await untilListening(a, b);
+    await one.kill();
+    const { channels, close } = await connect(a, b);
+    assert.deepEqual(await exchange(channels), ["from the callee", "from the caller"]);
+    close();
+    assert.equal(new Set(b.texts).size, b.texts.length, "nothing came twice");
+    one.start();
+    await one.started();
+    for (const client of [a, b]) await until(() => client.state(one) === CONNECTED, "the library is connected again");
+    await untilListening(a, b);
+    await other.kill();
+    await a.send(b.peer, "through the first one again");
+    await b.send(a.peer, "and back");
+    assert.deepEqual([a.lost(b), b.lost(a)], [0, 0]);
+    other.start();
+    await other.started();
+  });
+
+  test("a client of one host comes back to it", async () => {
+    const [one, other] = network.hosts;
+    const [a, b] = [await Client.open(one), await Client.open(other)];
+    clients.push(a, b);
+    const topic = randomKey();
+    await Promise.all([a.join(topic), b.join(topic)]);
+    await until(() => a.sees(b) && b.sees(a), "both see each other");
+    await one.kill();
+    one.start();
+    await one.started();
+    await until(() => a.state(one) === CONNECTED, "the library is connected again");
+    await untilListening(a, b);
+    await until(() => b.sees(a), "the other still sees it, or does again");
+    const { channels, close } = await connect(b, a);
+    assert.deepEqual(await exchange(channels), ["from the callee", "from the caller"]);
+    close();
+    assert.equal(a.sees(b), true);
+  });
+});
+
+describe("three hosts", () => {
+  let network;
+  const clients = [];
+
+  before(async () => { network = await startNetwork(3); });
+  after(async () => {
+    await Promise.all(clients.map((client) => client.close()));
+    await network.stop();
+  });
+
+  test("thirty clients in one swarm all see each other, and the last one sees all of them leave", async () => {
+    const topic = randomKey();
+    for (let n = 0; n < 30; n += 1) clients.push(await Client.open(network.hosts[n % 3]));
+    await Promise.all(clients.map((client) => client.join(topic)));
+    for (const client of clients) await until(() => client.others().size === 29, "29 others");
+    const keys = new Set(clients.map(({ peer }) => peer.peerKey));
+    for (const client of clients) {
+      assert.deepEqual(new Set([...client.others(), client.peer.peerKey]), keys);
+      assert.equal(client.events.length, 29, "each told once");
+    }
+    const [last, ...others] = clients;
+    await Promise.all(others.map((client) => client.leave(topic)));
+    await until(() => last.others().size === 0, "all have left");
+  });
+});

@@ -68,7 +68,7 @@ impl<T> Queue<T> {
                 let place = self.present.partition_point(|other| *other < planned);
                 self.present.insert(place, planned);
             }
-            slot if slot < self.slot + SLOTS => self.into_wheel(planned),
+            slot if slot < self.slot + SLOTS => self.keep_near(planned),
             _ => self.later.push(planned),
         }
     }
@@ -85,7 +85,7 @@ impl<T> Queue<T> {
         self.present.pop_if(|next| next.at <= end).map(|planned| (planned.at, planned.what))
     }
 
-    fn into_wheel(&mut self, planned: Planned<T>) {
+    fn keep_near(&mut self, planned: Planned<T>) {
         self.wheel[((planned.at >> SLOT_BITS) % SLOTS) as usize].push(planned);
         self.in_wheel += 1;
     }
@@ -94,7 +94,7 @@ impl<T> Queue<T> {
         self.slot = slot;
         while self.later.peek().is_some_and(|next| next.at >> SLOT_BITS < slot + SLOTS) {
             if let Some(planned) = self.later.pop() {
-                self.into_wheel(planned);
+                self.keep_near(planned);
             }
         }
         std::mem::swap(&mut self.present, &mut self.wheel[(slot % SLOTS) as usize]);

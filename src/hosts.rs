@@ -48,8 +48,8 @@ pub struct HostFiles {
 /// # Errors
 /// [`FileError`] naming file and line, when a file cannot be read, a line is no id, or `own` itself would be kept out.
 pub fn read_lists(files: &HostFiles, own: HostId) -> Result<HostLists, FileError> {
-    let allow = files.allow.as_deref().map(read_list).transpose()?;
-    let deny = files.deny.as_deref().map(read_list).transpose()?.unwrap_or_default();
+    let allow = files.allow.as_deref().map(|path| read_list(path, "hosts_allow")).transpose()?;
+    let deny = files.deny.as_deref().map(|path| read_list(path, "hosts_deny")).transpose()?.unwrap_or_default();
     if let (Some(path), Some((_, line))) = (&files.deny, deny.iter().find(|(id, _)| *id == own)) {
         let what = "is this host's own id, which cannot be denied: remove the line";
         return Err(FileError { line: Some(*line), ..FileError::new(path, what) });
@@ -63,10 +63,12 @@ pub fn read_lists(files: &HostFiles, own: HostId) -> Result<HostLists, FileError
     Ok(HostLists { allow: allow.map(ids), deny: ids(deny) })
 }
 
-/// The ids of a list, each with its line.
-fn read_list(path: &Path) -> Result<Vec<(HostId, usize)>, FileError> {
-    let unreadable =
-        |error: &std::io::Error| FileError::new(path, format!("cannot be read: {}", crate::system::plain(error)));
+/// The ids of the list that a setting names, each with its line.
+fn read_list(path: &Path, setting: &str) -> Result<Vec<(HostId, usize)>, FileError> {
+    let unreadable = |error: &std::io::Error| {
+        let what = format!("is named by `{setting}` and cannot be read: {}", crate::system::plain(error));
+        FileError::new(path, what)
+    };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| unreadable(&error))?;
     file.take(LIST_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
@@ -186,6 +188,19 @@ mod tests {
         let others = format!("{}\n", id(2));
         assert!(lists(Some(&others), None).unwrap_err().starts_with("allow: does not allow this host itself"));
         assert!(lists(Some(""), None).is_err(), "an empty list allows nobody, not everybody");
+    }
+
+    #[test]
+    fn a_list_that_is_not_there_is_named_with_the_setting_that_names_it() {
+        let missing = || Some(PathBuf::from("/nowhere/at-all.txt"));
+        let read = |allow, deny| {
+            let files = HostFiles { allow, deny, revocations: Vec::new() };
+            read_lists(&files, id(1)).unwrap_err().to_string()
+        };
+        assert!(
+            read(None, missing()).starts_with("/nowhere/at-all.txt: is named by `hosts_deny` and cannot be read: ")
+        );
+        assert!(read(missing(), None).contains("`hosts_allow`"));
     }
 
     #[test]

@@ -229,6 +229,8 @@ pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 /// After somebody said that a host is gone, it expires unless a newer head of it comes within this: a multicast of the
 /// news, the pause between two answers, and a multicast of the answer.
 pub const LOST_UNREFUTED: Duration = Duration::from_secs(3);
+/// A neighbour that says goodbye because it ends is shown for so long: what it said last may come after its goodbye.
+pub const LEFT_SHOWN: Duration = Duration::from_secs(1);
 /// A host that is said to be gone answers at most this often.
 pub const LOST_ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// Neighbours that a record lists tell one after the other, so that the first one's word reaches most others in time.

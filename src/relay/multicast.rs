@@ -20,8 +20,8 @@ use bytes::Bytes;
 use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{
-    COMPARED, EXPIRED_KEPT, FLOODED_SEQ_MAX, FLOODS, HEAD_CHECKS, LOG_BYTES, LOG_MAX, LOST_RATE, LOST_TOKENS,
-    MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
+    COMPARED, EXPIRED_KEPT, FLOODED_SEQ_MAX, FLOODS, HEAD_CHECKS, LEFT_SHOWN, LOG_BYTES, LOG_MAX, LOST_RATE,
+    LOST_TOKENS, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
 };
 use super::roster::Roster;
 
@@ -132,6 +132,8 @@ pub(crate) struct Origin {
     pub(crate) expired: Option<Moment>,
     /// A neighbour says that it is gone: it must be heard until then.
     pub(crate) suspected: Option<Moment>,
+    /// It said goodbye in this epoch: it is shown until then.
+    left: Option<(u64, Moment)>,
     /// What it last said of itself.
     pub(crate) status: Status,
     /// Of announcements taken.
@@ -169,6 +171,7 @@ impl Origin {
             asked: 0,
             expired: None,
             suspected: None,
+            left: None,
             status: Status::default(),
             pace: Bucket::default(),
             volume: Bucket::default(),
@@ -202,7 +205,13 @@ impl Origin {
     #[must_use]
     pub(crate) fn expires(&self) -> Moment {
         let silent = self.made + self.interval * HEARTBEATS_MISSED_MAX;
-        self.suspected.map_or(silent, |until| silent.min(until))
+        let left = self.left.filter(|(epoch, _)| *epoch == self.newest.0).map(|(_, until)| until);
+        [self.suspected, left].into_iter().flatten().fold(silent, Moment::min)
+    }
+
+    /// Notes that the origin has said that it ends: nothing of this epoch keeps it alive for long.
+    pub(crate) fn says_goodbye(&mut self, now: Moment) {
+        self.left = Some((self.newest.0, now + LEFT_SHOWN));
     }
 
     /// Whether the origin may say now that another host is gone. Takes note of it.

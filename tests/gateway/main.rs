@@ -13,10 +13,12 @@
 mod broadcasts;
 mod doors;
 mod doors_socket_signal;
+mod doors_webtorrent;
 mod edge;
 mod exhaustion;
 mod harness;
 mod hostile;
 mod http;
 mod sessions;
+mod socket_signal_client;
 mod tls;

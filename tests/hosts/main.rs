@@ -10,11 +10,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod doors_socket_signal;
 mod faults;
 mod harness;
 mod hostile;
 mod insider;
 mod proxy;
+#[path = "../gateway/socket_signal_client.rs"]
+mod socket_signal_client;
 
 use std::time::{Duration, Instant};
 

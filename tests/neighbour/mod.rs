@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aldis::relay::io::{
-    EdgeKey, Event, Fault, Hello as EdgeHello, Identity, Input, LinkKey, Moment, Note, Outbox, Output, Request, Topic,
+    DialKey, EdgeKey, Event, Fault, Hello as EdgeHello, Identity, Input, LinkKey, Moment, Note, Outbox, Output,
+    Request, Topic,
 };
 use aldis::relay::{Relay, Settings, Setup};
 use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
-use aldis_wire::codec::{cut, encode};
+use aldis_wire::codec::{cut, decode, encode};
 use aldis_wire::digest::{Key, RECORD_KEY, Trie, entry_hash, membership_key, presence_key};
 use aldis_wire::host::{Announcement, Channel, Frame, GoodbyeReason, Hello, Part, Query, Reply, Role, admission_proof};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::limits::FRAME_BYTES;
 use aldis_wire::network::{Genesis, Network};
-use aldis_wire::proof::Proof;
+use aldis_wire::proof::{Proof, Signature};
 use aldis_wire::record::{HostRecord, SignedRecord};
 use aldis_wire::seal::SealingKey;
 use bytes::{Bytes, BytesMut};
@@ -33,6 +34,8 @@ pub struct Player {
     pub seq: u64,
     /// Whom its record lists.
     pub neighbours: Vec<aldis_wire::record::ShortId>,
+    /// What its record states.
+    pub addresses: Vec<SocketAddr>,
     /// What its heads state.
     pub interval_ms: u32,
     trie: Trie,
@@ -47,14 +50,15 @@ impl Player {
         let key = SigningKey::from_bytes(&secret);
         let id = HostId::new(key.verifying_key().to_bytes());
         let (trie, entries) = (Trie::default(), BTreeMap::new());
-        Self { id, key, epoch: 1_000, seq: 0, neighbours: Vec::new(), interval_ms: 3_000, trie, entries, newest: None }
+        let (neighbours, addresses) = (Vec::new(), Vec::new());
+        Self { id, key, epoch: 1_000, seq: 0, neighbours, addresses, interval_ms: 3_000, trie, entries, newest: None }
     }
 
     pub fn record(&self) -> SignedRecord {
         let record = HostRecord {
             revision: 1,
             sealing: self.sealing().public(),
-            addresses: Vec::new(),
+            addresses: self.addresses.clone(),
             gateways: Vec::new(),
             software: "player".into(),
             neighbours: self.neighbours.clone(),
@@ -90,6 +94,23 @@ impl Player {
         }
         let digest = self.trie.digest();
         self.announce_with(ops, digest)
+    }
+
+    /// The same, with more bytes behind the ops.
+    pub fn announce_raw(&mut self, ops: &[Op], more: &[u8]) -> Announcement {
+        let mut announcement = self.announce(ops);
+        let encoded = Bytes::from([&encode_ops(ops).unwrap(), more].concat());
+        let digest = self.trie.digest();
+        announcement.head = self.head(self.epoch, self.seq, &encoded, digest);
+        announcement.ops = Some(encoded);
+        announcement
+    }
+
+    /// Its record with more behind the fields that this version knows.
+    pub fn longer_record(&self, more: &[u8]) -> SignedRecord {
+        let bytes = Bytes::from([&self.record().bytes()[..], more].concat());
+        let signature = Signature::make(&self.key, "aldis 2026 host record", network().tag, &bytes);
+        decode(&encode(&(self.id, bytes, signature)).unwrap()).unwrap()
     }
 
     /// The announcement of these changes, with any digest.
@@ -299,6 +320,24 @@ impl House {
             record: player.record(),
             observed: "192.0.2.7:4000".parse().unwrap(),
         }
+    }
+
+    /// An admitted link that we have dialled, with this round trip; nothing if it is not wanted.
+    pub fn dialled(&mut self, player: &Player, dial: Option<DialKey>, rtt: Duration) -> Option<LinkKey> {
+        self.links += 1;
+        let link = LinkKey(self.links);
+        let [high, low] = u16::try_from(self.links).unwrap().to_be_bytes();
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(45, 1, high, low)), 4_000);
+        let (host, role, exporter) = (player.id, Role::Dialler, [9; 32]);
+        let opened = self.handle(Input::LinkOpened { link, host, role, dial, address, exporter, rtt });
+        if opened.closed(link).is_some() {
+            return None;
+        }
+        let proof = admission_proof(&network().admission_key, Role::Acceptor, &exporter, self.id, player.id);
+        let hello = Hello { proof: *proof.as_bytes(), ..self.hello_of(player) };
+        self.send(link, &Frame::Hello(hello));
+        self.send(link, &Frame::Admitted);
+        Some(link)
     }
 
     /// An admitted link with `player`.

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WebSocket as NodeWebSocket } from "ws";
-import { connect } from "../../web/aldis.js";
+import { connect, Identity } from "../../web/aldis.js";
 import { startNetwork, until } from "../browser/hosts.mjs";
 
 const SIGNALS = 400;
@@ -13,9 +13,9 @@ const SPREAD_MS = 100;
 /** A socket is broken after each such pause, in milliseconds. */
 const PAUSE_MS = 60;
 
-test("sockets that break all the time lose no signal, double none, and make nobody leave", { timeout: 90_000 }, async () => {
+for (const sealed of [false, true]) test(`sockets that break all the time lose no ${sealed ? "sealed " : ""}signal, double none, and make nobody leave`, { timeout: 90_000 }, async () => {
   const network = await startNetwork(2);
-  const [alice, bob] = network.hosts.map((host) => {
+  const [alice, bob] = await Promise.all(network.hosts.map(async (host) => {
     class WebSocket extends NodeWebSocket {
       constructor(url, protocols) {
         super(url, protocols, { perMessageDeflate: false });
@@ -23,12 +23,12 @@ test("sockets that break all the time lose no signal, double none, and make nobo
       }
     }
     const client = { resumed: 0, lost: 0, left: [], received: [], receipts: 0 };
-    client.aldis = connect({ hosts: [host.ws], WebSocket, timing: { backoffMs: 10, backoffMaxMs: 50 } });
+    client.aldis = connect({ hosts: [host.ws], WebSocket, identity: sealed ? await Identity.create() : undefined, sealed, timing: { backoffMs: 10, backoffMaxMs: 50 } });
     client.aldis.on("welcome", ({ resumed, previous }) => { if (resumed) client.resumed += 1; else if (previous) client.lost += 1; });
     client.aldis.on("signal", ({ data }) => client.received.push(data));
     client.aldis.on("receipt", () => { client.receipts += 1; });
     return client;
-  });
+  }));
   let breaking;
   try {
     for (const client of [alice, bob]) {

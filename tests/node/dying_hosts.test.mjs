@@ -1,4 +1,4 @@
-// Clients under Node, minted and keyed ones, while their hosts are killed and come back: what is promised of signals and members must hold.
+// Clients under Node, minted, keyed and sealing ones, while their hosts are killed and come back: what is promised of signals and members must hold.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -15,11 +15,13 @@ const DEAD_MS = 1_500;
 /** From the last death until everybody sees everybody and nobody else, in milliseconds. */
 const MEMBERS_MS = 15_000;
 
-test("hosts that are killed and come back: one receipt each, nothing delivered is lost, nothing is doubled, and all are found again", { timeout: 120_000 }, async () => {
+// Odd ones of the first are keyed. All of the second seal, so all are.
+for (const [who, sealed] of [["clients", false], ["clients that seal", true]]) test(`hosts of ${who} are killed and come back: one receipt each, nothing delivered is lost, nothing is doubled, and all are found again`, { timeout: 120_000 }, async () => {
   const network = await startNetwork(HOSTS);
   const clients = await Promise.all(Array.from({ length: CLIENTS }, async (_, index) => {
-    // Odd ones are keyed. Each starts at its own host and knows the others from `welcome` only.
-    const aldis = connect({ hosts: [network.hosts[index % HOSTS].ws], WebSocket, identity: index % 2 === 1 ? await Identity.create() : undefined });
+    const identity = sealed || index % 2 === 1 ? await Identity.create() : undefined;
+    // Each starts at its own host and knows the others from `welcome` only.
+    const aldis = connect({ hosts: [network.hosts[index % HOSTS].ws], WebSocket, identity, sealed });
     return { index, aldis, sent: [], received: [], receipts: 0, moves: 0, former: new Set() };
   }));
   let running = true;

@@ -1,7 +1,7 @@
 //! Hosts that are kept out: by an operator's lists, by their own revocation, and for lying.
 
 use aldis::relay::io::{Bar, Fault, HostLists, Input, Note, Output, StopReason, Stored};
-use aldis::relay::limits::{REVOCATIONS_KEPT_MAX, STORE_INTERVAL, TURNED_AWAY_PAUSE};
+use aldis::relay::limits::{CLAIM_CHECKS, REVOCATIONS_KEPT_MAX, STORE_INTERVAL, TURNED_AWAY_PAUSE};
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{Bounce, Channel, Frame, GoodbyeReason, HaveEntry, Routed, Signal};
 use aldis_wire::proof::Signature;
@@ -270,6 +270,51 @@ fn revocations_of_hosts_that_nobody_has_seen_are_bounded_and_not_passed_on_witho
     assert_eq!(effects.closed(bystander), Some(GoodbyeReason::Revoked));
     assert_eq!(house.relay.tables().revocations, REVOCATIONS_KEPT_MAX);
     assert!(!house.relay.view(house.now).refused.revoked.is_empty());
+}
+
+#[test]
+fn revocations_are_checked_at_a_bounded_rate_for_each_link() {
+    let (mut house, player, other, third) = (House::new(), Player::new(1), Player::new(2), Player::new(3));
+    let (link, bystander) = (house.link(&player), house.link(&other));
+    house.link(&third);
+    for number in 0..u64::from(CLAIM_CHECKS.burst) {
+        let mut secret = [3; 32];
+        secret[..8].copy_from_slice(&number.to_be_bytes());
+        house.send(link, &Frame::Revoked(vec![Revocation::make(&SigningKey::from_bytes(&secret))]));
+    }
+    let barred = |house: &mut House, link, whose: &Player| {
+        let effects = house.send(link, &Frame::Revoked(vec![Revocation::make(&whose.key)]));
+        assert_eq!(effects.faults(), []);
+        effects.notes.iter().any(|note| matches!(note, Note::HostBarred { .. }))
+    };
+    assert!(!barred(&mut house, link, &third), "it is told again when the host is seen");
+    assert!(barred(&mut house, bystander, &third), "others are heard");
+    house.wait(secs(1));
+    assert!(barred(&mut house, link, &other));
+}
+
+#[test]
+fn in_a_network_of_forty_hosts_a_revocation_is_in_force_everywhere_within_a_second_and_told_once_over_each_link() {
+    const HOSTS: usize = 40;
+    let mut world = World::with_hosts(HOSTS);
+    world.run(secs(10));
+    let edge = world.edge(7);
+    world.join(edge, "room");
+    world.run(secs(1));
+    assert!((0..HOSTS).filter(|place| *place != 7).all(|place| shows(&world, place, 7)));
+    let links: usize =
+        (0..HOSTS).flat_map(|a| (0..HOSTS).map(move |b| (a, b))).map(|(a, b)| world.admitted(a, b)).sum();
+    let revocation = revocation_of(&world, 7);
+    let before: usize = world.received_bytes.iter().sum();
+    publish(&mut world, 0, revocation);
+    let others = |world: &mut World| (0..HOSTS).filter(|place| *place != 7).all(|place| !shows(world, place, 7));
+    let took = world.until(secs(10), "it is gone", others);
+    assert!(took < secs(1), "{took:?}");
+    assert_eq!(world.total(33, "room"), 0);
+    world.run(ms(500));
+    let told = world.received_bytes.iter().sum::<usize>() - before;
+    assert!(told < links * 2 * 128, "{told} bytes over {links} ends of links");
+    assert_eq!(stopped(&world, 7), Some(StopReason::Revoked));
 }
 
 #[test]

@@ -8,9 +8,7 @@ use aldis::relay::limits::{
     LINKS_PENDING_MAX, LINKS_PENDING_PER_ADDRESS_MAX, LINKS_TAKEN_MAX, SYNC_QUEUE_BYTES, SYNC_TIMEOUT,
 };
 use aldis_wire::announcement::Op;
-use aldis_wire::host::{
-    Channel, Frame, GoodbyeReason, HaveEntry, Hello, Outcome, Query, Range, Role, Signal, admission_proof,
-};
+use aldis_wire::host::{Channel, Frame, GoodbyeReason, HaveEntry, Outcome, Query, Range, Role, Signal};
 use aldis_wire::id::PeerId;
 use aldis_wire::limits::FRAME_BYTES;
 use aldis_wire::proof::Proof;
@@ -55,29 +53,13 @@ fn our_own_dials_take_the_places_that_are_left_and_no_more() {
     for player in players(u16::try_from(LINKS_TAKEN_MAX).unwrap()) {
         house.link(&player);
     }
-    let dialled = |house: &mut House, number: u16| {
-        let (player, link) = (Player::new(600 + number), LinkKey(70_000 + u64::from(number)));
-        let opened = Input::LinkOpened {
-            link,
-            host: player.id,
-            role: Role::Dialler,
-            dial: None,
-            address: "45.1.1.1:4000".parse().unwrap(),
-            exporter: [9; 32],
-            rtt: Duration::from_millis(10),
-        };
-        let refused = house.handle(opened).closed(link);
-        let proof = admission_proof(&network().admission_key, Role::Acceptor, &[9; 32], house.id, player.id);
-        let hello = Hello { proof: *proof.as_bytes(), ..house.hello_of(&player) };
-        house.send(link, &Frame::Hello(hello));
-        house.send(link, &Frame::Admitted);
-        refused
-    };
+    let dialled =
+        |house: &mut House, number: u16| house.dialled(&Player::new(600 + number), None, Duration::from_millis(10));
     for number in 0..u16::try_from(LINKS_MAX - LINKS_TAKEN_MAX).unwrap() {
-        assert_eq!(dialled(&mut house, number), None);
+        assert!(dialled(&mut house, number).is_some());
     }
     assert_eq!(house.relay.view(house.now).links.len(), LINKS_MAX);
-    assert_eq!(dialled(&mut house, 999), Some(GoodbyeReason::Full));
+    assert_eq!(dialled(&mut house, 999), None);
     assert_eq!(house.relay.view(house.now).links.len(), LINKS_MAX);
 }
 

@@ -21,6 +21,7 @@ mod greed;
 mod keyed;
 mod large;
 mod meshes;
+mod neighbours;
 mod paths;
 mod pressure;
 mod script;

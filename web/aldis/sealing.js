@@ -156,10 +156,16 @@ export class Sealing {
     }
   }
 
+  /** The claim of a peer, if it is believed still. @param {string} peer */
+  #known(peer) {
+    const known = this.#claims.get(peer);
+    return known && performance.now() - known.atMs < this.#carrier.timing.claimMs ? known.claim : undefined;
+  }
+
   /** The claim of a peer; it is asked for it, if we do not have it. @param {string} to @param {AbortSignal} [signal] @returns {Promise<Claim>} */
   #claimOf(to, signal) {
-    const known = this.#claims.get(to);
-    if (known && performance.now() - known.atMs < this.#carrier.timing.claimMs) return Promise.resolve(known.claim);
+    const known = this.#known(to);
+    if (known) return Promise.resolve(known);
     let awaited = this.#awaited.get(to);
     if (!awaited) {
       /** @type {any} */ let settle;
@@ -187,13 +193,14 @@ export class Sealing {
 
   /** A peer tells its claim, and may want ours. @param {string} from @param {any} data */
   async claimCame(from, { claim, answer, unopened }) {
-    const known = this.#claims.get(from);
     if (claim === undefined) this.#awaited.get(from)?.settle(null);
     else if (await isClaimOf(from, this.#carrier.tag(), claim)) {
-      if (!known || claim.counter >= known.claim.counter) keep(this.#claims, from, { claim, atMs: performance.now() }, CLAIMS_MAX);
+      // When hosts have forgotten a counter, its owner may begin again at the first.
+      if (claim.counter >= (this.#known(from)?.counter ?? 0)) keep(this.#claims, from, { claim, atMs: performance.now() }, CLAIMS_MAX);
       this.#awaited.get(from)?.settle(claim);
       const sealed = this.#sealed.get(unopened);
-      if (sealed?.to === from && sealed.key !== claim.sealing) {
+      // Not when a host shows an older claim, or says that a signal was not opened: it would arrive twice.
+      if (sealed?.to === from && sealed.key !== this.#known(from)?.sealing) {
         this.#sealed.delete(unopened);
         sealed.again();
       }

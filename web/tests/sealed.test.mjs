@@ -64,11 +64,18 @@ class Side {
   seq = 0;
   heard = [];
   errors = [];
+  said = [];
 
   static async open(digit, identity) {
     const side = new Side();
     side.host = await ScriptedHost.open(digit);
-    side.aldis = connect({ hosts: [side.host.url], WebSocket, identity, sealed: true, timing: { backoffMs: 5, signalMs: 300 } });
+    class Recorded extends WebSocket {
+      send(text) {
+        side.said.push(JSON.parse(text));
+        super.send(text);
+      }
+    }
+    side.aldis = connect({ hosts: [side.host.url], WebSocket: Recorded, identity, sealed: true, timing: { backoffMs: 5, signalMs: 300 } });
     side.line = await side.host.accept();
     side.hello = await side.line.expect("hello");
     side.peer = side.hello.peer;
@@ -167,6 +174,15 @@ scene("what hosts change, repeat, reorder, make up or send in the clear is dropp
   assert.deepEqual(bob.heard.slice(1), [[alice.peer, 1, undefined]]);
 });
 
+scene("a sealed signal is acknowledged when the application has seen it, and not before", async (alice, bob) => {
+  const acked = () => Math.max(0, ...bob.said.map(({ type, seq, ack }) => (type === "ack" ? seq : ack ?? 0)));
+  const before = [];
+  bob.aldis.on("signal", () => before.push(bob.seq - acked()));
+  for (let n = 0; n < 3; n += 1) void alice.aldis.signal(bob.peer, n);
+  for (let n = 0; n < 3; n += 1) await bob.gets(alice.peer, await alice.sends());
+  assert.deepEqual(before, [1, 1, 1]);
+});
+
 scene("an old sealed signal is dropped even when (from, id) is forgotten", async (alice, bob) => {
   bob.aldis._timing.rememberMs = 0;
   void alice.aldis.signal(bob.peer, 1);
@@ -190,6 +206,14 @@ scene("a peer that has started anew says that it cannot open, and gets it sealed
   assert.notEqual(second.id, lost.id);
   await bobAgain.gets(alice.peer, second);
   assert.deepEqual(bobAgain.heard, [[alice.peer, "for Bob", undefined]]);
+
+  // A host that shows the older claim changes nothing.
+  const { counter, sealing, signature } = bob.hello.claim;
+  await alice.gets(bob.peer, { id: "x", data: { aldis: "claim", unopened: second.id, claim: { home: bob.host.id, counter, sealing, signature } } });
+  await alice.gets(bob.peer, { id: "y", data: { ...told.data, unopened: second.id } });
+  void alice.aldis.signal(bob.peer, "again");
+  await bobAgain.gets(alice.peer, await alice.sends());
+  assert.deepEqual(bobAgain.heard.map(([, data]) => data), ["for Bob", "again"], "nothing is sealed twice for one key");
 });
 
 scene("a key that the peer has not signed is not sealed to, and who does not seal is not told", async (alice, bob) => {

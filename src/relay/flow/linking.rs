@@ -219,6 +219,7 @@ impl State {
             self.miss_link(now, key, false);
             self.leave_link(now, key, out);
             if reason == GoodbyeReason::Closing {
+                self.leaves(now, host);
                 self.miss_host(now, host);
             }
         }

@@ -35,6 +35,14 @@ impl State {
         self.timers.set_earlier(Timer::Lost(host), now + wait);
     }
 
+    /// A neighbour says that it ends.
+    pub(crate) fn leaves(&mut self, now: Moment, host: HostId) {
+        let Some(origin) = self.origins.find_mut(host) else { return };
+        origin.says_goodbye(now);
+        let expiry = origin.expires();
+        self.timers.set(Timer::Expiry(host), expiry);
+    }
+
     /// Says that a neighbour is gone, unless it has been heard since or somebody else says so.
     pub(crate) fn tell_lost(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
         let here = self.links.admitted().any(|(_, link)| link.host == host && !link.silent);

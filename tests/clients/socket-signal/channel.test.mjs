@@ -4,11 +4,11 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { startNetwork, until } from "../../browser/hosts.mjs";
-import { client10, client9, discoverySwarm, door, key, reconnectingWebsocket, simplePeer, talk } from "./clients.mjs";
+import { client10, client9, discoverySwarm, door, end, key, reconnectingWebsocket, simplePeer, talk } from "./clients.mjs";
 
 let network;
 before(async () => { network = await startNetwork(2); });
-after(async () => { await network.stop(); });
+after(() => end(network));
 
 const hex = (ids) => ids.map((id) => id.toString("hex")).sort();
 

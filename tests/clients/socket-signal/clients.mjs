@@ -50,3 +50,9 @@ export async function talk(one, other) {
   other.write("from the other");
   return heard;
 }
+
+/** The end of a file of tests. The libraries leave timers behind, some for ever: nobody waits for those. */
+export async function end(network) {
+  await network.stop();
+  setTimeout(() => process.exit(), 1_000).unref();
+}

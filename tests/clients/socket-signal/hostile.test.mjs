@@ -7,13 +7,13 @@ import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 
 import { startNetwork, until } from "../../browser/hosts.mjs";
-import { client10, client9, door, key, talk } from "./clients.mjs";
+import { client10, client9, door, end, key, talk } from "./clients.mjs";
 
 const WebSocket = createRequire(import.meta.url)("ws");
 
 let network;
 before(async () => { network = await startNetwork(2); });
-after(async () => { await network.stop(); });
+after(() => end(network));
 
 /** The code of the error that a client makes of an answer. */
 const code = (answer) => answer.then(() => "none", (error) => error.code);

@@ -4,15 +4,11 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { startNetwork, until } from "../../browser/hosts.mjs";
-import { client10, client9, discoverySwarm, door, key, reconnectingWebsocket, simplePeer, talk } from "./clients.mjs";
+import { client10, client9, discoverySwarm, door, end, key, reconnectingWebsocket, simplePeer, talk } from "./clients.mjs";
 
 let network;
 before(async () => { network = await startNetwork(3); });
-after(async () => {
-  await network.stop();
-  // A swarm that has joined again leaves a timer of its first join behind for ever; nothing else is awaited here.
-  setTimeout(() => process.exit(), 1_000).unref();
-});
+after(() => end(network));
 
 /** Joins and waits for the first connection of either. */
 async function connected(topic, ...swarms) {

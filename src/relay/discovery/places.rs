@@ -251,7 +251,8 @@ impl Places {
 
     fn make_room(&mut self, now: Moment, kept: impl Fn(SocketAddr) -> bool) -> bool {
         let hinted = self.map.iter().filter(|(_, place)| place.source != HintSource::Static);
-        if hinted.clone().count() < HINTS_MAX {
+        // The first question is answered without a walk.
+        if self.map.len() < HINTS_MAX || hinted.clone().count() < HINTS_MAX {
             return true;
         }
         let worst = hinted

@@ -12,10 +12,11 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::harness::{House, UPGRADE, within};
 
 /// Where a client of each door goes.
-const PATHS: [(Door, &str); 4] = [
+const PATHS: [(Door, &str); 5] = [
     (Door::SocketSignal, "/socket-signal"),
     (Door::Dxos, "/.well-known/dx/signal"),
     (Door::WebTorrent, "/announce"),
+    (Door::PubSub, "/pubsub"),
     (Door::Matchbox, "/matchbox/room"),
 ];
 

@@ -12,6 +12,7 @@
 
 mod broadcasts;
 mod doors;
+mod doors_dxos;
 mod doors_peerjs;
 mod doors_socket_signal;
 mod doors_webtorrent;

@@ -19,6 +19,7 @@ mod insider;
 #[path = "../gateway/peerjs_client.rs"]
 mod peerjs_client;
 mod proxy;
+mod sealed;
 #[path = "../gateway/socket_signal_client.rs"]
 mod socket_signal_client;
 

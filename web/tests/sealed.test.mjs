@@ -263,3 +263,17 @@ test("only an identity can seal, and a client that does not seal says so", { tim
     await host.die();
   }
 });
+
+test("where WebCrypto has no X25519 a client that seals ends and says why", { timeout: 20_000 }, async (context) => {
+  const host = await ScriptedHost.open();
+  const identity = await Identity.create();
+  context.mock.method(crypto.subtle, "generateKey", async () => { throw new DOMException("no such algorithm", "NotSupportedError"); });
+  try {
+    const aldis = connect({ hosts: [host.url], WebSocket, identity, sealed: true });
+    await assert.rejects(aldis.ready, { code: "unsupported" });
+    assert.equal(aldis.state, "closed");
+    assert.equal((await aldis.signal(id32("b"), 1)).status, "refused");
+  } finally {
+    await host.die();
+  }
+});

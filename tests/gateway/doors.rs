@@ -17,7 +17,6 @@ const PATHS: [(Door, &str); 6] = [
     (Door::Dxos, "/.well-known/dx/signal"),
     (Door::WebTorrent, "/announce"),
     (Door::PeerJs, "/peerjs?key=peerjs&id=a&token=t"),
-    (Door::PeerJs, "/peerjs?key=peerjs&id=someone&token=t"),
     (Door::PubSub, "/pubsub"),
     (Door::Matchbox, "/matchbox/room"),
 ];

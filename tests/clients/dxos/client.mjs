@@ -3,10 +3,18 @@
 import { randomBytes } from "node:crypto";
 
 import { PublicKey } from "@dxos/keys";
+import { log } from "@dxos/log";
 import { Messenger, WebsocketSignalManager } from "@dxos/messaging";
+import { TransportKind } from "@dxos/network-manager";
+import { TestBuilder } from "@dxos/network-manager/testing";
 import wrtc from "@roamhq/wrtc";
 
 import { until } from "../../browser/hosts.mjs";
+
+// The library takes the WebRTC of a browser where there is one.
+globalThis.RTCPeerConnection = wrtc.RTCPeerConnection;
+// It warns of every attempt to reach a host that is down, and of every connection that is closed.
+log.config({ filter: process.env.LOG_FILTER ?? "error" });
 
 const PATH = ".well-known/dx/signal";
 const PAYLOAD_TYPE = "aldis.test.Text";
@@ -39,11 +47,7 @@ export class Client {
     await client.messenger.listen({
       peer: client.peer,
       payloadType: PAYLOAD_TYPE,
-      onMessage: async ({ author, payload }) => {
-        const text = Buffer.from(payload.value).toString();
-        client.texts.push(text);
-        client.onText?.(author, text);
-      },
+      onMessage: async ({ payload }) => { client.texts.push(Buffer.from(payload.value).toString()); },
     });
     return client;
   }
@@ -91,50 +95,18 @@ export async function untilListening(...clients) {
   }
 }
 
-/** A data channel between two clients, negotiated by messages alone. Gives both ends, open. */
-export async function connect(caller, callee) {
-  const ends = new Map();
-  const channels = [];
-  for (const [self, other] of [[caller, callee], [callee, caller]]) {
-    const connection = new wrtc.RTCPeerConnection();
-    const say = (signal) => self.send(other.peer, JSON.stringify(signal)).catch(() => {});
-    connection.onicecandidate = ({ candidate }) => { if (candidate) void say({ candidate }); };
-    connection.ondatachannel = ({ channel }) => { channels.push(channel); };
-    // A message that is repeated may come after later ones.
-    let describe;
-    const described = new Promise((resolve) => { describe = resolve; });
-    self.onText = async (_, text) => {
-      const { candidate, description } = JSON.parse(text);
-      if (candidate) {
-        await described;
-        return connection.addIceCandidate(candidate);
-      }
-      await connection.setRemoteDescription(description);
-      describe();
-      if (description.type !== "offer") return undefined;
-      await connection.setLocalDescription(await connection.createAnswer());
-      return say({ description: connection.localDescription });
-    };
-    ends.set(self, { connection, say });
-  }
-  const { connection, say } = ends.get(caller);
-  const channel = connection.createDataChannel("test");
-  await connection.setLocalDescription(await connection.createOffer());
-  void say({ description: connection.localDescription });
-  await until(() => channel.readyState === "open" && channels[0]?.readyState === "open", "the data channel is open");
-  const close = () => {
-    for (const end of ends.values()) end.connection.close();
-    caller.onText = callee.onText = undefined;
-  };
-  return { channels: [channel, channels[0]], close };
+/** A peer of the whole library: it joins swarms, and connects by WebRTC to everybody whom it finds there. */
+export async function openPeer(...hosts) {
+  const signalHosts = hosts.map((host) => ({ server: signalUrl(host) }));
+  const peer = new TestBuilder({ signalHosts, transport: TransportKind.WEB_RTC }).createPeer(randomKey());
+  await peer.open();
+  return peer;
 }
 
-/** Sends a text over each direction of a data channel and waits for both. */
-export async function exchange([one, other]) {
-  const heard = [];
-  for (const channel of [one, other]) channel.onmessage = ({ data }) => { heard.push(data); };
-  one.send("from the caller");
-  other.send("from the callee");
-  await until(() => heard.length === 2, "both directions carry data");
-  return heard.sort();
+/** Peers meet in a swarm, and each calls the others over its connections to them. */
+export async function meet(peers, topic = randomKey()) {
+  const swarms = await Promise.all(peers.map((peer) => peer.createSwarm(topic).join()));
+  const calls = swarms.flatMap((swarm) => peers.filter((peer) => peer !== swarm.peer).map((other) => swarm.protocol.testConnection(other.peerId, `from ${swarm.peer.peerId}`)));
+  await Promise.all(calls);
+  return swarms;
 }

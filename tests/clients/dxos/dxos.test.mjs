@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import WebSocket from "ws";
 
 import { startNetwork } from "../../browser/hosts.mjs";
-import { CONNECTED, Client, connect, exchange, randomKey, readinessUrl, signalUrl, until, untilListening } from "./client.mjs";
+import { CONNECTED, Client, meet, openPeer, randomKey, readinessUrl, signalUrl, until, untilListening } from "./client.mjs";
 
 /** Longer than a host keeps showing a peer whose socket broke. */
 const RETURN_MS = 12_000;
@@ -30,7 +30,16 @@ describe("two hosts", () => {
     for (const host of network.hosts) assert.equal((await fetch(readinessUrl(host))).status, 200);
   });
 
-  test("clients at two hosts see each other, and connect by messages", async () => {
+  test("peers at two hosts meet in a swarm and connect by WebRTC", async () => {
+    const peers = [await openPeer(network.hosts[0]), await openPeer(network.hosts[1])];
+    clients.push(...peers);
+    const [one, other] = await meet(peers);
+    assert.deepEqual([one.protocol.connections.size, other.protocol.connections.size], [1, 1]);
+    await other.leave();
+    await until(() => one.protocol.connections.size === 0, "the connection is over");
+  });
+
+  test("clients at two hosts see each other, write to each other and leave", async () => {
     const [a, b] = [await open(network.hosts[0]), await open(network.hosts[1])];
     const topic = randomKey();
     const before = Date.now();
@@ -40,10 +49,8 @@ describe("two hosts", () => {
     const [{ peerAvailable }] = a.events;
     assert.ok(Math.abs(peerAvailable.since - before) < 60_000, `since ${peerAvailable.since}`);
     await untilListening(a, b);
-    const { channels, close } = await connect(a, b);
-    assert.deepEqual(await exchange(channels), ["from the callee", "from the caller"]);
-    close();
-    assert.equal(new Set(a.texts).size, a.texts.length, "nothing came twice");
+    await Promise.all([a.send(b.peer, "to b"), b.send(a.peer, "to a")]);
+    assert.deepEqual([a.texts, b.texts], [["to a"], ["to b"]]);
     await b.leave(topic);
     await until(() => !a.sees(b), "one sees the other leave");
     assert.deepEqual([a.saw(b), a.lost(b), b.lost(a)], [1, 1, 0]);
@@ -122,19 +129,23 @@ describe("a host dies", () => {
     await Promise.all([a.join(topic), b.join(topic)]);
     await until(() => a.sees(b) && b.sees(a), "both see each other");
     await untilListening(a, b);
+    const peers = [await openPeer(one, other), await openPeer(other, one)];
+    clients.push(...peers);
+    await meet(peers);
     await one.kill();
-    const { channels, close } = await connect(a, b);
-    assert.deepEqual(await exchange(channels), ["from the callee", "from the caller"]);
-    close();
-    assert.equal(new Set(b.texts).size, b.texts.length, "nothing came twice");
+    await meet(peers);
+    await a.send(b.peer, "through the other one");
+    await b.send(a.peer, "and back");
     one.start();
     await one.started();
     for (const client of [a, b]) await until(() => client.state(one) === CONNECTED, "the library is connected again");
     await untilListening(a, b);
     await other.kill();
     await a.send(b.peer, "through the first one again");
-    await b.send(a.peer, "and back");
+    await b.send(a.peer, "and back once more");
+    assert.deepEqual([a.texts, b.texts], [["and back", "and back once more"], ["through the other one", "through the first one again"]]);
     assert.deepEqual([a.lost(b), b.lost(a)], [0, 0]);
+    await meet(peers);
     other.start();
     await other.started();
   });
@@ -146,15 +157,17 @@ describe("a host dies", () => {
     const topic = randomKey();
     await Promise.all([a.join(topic), b.join(topic)]);
     await until(() => a.sees(b) && b.sees(a), "both see each other");
+    const peers = [await openPeer(one), await openPeer(other)];
+    clients.push(...peers);
+    await meet(peers);
     await one.kill();
     one.start();
     await one.started();
     await until(() => a.state(one) === CONNECTED, "the library is connected again");
     await untilListening(a, b);
     await until(() => b.sees(a), "the other still sees it, or does again");
-    const { channels, close } = await connect(b, a);
-    assert.deepEqual(await exchange(channels), ["from the callee", "from the caller"]);
-    close();
+    await b.send(a.peer, "welcome back");
+    await meet(peers);
     assert.equal(a.sees(b), true);
   });
 });

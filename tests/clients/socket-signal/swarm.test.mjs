@@ -37,6 +37,18 @@ test("30 clients of both versions at three hosts see each other, each once", asy
   }
 });
 
+test("30 swarms of discovery-swarm-webrtc at three hosts all get connections, and each finds all others", async () => {
+  const topic = key();
+  const swarms = Array.from({ length: 30 }, (_, index) => discoverySwarm({ bootstrap: [door(network.hosts[index % 3])], simplePeer, reconnectingWebsocket }));
+  try {
+    for (const swarm of swarms) swarm.join(topic);
+    await until(() => swarms.every((swarm) => swarm.connected.length > 0), "each has a connection", 60_000);
+    for (const swarm of swarms) await until(async () => (await swarm.signal.lookup(topic)).length === swarms.length, "all are in the look-up");
+  } finally {
+    await Promise.all(swarms.map((swarm) => swarm.close()));
+  }
+});
+
 test("a client that comes back through another host is called there, though its old socket is still open", async () => {
   const [topic, id] = [key(), key()];
   const [old, fresh] = [await client9([door(network.hosts[0])], { id }), await client10([door(network.hosts[1])], { id })];
@@ -91,6 +103,29 @@ test("a swarm whose host is killed goes on at another host of its list", async (
     await Promise.all([moving.close(), staying.close(), caller.close()]);
     first.start();
     await first.started();
+  }
+});
+
+test("a client whose host hangs notices by its heartbeat and goes on at another host", async () => {
+  const topic = key();
+  const [first, second, third] = network.hosts;
+  const client = await client9([door(first), door(second)], { heartbeat: { interval: 200, timeout: 1_000 } });
+  client.on("connected", (reconnected) => { if (reconnected) client.join(topic).catch(() => {}); });
+  const caller = await client9([door(third)]);
+  try {
+    await client.join(topic);
+    await until(() => sees(caller, topic, client.id), "it is there");
+    first.process.kill("SIGSTOP");
+    const call = await until(async () => {
+      const peer = caller.connect(topic, client.id);
+      await peer.ready();
+      return peer;
+    }, "it can be called at its new host");
+    const answered = await until(() => client.getPeersByTopic(topic).find((peer) => peer.connected), "it is connected too");
+    assert.deepEqual(await talk(call.stream, answered.stream), ["from the other", "from one"]);
+  } finally {
+    first.process.kill("SIGCONT");
+    await Promise.all([client.close(), caller.close()]);
   }
 });
 

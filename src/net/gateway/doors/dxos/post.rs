@@ -1,8 +1,8 @@
 //! Messages on their way to peers. The recipient's key is a topic; its members are the sockets on which the recipient
-//! listens. One gets the message: the newest, unless it seems to be dead.
+//! listens. The newest gets the message, and another one only when that one does not take it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use aldis_wire::host::Outcome;
@@ -17,10 +17,10 @@ use crate::relay::io::{Event, Member, RequestId, Topic};
 
 /// Sockets of one recipient that are looked at. A client has one for each host that it uses.
 const SOCKETS_MAX: usize = 8;
-/// A socket that has not answered for so long is in doubt: the next message goes to another one, if there is one. The
-/// library repeats what was not acknowledged after 1 s for the first time.
-const DOUBT: Duration = Duration::from_millis(900);
-/// Sockets that never answered, remembered so that they stay in doubt until they do or are gone.
+/// A socket that has not answered for so long is in doubt: another one is tried, and preferred from then on. Twice the
+/// longest way around the world; half a second less than the library waits before it repeats a message.
+const DOUBT: Duration = Duration::from_millis(600);
+/// Sockets in doubt that are remembered until they answer or are gone.
 const DOUBTED_MAX: usize = 64;
 
 /// Where a recipient listens, and since when.
@@ -36,17 +36,20 @@ struct Letter {
     call: i32,
     topic: Topic,
     data: Bytes,
-    /// This very socket, if the recipient listens on it: a look-up leaves it out.
-    own: Option<Socket>,
+    /// Where it may go besides; best last.
+    others: Vec<PeerId>,
+    /// Signals that have no receipt yet.
+    open: usize,
+    /// Whether the call has its answer.
+    answered: bool,
 }
 
 #[derive(Debug)]
 struct Sent {
-    letter: Letter,
+    letter: u64,
     to: PeerId,
-    since: Instant,
-    /// Where else it may go, best last.
-    others: Vec<PeerId>,
+    /// When it comes into doubt; `None` if it is.
+    doubtful: Option<Instant>,
 }
 
 /// How a call ends.
@@ -64,7 +67,10 @@ pub(super) enum Ended {
 /// more entries than that.
 #[derive(Debug, Default)]
 pub(super) struct Post {
-    asked: VecDeque<(RequestId, Letter)>,
+    letters: BTreeMap<u64, Letter>,
+    next: u64,
+    /// Look-ups: of which letter, and this very socket if the recipient listens on it, which a look-up leaves out.
+    asked: VecDeque<(RequestId, u64, Option<Socket>)>,
     sent: HashMap<RequestId, Sent>,
     doubted: BTreeSet<PeerId>,
 }
@@ -73,71 +79,116 @@ impl Post {
     /// Sends data to whoever listens on `topic`.
     pub(super) fn send(&mut self, call: i32, topic: Topic, data: Bytes, own: Option<Socket>, desk: &mut Desk<'_>) {
         let id = desk.discover(topic.clone(), SOCKETS_MAX);
-        self.asked.push_back((id, Letter { call, topic, data, own }));
+        self.next += 1;
+        let letter = Letter { call, topic, data, others: Vec::new(), open: 0, answered: false };
+        self.letters.insert(self.next, letter);
+        self.asked.push_back((id, self.next, own));
     }
 
     /// Shows an event to the post. `Ok` when it was its own, with a call that it ends; `Err` gives the event back.
     pub(super) fn event(&mut self, event: Event, desk: &mut Desk<'_>) -> Result<Option<(i32, Ended)>, Event> {
         match event {
             Event::Peers(ref sample) => match self.take(&sample.id) {
-                Some(letter) => Ok(self.found(letter, &sample.members, desk)),
+                Some((letter, own)) => Ok(self.found(letter, own, &sample.members, desk)),
                 None => Err(event),
             },
             Event::Receipt { ref id, outcome, .. } => match self.sent.remove(id) {
-                Some(sent) => Ok(self.ended(sent, outcome, desk)),
+                Some(sent) => Ok(self.receipt(sent, outcome, desk)),
                 None => Err(event),
             },
             Event::Error { id: Some(ref id), refusal, .. } => match self.take(id) {
-                Some(letter) => Ok(Some((letter.call, Ended::Refused(refusal)))),
+                Some((letter, _)) => Ok(self.over(letter, Ended::Refused(refusal))),
                 None => Err(event),
             },
             event => Err(event),
         }
     }
 
-    fn take(&mut self, id: &RequestId) -> Option<Letter> {
-        let place = self.asked.iter().position(|(asked, _)| asked == id)?;
-        self.asked.remove(place).map(|(_, letter)| letter)
+    /// When another socket is tried.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let waits = |sent: &&Sent| self.letters.get(&sent.letter).is_some_and(|letter| !letter.others.is_empty());
+        self.sent.values().filter(waits).filter_map(|sent| sent.doubtful).min()
     }
 
-    fn found(&mut self, letter: Letter, members: &[Member], desk: &mut Desk<'_>) -> Option<(i32, Ended)> {
+    /// Tries other sockets where one has not answered in time.
+    pub(super) fn woken(&mut self, desk: &mut Desk<'_>) {
+        let now = desk.now();
+        let mut late = Vec::new();
+        for sent in self.sent.values_mut().filter(|sent| sent.doubtful.is_some_and(|at| at <= now)) {
+            sent.doubtful = None;
+            late.push((sent.letter, sent.to));
+        }
+        // In the order in which the client wrote them.
+        late.sort_unstable();
+        for (letter, to) in late {
+            self.doubt(to);
+            _ = self.try_next(letter, desk);
+        }
+    }
+
+    fn take(&mut self, id: &RequestId) -> Option<(u64, Option<Socket>)> {
+        let place = self.asked.iter().position(|(asked, ..)| asked == id)?;
+        self.asked.remove(place).map(|(_, letter, own)| (letter, own))
+    }
+
+    fn found(
+        &mut self,
+        letter: u64,
+        own: Option<Socket>,
+        members: &[Member],
+        desk: &mut Desk<'_>,
+    ) -> Option<(i32, Ended)> {
         let listens = |member: &Member| {
             presence::read_mailbox_meta(&member.meta).map(|stamp| Socket { peer: member.peer, stamp })
         };
-        let mut sockets: Vec<Socket> = members.iter().filter_map(listens).chain(letter.own).collect();
-        let now = desk.now();
-        sockets.sort_by_key(|socket| (Reverse(self.in_doubt(socket.peer, now)), socket.stamp, socket.peer));
-        let others = sockets.into_iter().map(|socket| socket.peer).collect();
-        self.try_next(letter, others, desk)
+        let mut sockets: Vec<Socket> = members.iter().filter_map(listens).chain(own).collect();
+        sockets.sort_by_key(|it| (Reverse(self.doubted.contains(&it.peer)), it.stamp, it.peer));
+        self.letters.get_mut(&letter)?.others = sockets.into_iter().map(|socket| socket.peer).collect();
+        self.try_next(letter, desk)
     }
 
-    fn in_doubt(&self, peer: PeerId, now: Instant) -> bool {
-        self.doubted.contains(&peer)
-            || self.sent.values().any(|sent| sent.to == peer && now.duration_since(sent.since) > DOUBT)
+    /// Sends a letter to the next socket. It is over when there is none, and no receipt to wait for.
+    fn try_next(&mut self, id: u64, desk: &mut Desk<'_>) -> Option<(i32, Ended)> {
+        let letter = self.letters.get_mut(&id)?;
+        match letter.others.pop() {
+            Some(to) => {
+                letter.open += 1;
+                let request = desk.signal(to, Some(letter.topic.id), letter.data.clone());
+                self.sent.insert(request, Sent { letter: id, to, doubtful: Some(desk.now() + DOUBT) });
+                None
+            }
+            None if letter.open == 0 => self.over(id, Ended::Done),
+            None => None,
+        }
     }
 
-    fn try_next(&mut self, letter: Letter, mut others: Vec<PeerId>, desk: &mut Desk<'_>) -> Option<(i32, Ended)> {
-        let Some(to) = others.pop() else { return Some((letter.call, Ended::Done)) };
-        let id = desk.signal(to, Some(letter.topic.id), letter.data.clone());
-        self.sent.insert(id, Sent { letter, to, since: desk.now(), others });
-        None
-    }
-
-    fn ended(&mut self, sent: Sent, outcome: Outcome, desk: &mut Desk<'_>) -> Option<(i32, Ended)> {
-        let Sent { letter, to, others, .. } = sent;
+    fn receipt(&mut self, sent: Sent, outcome: Outcome, desk: &mut Desk<'_>) -> Option<(i32, Ended)> {
+        let letter = self.letters.get_mut(&sent.letter)?;
+        letter.open -= 1;
         match outcome {
             Outcome::Delivered => {
-                self.doubted.remove(&to);
-                Some((letter.call, Ended::Done))
+                self.doubted.remove(&sent.to);
+                self.over(sent.letter, Ended::Done)
             }
-            // It may have arrived: no other socket of the same client may get it.
             Outcome::Unknown => {
-                self.doubt(to);
-                Some((letter.call, Ended::Unknown))
+                self.doubt(sent.to);
+                let last = self.letters.get(&sent.letter).is_some_and(|it| it.others.is_empty() && it.open == 0);
+                if last { self.over(sent.letter, Ended::Unknown) } else { self.try_next(sent.letter, desk) }
             }
-            Outcome::Refused(refusal) if is_ours(refusal) => Some((letter.call, Ended::Refused(refusal))),
-            Outcome::Refused(_) => self.try_next(letter, others, desk),
+            Outcome::Refused(refusal) if is_ours(refusal) => self.over(sent.letter, Ended::Refused(refusal)),
+            Outcome::Refused(_) => self.try_next(sent.letter, desk),
         }
+    }
+
+    /// Ends a call, once. The letter goes when its last receipt has come.
+    fn over(&mut self, id: u64, ended: Ended) -> Option<(i32, Ended)> {
+        let letter = self.letters.get_mut(&id)?;
+        letter.others.clear();
+        let (call, answered) = (letter.call, std::mem::replace(&mut letter.answered, true));
+        if letter.open == 0 {
+            self.letters.remove(&id);
+        }
+        (!answered).then_some((call, ended))
     }
 
     fn doubt(&mut self, peer: PeerId) {
@@ -156,7 +207,13 @@ fn is_ours(refusal: Refusal) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panic")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        reason = "a test may fail by panic, and has a clock"
+    )]
     use super::super::super::super::dialect::testing::Table;
     use super::*;
     use crate::relay::io::{Request, Sample};
@@ -196,6 +253,17 @@ mod tests {
             }
         }
 
+        /// Nothing is heard of a signal for so long that it comes into doubt.
+        fn is_late(&mut self, id: &RequestId) {
+            assert!(self.post.deadline().is_some_and(|at| at > Instant::now()));
+            self.post.sent.get_mut(id).unwrap().doubtful = Some(Instant::now());
+            self.post.woken(&mut self.table.desk());
+        }
+
+        fn is_empty(&self) -> bool {
+            self.post.asked.is_empty() && self.post.sent.is_empty() && self.post.letters.is_empty()
+        }
+
         fn receipt(&mut self, id: &RequestId, outcome: Outcome) -> Option<(i32, Ended)> {
             let event = Event::Receipt { seq: 1, id: id.clone(), outcome };
             self.post.event(event, &mut self.table.desk()).unwrap()
@@ -209,12 +277,11 @@ mod tests {
         let (to, id) = scene.sent();
         assert_eq!(to, peer(2));
         assert_eq!(scene.receipt(&id, Outcome::Delivered), Some((9, Ended::Done)));
-        assert!(scene.table.requests().is_empty());
-        assert!(scene.post.asked.is_empty() && scene.post.sent.is_empty());
+        assert!(scene.table.requests().is_empty() && scene.is_empty());
     }
 
     #[test]
-    fn a_socket_that_is_gone_is_passed_over_and_one_that_may_have_it_is_not() {
+    fn a_socket_that_is_gone_is_passed_over_at_once() {
         let mut scene = Scene::new();
         assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
         let (_, id) = scene.sent();
@@ -222,21 +289,47 @@ mod tests {
         let (to, id) = scene.sent();
         assert_eq!(to, peer(1));
         assert_eq!(scene.receipt(&id, Outcome::Refused(Refusal::NoSuchPeer)), Some((9, Ended::Done)), "nobody is left");
+        assert!(scene.is_empty());
+    }
 
+    #[test]
+    fn a_socket_that_does_not_answer_is_passed_over_after_a_while_and_until_it_answers() {
+        let mut scene = Scene::new();
         assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
-        let (_, id) = scene.sent();
-        assert_eq!(scene.receipt(&id, Outcome::Unknown), Some((9, Ended::Unknown)));
-        assert!(scene.table.requests().is_empty(), "it may have arrived");
+        let (to, late) = scene.sent();
+        assert_eq!(to, peer(2));
+        scene.is_late(&late);
+        let (to, id) = scene.sent();
+        assert_eq!(to, peer(1));
+        assert_eq!(scene.receipt(&id, Outcome::Delivered), Some((9, Ended::Done)));
+        assert_eq!(scene.post.deadline(), None, "nobody else is to be tried");
         // The next one goes where somebody answers.
         assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
-        let (to, _) = scene.sent();
+        let (to, id) = scene.sent();
         assert_eq!(to, peer(1));
+        assert_eq!(scene.receipt(&id, Outcome::Delivered), Some((9, Ended::Done)));
+        assert_eq!(scene.receipt(&late, Outcome::Unknown), None, "that call has its answer");
         // With no other choice, the silent one is tried again, and trusted again when it answers.
         assert_eq!(scene.sends(None, vec![member(2, 9)]), None);
         let (to, id) = scene.sent();
         assert_eq!(to, peer(2));
         assert_eq!(scene.receipt(&id, Outcome::Delivered), Some((9, Ended::Done)));
-        assert!(scene.post.doubted.is_empty());
+        assert!(scene.post.doubted.is_empty() && scene.is_empty());
+    }
+
+    #[test]
+    fn a_call_is_answered_once_and_with_the_best_news() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
+        let (_, first) = scene.sent();
+        scene.is_late(&first);
+        let (_, second) = scene.sent();
+        assert_eq!(scene.receipt(&first, Outcome::Unknown), None, "the other may still take it");
+        assert_eq!(scene.receipt(&second, Outcome::Delivered), Some((9, Ended::Done)));
+        assert_eq!(scene.sends(None, vec![member(2, 9)]), None);
+        let (_, id) = scene.sent();
+        assert_eq!(scene.receipt(&id, Outcome::Unknown), Some((9, Ended::Unknown)));
+        assert!(scene.is_empty());
     }
 
     #[test]

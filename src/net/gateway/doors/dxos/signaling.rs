@@ -417,11 +417,13 @@ impl Dialect for Signaling {
 
     fn deadline(&self) -> Option<Instant> {
         let swarms = self.swarms.values().flat_map(|swarm| [swarm.seat.deadline(), swarm.view.deadline()]);
-        swarms.chain(self.mailboxes.values().map(|mailbox| mailbox.seat.deadline())).flatten().min()
+        let mailboxes = self.mailboxes.values().map(|mailbox| mailbox.seat.deadline());
+        swarms.chain(mailboxes).chain([self.post.deadline()]).flatten().min()
     }
 
     fn woken(&mut self, desk: &mut Desk<'_>) {
         let now = desk.now();
+        self.post.woken(desk);
         for mailbox in self.mailboxes.values_mut() {
             mailbox.seat.woken(now, desk);
         }

@@ -13,6 +13,7 @@ use axum::extract::ws::Message;
 use data_encoding::BASE64;
 
 use super::between::{Claim, IDS_MAX};
+use super::called::CALLS_TAKEN;
 use super::calling::{ANSWER_TIMEOUT, CALLS_MAX};
 use super::words::Key;
 use super::*;
@@ -390,6 +391,26 @@ fn calls_that_wait_are_bounded_at_both_ends() {
 }
 
 #[test]
+fn whoever_is_called_without_end_does_not_answer_without_end() {
+    let mut world = World::new(2);
+    world.join(0, &TOPIC, &[1; 32]);
+    let json = message(&TOPIC, &[2; 32], &[9; 32], &[5; 32]);
+    let call = Body::Call { action: Action::RemoteConnect, number: 1, json: json.into() }.encode().unwrap();
+    let answered = |world: &mut World| {
+        world.signals.clear();
+        for _ in 0..2_000 {
+            world.say(0, Event::Signal { seq: 1, id: "x".into(), from: peer(1), topic: None, data: call.clone() });
+        }
+        world.settle();
+        world.signals.len()
+    };
+    let burst = usize::try_from(CALLS_TAKEN.burst).unwrap();
+    assert_eq!(answered(&mut world), burst);
+    world.clients[0].table.ahead += Duration::from_secs(1);
+    assert!((1..burst).contains(&answered(&mut world)));
+}
+
+#[test]
 fn ids_of_one_client_in_one_swarm_are_bounded() {
     let mut world = World::new(2);
     let id = |n: usize| [u8::try_from(n).unwrap(); 32];
@@ -404,10 +425,10 @@ fn ids_of_one_client_in_one_swarm_are_bounded() {
 #[test]
 fn a_join_that_is_refused_leaves_nothing_behind() {
     let mut world = World::new(2);
-    world.full = Some(members::swarm(&network(), &TOPIC));
+    world.full = Some(members::swarm(&network(), &TOPIC).id);
     assert!(world.join(0, &TOPIC, &[1; 32]).contains("NRPC_ERR_RESPONSE_ERROR"));
     assert!(world.topics.values().all(BTreeMap::is_empty), "{:?}", world.topics);
-    world.full = Some(members::owner(&network(), &[1; 32]));
+    world.full = Some(members::owner(&network(), &[1; 32]).id);
     assert!(world.join(0, &TOPIC, &[1; 32]).contains("NRPC_ERR_RESPONSE_ERROR"));
     world.full = None;
     assert_eq!(world.join(0, &TOPIC, &[1; 32]), listed(&[&[1; 32]]));
@@ -468,7 +489,7 @@ fn a_hostile_host_reaches_nothing_that_was_not_asked_for() {
 #[test]
 fn metas_that_mean_nothing_are_passed_over() {
     let mut world = World::new(3);
-    let (swarm, owner) = (members::swarm(&network(), &TOPIC), members::owner(&network(), &[1; 32]));
+    let (swarm, owner) = (members::swarm(&network(), &TOPIC).id, members::owner(&network(), &[1; 32]).id);
     let claim = Claim { stamp: u64::MAX, tags: vec![[0; 8]] }.encode();
     world.topics.entry(swarm).or_default().insert(1, Bytes::from_static(b"\xffabc"));
     world.topics.entry(owner).or_default().extend([(1, Bytes::from_static(b"x")), (2, claim)]);
@@ -483,7 +504,7 @@ fn no_answer_is_larger_than_a_frame() {
     for place in 1..256_usize {
         let id = |n: u8| [[u8::try_from(place).unwrap(); 16], [n; 16]].concat().try_into().unwrap();
         let ids: Vec<Key> = (0..31).map(id).collect();
-        let swarm = members::swarm(&network(), &TOPIC);
+        let swarm = members::swarm(&network(), &TOPIC).id;
         world.topics.entry(swarm).or_default().insert(place, between::encode_ids(&ids));
     }
     let told = world.join(0, &TOPIC, &[9; 32]);

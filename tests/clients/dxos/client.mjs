@@ -106,7 +106,9 @@ export async function openPeer(...hosts) {
 /** Peers meet in a swarm, and each calls the others over its connections to them. */
 export async function meet(peers, topic = randomKey()) {
   const swarms = await Promise.all(peers.map((peer) => peer.createSwarm(topic).join()));
-  const calls = swarms.flatMap((swarm) => peers.filter((peer) => peer !== swarm.peer).map((other) => swarm.protocol.testConnection(other.peerId, `from ${swarm.peer.peerId}`)));
-  await Promise.all(calls);
+  const pairs = swarms.flatMap((swarm) => peers.filter((peer) => peer !== swarm.peer).map((other) => [swarm, other.peerId]));
+  await Promise.all(pairs.map(([swarm, other]) => swarm.protocol.waitForConnection(other)));
+  // Not before all connections stand: the library gives a call two seconds.
+  await Promise.all(pairs.map(([swarm, other]) => swarm.protocol.testConnection(other, `from ${swarm.peer.peerId}`)));
   return swarms;
 }

@@ -152,7 +152,7 @@ impl Directory {
     /// Number of hosts with a shown roster.
     #[must_use]
     pub(crate) fn hosts_count(&self) -> usize {
-        self.hosts().count()
+        self.hosts.shown()
     }
 
     /// Peers that are shown.
@@ -313,21 +313,13 @@ impl Directory {
     /// Hides a host's roster but keeps it.
     pub(crate) fn hide(&mut self, origin: HostId) -> Vec<Shown> {
         let (gone, come) = self.withdraw(origin);
-        if let Some((_, held)) = self.hosts.find_mut(origin) {
-            held.shown = false;
-        }
+        self.hosts.show(origin, false);
         difference(gone, come)
     }
 
     /// Shows a hidden roster again.
     pub(crate) fn show(&mut self, origin: HostId) -> Vec<Shown> {
-        match self.hosts.find_mut(origin) {
-            Some((host, held)) if !held.shown => {
-                held.shown = true;
-                self.present_all(host)
-            }
-            _ => Vec::new(),
-        }
+        self.hosts.show(origin, true).map(|host| self.present_all(host)).unwrap_or_default()
     }
 
     /// Forgets a host's roster.

@@ -124,7 +124,6 @@ impl Discovery {
     /// Takes hints; most will be dropped. Those out of a host record must name the host, and replace what an older
     /// record of it said.
     pub(crate) fn hints_found(&mut self, now: Moment, source: HintSource, hints: Vec<Hint>) {
-        self.wake = now;
         let hints: Vec<Hint> = hints
             .into_iter()
             .map(|hint| Hint { address: normalised(hint.address), ..hint })
@@ -136,6 +135,7 @@ impl Discovery {
             hosts.into_iter().for_each(|host| self.record_found(now, host, &hints));
             return;
         }
+        self.wake = now;
         for Hint { address, host } in hints {
             let key = (address, host);
             let is_new = self.places.find(key).is_none();
@@ -428,13 +428,16 @@ impl Discovery {
                 left -= 1;
             }
             let first_dial = now + self.jitter(RECORD_JITTER);
-            self.name(now, key, HintSource::Record, first_dial);
+            // Most new records say what the old ones said, and nothing is to be decided then.
+            if self.name(now, key, HintSource::Record, first_dial) {
+                self.wake = now;
+            }
         }
     }
 
-    fn name(&mut self, now: Moment, key: Key, source: HintSource, first_dial: Moment) {
+    fn name(&mut self, now: Moment, key: Key, source: HintSource, first_dial: Moment) -> bool {
         let dials = &self.dials;
-        self.places.name(now, key, source, first_dial, |address| is_dialled(dials, address));
+        self.places.name(now, key, source, first_dial, |address| is_dialled(dials, address))
     }
 
     /// Whether a hint may lead to this normalised address.

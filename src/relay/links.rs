@@ -6,7 +6,9 @@
 //!     \--deadline, wrong proof--> gone        (Admitted may overtake: both flags must stand)
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+mod ways;
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use aldis_wire::limits::HAVE_NUMBERS_MAX;
 use super::bucket::Bucket;
 use super::io::{LinkKey, Moment};
 use super::limits;
+pub(crate) use ways::Mark;
+use ways::{Row, Way, Ways};
 
 /// How far a link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,26 +36,6 @@ pub(crate) enum Phase {
     Admitted,
     /// It takes nothing more from us; what is on its way still arrives.
     Closing,
-}
-
-/// Epoch and seq.
-type Mark = (u64, u64);
-
-/// What is kept of one origin for one link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Towards {
-    /// The newest mark that the other side is known to have.
-    theirs: Mark,
-    /// The newest mark that a summary has told.
-    told: Mark,
-    /// The number that our summaries use.
-    number: Option<u16>,
-    /// Whether the other side wants its announcements pushed.
-    eager: bool,
-    /// Whether we have asked not to be pushed its announcements.
-    closed: bool,
-    /// How often in a row this link would have brought the newest announcement earlier than the one that did.
-    leads: u8,
 }
 
 /// One connection.
@@ -87,13 +71,14 @@ pub(crate) struct Link {
     pub(crate) claims: Bucket,
     /// Of revocations of hosts never heard of that it has brought and that were passed on.
     pub(crate) revocations: Bucket,
-    origins: HashMap<HostId, Towards>,
+    /// Origins about which something is kept for it.
+    origins: usize,
     /// What each number towards the other side stands for.
-    named_out: Vec<HostId>,
+    named_out: Vec<Row>,
     /// Names given so far; the next one takes the number of the oldest.
     names: usize,
     /// What each number of the other side stands for.
-    named_in: Vec<Option<HostId>>,
+    named_in: Vec<Option<Row>>,
     on_way: [usize; 4],
 }
 
@@ -134,7 +119,7 @@ impl Link {
             answers: Bucket::default(),
             claims: Bucket::default(),
             revocations: Bucket::default(),
-            origins: HashMap::new(),
+            origins: 0,
             named_out: Vec::new(),
             names: 0,
             named_in: Vec::new(),
@@ -164,7 +149,12 @@ impl Link {
     /// Origins about which something is kept for this link: the largest of its tables.
     #[must_use]
     pub(crate) fn origins_count(&self) -> usize {
-        self.origins.len().max(self.named_in.len())
+        self.origins.max(self.named_in.len())
+    }
+
+    /// Where the origin stands that a number of the other side names.
+    fn row_in(&self, number: u16) -> Option<Row> {
+        self.named_in.get(usize::from(number)).copied().flatten()
     }
 
     /// Counts bytes handed to the transport.
@@ -180,139 +170,13 @@ impl Link {
             *on_way = on_way.saturating_sub(bytes);
         }
     }
-
-    /// The number of an origin on this link, towards the other side, and whether it is new. When all are taken, the one
-    /// that was given longest ago is given anew.
-    pub(crate) fn number_out(&mut self, origin: HostId) -> Option<(u16, bool)> {
-        if let Some(number) = self.origins.get(&origin).and_then(|towards| towards.number) {
-            return Some((number, false));
-        }
-        let number = u16::try_from(self.names % usize::from(HAVE_NUMBERS_MAX)).ok()?;
-        match self.named_out.get_mut(usize::from(number)) {
-            Some(named) => {
-                let before = std::mem::replace(named, origin);
-                self.change(before, |towards| (towards.number, towards.told) = (None, (0, 0)));
-            }
-            None => self.named_out.push(origin),
-        }
-        self.names += 1;
-        self.change(origin, |towards| towards.number = Some(number));
-        Some((number, true))
-    }
-
-    /// Learns a number that the other side gives. What it stood for before is forgotten, so that no more is kept of a
-    /// neighbour's summaries than there are numbers.
-    pub(crate) fn name_in(&mut self, number: u16, origin: HostId) {
-        let number = usize::from(number);
-        if self.named_in.len() <= number {
-            self.named_in.resize(number + 1, None);
-        }
-        let before = self.named_in.get_mut(number).and_then(|named| named.replace(origin));
-        if let Some(before) = before.filter(|before| *before != origin) {
-            self.change(before, |towards| towards.theirs = (0, 0));
-        }
-    }
-
-    /// The origin that a number of the other side stands for.
-    #[must_use]
-    pub(crate) fn origin_in(&self, number: u16) -> Option<HostId> {
-        self.named_in.get(usize::from(number)).copied().flatten()
-    }
-
-    /// The origins that the other side has named.
-    pub(crate) fn named_in(&self) -> impl Iterator<Item = HostId> {
-        self.named_in.iter().copied().flatten()
-    }
-
-    /// What the other side says to have of an origin beyond `ours` is not so.
-    pub(crate) fn disbelieve(&mut self, origin: HostId, ours: Mark) {
-        self.change(origin, |towards| towards.theirs = ours.min(towards.theirs));
-    }
-
-    /// An origin is forgotten; its number stays given.
-    pub(crate) fn forget(&mut self, origin: HostId) {
-        self.change(origin, |towards| {
-            *towards = Towards { told: towards.told, number: towards.number, ..Towards::default() }
-        });
-    }
-
-    /// Notes whether this link would have brought an origin's newest announcement earlier than the one that did. True
-    /// when it has led often enough to take its place.
-    pub(crate) fn led(&mut self, origin: HostId, led: bool) -> bool {
-        let mut leads = if led { self.origins.get(&origin).map_or(0, |towards| towards.leads) + 1 } else { 0 };
-        let enough = leads >= limits::LEADS_MAX;
-        if enough {
-            leads = 0;
-        }
-        self.change(origin, |towards| towards.leads = leads);
-        enough
-    }
-
-    /// Notes whether we have asked for an origin's announcements not to be pushed here.
-    pub(crate) fn close(&mut self, origin: HostId, closed: bool) {
-        self.change(origin, |towards| towards.closed = closed);
-    }
-
-    /// Whether we have asked for an origin's announcements not to be pushed here.
-    #[must_use]
-    pub(crate) fn is_closed(&self, origin: HostId) -> bool {
-        self.origins.get(&origin).is_some_and(|towards| towards.closed)
-    }
-
-    /// Notes that the other side has an origin's announcements up to `mark`; gives the newest that it is known to have.
-    pub(crate) fn has(&mut self, origin: HostId, mark: Mark) -> Mark {
-        let towards = self.origins.entry(origin).or_default();
-        towards.theirs = mark.max(towards.theirs);
-        towards.theirs
-    }
-
-    /// Notes that the other side has an origin's announcements up to `mark`, and none after it.
-    pub(crate) fn has_only(&mut self, origin: HostId, mark: Mark) {
-        self.change(origin, |towards| towards.theirs = mark);
-    }
-
-    /// The newest mark of an origin that the other side is known to have; (0, 0) for none.
-    #[must_use]
-    pub(crate) fn theirs(&self, origin: HostId) -> Mark {
-        self.origins.get(&origin).map_or((0, 0), |towards| towards.theirs)
-    }
-
-    /// Notes whether the other side wants an origin's announcements pushed.
-    pub(crate) fn push(&mut self, origin: HostId, eager: bool) {
-        self.change(origin, |towards| towards.eager = eager);
-    }
-
-    /// Whether an announcement is to be pushed: the other side wants the origin's, and is not known to have it.
-    #[must_use]
-    pub(crate) fn wants(&self, origin: HostId, mark: Mark) -> bool {
-        self.origins.get(&origin).is_some_and(|towards| towards.eager && towards.theirs < mark)
-    }
-
-    /// What a summary has told of an origin, if it is less than `mark` and the other side is not known to have that.
-    #[must_use]
-    pub(crate) fn untold(&self, origin: HostId, mark: Mark) -> Option<Mark> {
-        let Towards { theirs, told, .. } = self.origins.get(&origin).copied().unwrap_or_default();
-        (mark > told && mark > theirs).then_some(told)
-    }
-
-    /// Notes what a summary tells of an origin.
-    pub(crate) fn tell(&mut self, origin: HostId, mark: Mark) {
-        self.change(origin, |towards| towards.told = mark);
-    }
-
-    fn change(&mut self, origin: HostId, change: impl FnOnce(&mut Towards)) {
-        let towards = self.origins.entry(origin).or_default();
-        change(towards);
-        if *towards == Towards::default() {
-            self.origins.remove(&origin);
-        }
-    }
 }
 
 /// All connections.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     all: BTreeMap<LinkKey, Link>,
+    ways: Ways,
 }
 
 impl Links {
@@ -333,23 +197,16 @@ impl Links {
     }
 
     /// Forgets a connection.
-    pub(crate) fn remove(&mut self, key: LinkKey) -> Option<Link> {
-        self.all.remove(&key)
+    pub(crate) fn remove(&mut self, key: LinkKey) {
+        // A stranger that comes and goes costs no walk over all origins.
+        if self.all.remove(&key).is_some_and(|link| link.origins > 0) {
+            self.ways.forget_link(key);
+        }
     }
 
     /// All connections, oldest name first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkKey, &Link)> {
         self.all.iter().map(|(key, link)| (*key, link))
-    }
-
-    /// All connections, to be changed.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
-        self.all.values_mut()
-    }
-
-    /// All admitted connections, to be changed.
-    pub(crate) fn admitted_mut(&mut self) -> impl Iterator<Item = (LinkKey, &mut Link)> {
-        self.all.iter_mut().filter(|(_, link)| link.is_admitted()).map(|(key, link)| (*key, link))
     }
 
     /// All admitted connections.
@@ -410,6 +267,185 @@ impl Links {
     }
 }
 
+/// What is known of each origin at the other side of each link.
+impl Links {
+    fn change<T: Default>(&mut self, key: LinkKey, origin: HostId, change: impl FnOnce(&mut Way) -> T) -> T {
+        let Some(link) = self.all.get_mut(&key) else { return T::default() };
+        let (result, more) = self.ways.change(origin, key, change);
+        link.origins = link.origins.saturating_add_signed(more);
+        result
+    }
+
+    fn change_at<T: Default>(&mut self, key: LinkKey, row: Row, change: impl FnOnce(&mut Way) -> T) -> T {
+        let Some(link) = self.all.get_mut(&key) else { return T::default() };
+        let (result, more) = self.ways.change_at(row, key, change);
+        link.origins = link.origins.saturating_add_signed(more);
+        result
+    }
+
+    fn change_all(&mut self, origin: HostId, change: impl Fn(&mut Way)) {
+        let all = &mut self.all;
+        self.ways.change_all(origin, change, |key| {
+            if let Some(link) = all.get_mut(&key) {
+                link.origins = link.origins.saturating_sub(1);
+            }
+        });
+    }
+
+    /// What a summary is to tell of an origin on a link: its number, whether that is new, and what was told before.
+    /// `None` if the other side knows or was told as much as `mark`, which counts as told from now on.
+    pub(crate) fn tell(&mut self, key: LinkKey, origin: HostId, mark: Mark) -> Option<(u16, bool, Mark)> {
+        let tell = |way: &mut Way| {
+            let told = way.untold(mark)?;
+            (way.told, way.offered) = (mark, false);
+            Some((told, way.number))
+        };
+        let (told, number) = match self.ways.row(origin) {
+            Some(row) => self.change_at(key, row, tell)?,
+            None => self.change(key, origin, tell)?,
+        };
+        match number {
+            Some(number) => Some((number, false, told)),
+            None => Some((self.name_out(key, origin)?, true, told)),
+        }
+    }
+
+    /// Gives an origin a number on a link, towards the other side. When all are taken, the one that was given longest ago
+    /// is given anew.
+    fn name_out(&mut self, key: LinkKey, origin: HostId) -> Option<u16> {
+        let link = self.all.get(&key)?;
+        let number = u16::try_from(link.names % usize::from(HAVE_NUMBERS_MAX)).ok()?;
+        if let Some(before) = link.named_out.get(usize::from(number)).copied() {
+            self.change_at(key, before, |way| (way.number, way.told) = (None, (0, 0)));
+        }
+        self.change(key, origin, |way| way.number = Some(number));
+        let (row, link) = (self.ways.row(origin)?, self.all.get_mut(&key)?);
+        match link.named_out.get_mut(usize::from(number)) {
+            Some(named) => *named = row,
+            None => link.named_out.push(row),
+        }
+        link.names += 1;
+        Some(number)
+    }
+
+    /// Learns a number that the other side gives. What it stood for before is forgotten, so that no more is kept of a
+    /// neighbour's summaries than there are numbers.
+    pub(crate) fn name_in(&mut self, key: LinkKey, number: u16, origin: HostId) {
+        let before = self.all.get(&key).and_then(|link| link.row_in(number));
+        if before.is_some_and(|before| self.ways.host(before) == Some(origin)) {
+            return;
+        }
+        // First the new one: an origin of which nothing is kept may lose its place.
+        self.change(key, origin, |way| way.named = way.named.saturating_add(1));
+        if let Some(before) = before {
+            self.change_at(key, before, |way| (way.theirs, way.named) = ((0, 0), way.named.saturating_sub(1)));
+        }
+        let (row, number) = (self.ways.row(origin), usize::from(number));
+        let Some(link) = self.all.get_mut(&key) else { return };
+        if link.named_in.len() <= number {
+            link.named_in.resize(number + 1, None);
+        }
+        if let Some(named) = link.named_in.get_mut(number) {
+            *named = row;
+        }
+    }
+
+    /// The other side has an origin, which it names by a number, up to this seq of the epoch that it had before. Gives the
+    /// origin and the mark; `None` for a number that stands for nothing.
+    pub(crate) fn has_numbered(&mut self, key: LinkKey, number: u16, seq: u64) -> Option<(HostId, Mark)> {
+        let row = self.all.get(&key)?.row_in(number)?;
+        let origin = self.ways.host(row)?;
+        let mark = self.change_at(key, row, |way| {
+            let mark = (way.theirs.0, seq);
+            way.has(mark);
+            mark
+        });
+        Some((origin, mark))
+    }
+
+    /// The origins that neighbours have named.
+    pub(crate) fn named_in(&self) -> impl Iterator<Item = HostId> {
+        let named = |link: &Link| link.named_in.iter().copied().flatten().collect::<Vec<Row>>();
+        self.admitted().flat_map(move |(_, link)| named(link)).filter_map(|row| self.ways.host(row))
+    }
+
+    /// What neighbours say to have of an origin beyond `ours` is not so.
+    pub(crate) fn disbelieve(&mut self, origin: HostId, ours: Mark) {
+        self.change_all(origin, |way| way.theirs = ours.min(way.theirs));
+    }
+
+    /// An origin is forgotten; its numbers stay given.
+    pub(crate) fn forget(&mut self, origin: HostId) {
+        self.change_all(origin, Way::forget);
+    }
+
+    /// Nobody is pushed an origin's announcements any more.
+    pub(crate) fn push_nowhere(&mut self, origin: HostId) {
+        self.change_all(origin, |way| way.eager = false);
+    }
+
+    /// Notes how clearly a link would have brought an origin's newest announcement earlier than the one that did, 0 for not
+    /// at all, and whether the other side had it before us. True when it has led often enough to take the other's place.
+    pub(crate) fn led(&mut self, key: LinkKey, origin: HostId, weight: u8, ahead: bool) -> bool {
+        self.change(key, origin, |way| {
+            way.ahead = ahead;
+            way.led(weight)
+        })
+    }
+
+    /// The other side of a link would have had an origin's newest announcement earlier from us: our next summary says so.
+    pub(crate) fn offer(&mut self, key: LinkKey, origin: HostId) {
+        self.change(key, origin, |way| way.offered = true);
+    }
+
+    /// Notes whether we have asked for an origin's announcements not to be pushed on a link.
+    pub(crate) fn close(&mut self, key: LinkKey, origin: HostId, closed: bool) {
+        self.change(key, origin, |way| way.closed = closed);
+    }
+
+    /// Whether we have asked for an origin's announcements not to be pushed on a link.
+    #[must_use]
+    pub(crate) fn is_closed(&self, key: LinkKey, origin: HostId) -> bool {
+        self.ways.find(origin, key).is_some_and(|way| way.closed)
+    }
+
+    /// Notes that the other side of a link has an origin's announcements up to `mark`.
+    pub(crate) fn has(&mut self, key: LinkKey, origin: HostId, mark: Mark) {
+        self.change(key, origin, |way| way.has(mark));
+    }
+
+    /// Notes that the other side of a link has an origin's announcements up to `mark`, and none after it.
+    pub(crate) fn has_only(&mut self, key: LinkKey, origin: HostId, mark: Mark) {
+        self.change(key, origin, |way| way.theirs = mark);
+    }
+
+    /// The newest mark of an origin that the other side of a link is known to have; (0, 0) for none.
+    #[must_use]
+    pub(crate) fn theirs(&self, key: LinkKey, origin: HostId) -> Mark {
+        self.ways.find(origin, key).map_or((0, 0), |way| way.theirs)
+    }
+
+    /// How likely it is that the other side of a link gets an origin's announcements by way of us: certain if we push them,
+    /// out of the question if it has had one before us. Whoever is below us in a tree cannot bring us back to it.
+    #[must_use]
+    pub(crate) fn is_below(&self, key: LinkKey, origin: HostId) -> u8 {
+        self.ways.find(origin, key).map_or(1, Way::is_below)
+    }
+
+    /// Notes whether the other side of a link wants an origin's announcements pushed.
+    pub(crate) fn push(&mut self, key: LinkKey, origin: HostId, eager: bool) {
+        self.change(key, origin, |way| way.eager = eager);
+    }
+
+    /// The admitted links over which an announcement is to be pushed: the other side wants the origin's, and is not known
+    /// to have it.
+    #[must_use]
+    pub(crate) fn wanting(&self, origin: HostId, mark: Mark) -> Vec<LinkKey> {
+        let wanting = self.ways.links_of(origin).filter(|(_, way)| way.wants(mark)).map(|(key, _)| key);
+        wanting.filter(|key| self.find(*key).is_some_and(Link::is_admitted)).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -461,19 +497,40 @@ mod tests {
 
     #[test]
     fn numbers_of_origins_are_given_anew_when_all_are_taken() {
-        let (mut sender, mut receiver) = (link(), link());
+        let (key, mut sender, mut receiver) = (LinkKey(1), Links::default(), Links::default());
+        sender.insert(key, link());
+        receiver.insert(key, link());
         for number in 0..3 * u32::from(HAVE_NUMBERS_MAX) {
-            let (given, new) = sender.number_out(origin(number)).unwrap();
-            assert!(new && given < HAVE_NUMBERS_MAX);
-            sender.tell(origin(number), (1, 1));
-            receiver.name_in(given, origin(number));
-            receiver.has(origin(number), (1, 1));
-            assert_eq!(sender.number_out(origin(number)), Some((given, false)));
-            assert_eq!(receiver.origin_in(given), Some(origin(number)));
+            let (given, new, told) = sender.tell(key, origin(number), (1, 1)).unwrap();
+            assert!(new && told == (0, 0) && given < HAVE_NUMBERS_MAX);
+            receiver.name_in(key, given, origin(number));
+            receiver.has(key, origin(number), (1, 1));
+            assert_eq!(sender.tell(key, origin(number), (1, 2)), Some((given, false, (1, 1))));
+            assert_eq!(receiver.has_numbered(key, given, 2), Some((origin(number), (1, 2))));
         }
-        for held in [sender.origins.len(), receiver.origins.len(), receiver.named_in.len()] {
-            assert_eq!(held, usize::from(HAVE_NUMBERS_MAX));
+        for links in [&sender, &receiver] {
+            let link = links.find(key).unwrap();
+            assert_eq!((link.origins, link.origins_count()), (usize::from(HAVE_NUMBERS_MAX), link.origins));
         }
-        assert!(sender.number_out(origin(0)).is_some_and(|(_, new)| new), "the oldest name is forgotten");
+        assert!(sender.tell(key, origin(0), (1, 2)).is_some_and(|(_, new, _)| new), "the oldest name is forgotten");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_link_that_is_gone_nor_of_an_origin_that_nobody_speaks_of() {
+        let mut links = Links::default();
+        for key in [1, 2, 3] {
+            links.insert(LinkKey(key), Link { phase: Phase::Admitted, ..link() });
+            links.push(LinkKey(key), origin(7), true);
+            links.has(LinkKey(key), origin(key.try_into().unwrap()), (1, 1));
+        }
+        assert_eq!(links.wanting(origin(7), (1, 1)), [LinkKey(1), LinkKey(2), LinkKey(3)]);
+        links.has(LinkKey(3), origin(7), (1, 1));
+        links.remove(LinkKey(1));
+        assert_eq!(links.wanting(origin(7), (1, 1)), [LinkKey(2)]);
+        assert_eq!(links.ways.row(origin(1)), None, "nobody speaks of it any more");
+        links.push_nowhere(origin(7));
+        assert!(links.wanting(origin(7), (9, 9)).is_empty());
+        assert_eq!(links.find(LinkKey(2)).unwrap().origins, 1);
+        assert_eq!(links.theirs(LinkKey(3), origin(7)), (1, 1));
     }
 }

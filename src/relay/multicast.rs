@@ -317,6 +317,13 @@ impl Origin {
         let (epoch, seq) = self.mark();
         // Nothing can follow the last seq that there is.
         let next = if epoch == self.newest.0 { seq.checked_add(1)? } else { 1 };
+        if self.waiting.first_key_value()?.0 == &next {
+            return if self.waiting.get(&next).is_some_and(Heard::is_whole) {
+                self.waiting.remove(&next)
+            } else {
+                None
+            };
+        }
         self.waiting = self.waiting.split_off(&next);
         if self.waiting.get(&next).is_some_and(Heard::is_whole) { self.waiting.remove(&next) } else { None }
     }
@@ -406,7 +413,12 @@ fn size(heard: &Heard) -> usize {
 /// All origins, our own included, and the marks of those that are forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
-    all: BTreeMap<HostId, Origin>,
+    list: Vec<Option<(HostId, Origin)>>,
+    free: Vec<usize>,
+    /// For looking one up: each frame does.
+    places: HashMap<HostId, usize>,
+    /// For looking at all of them.
+    by_id: BTreeMap<HostId, usize>,
     marks: HashMap<HostId, (Mark, Moment)>,
     by_age: VecDeque<(Moment, HostId)>,
 }
@@ -422,41 +434,54 @@ impl Origins {
     /// An origin.
     #[must_use]
     pub(crate) fn find(&self, host: HostId) -> Option<&Origin> {
-        self.all.get(&host)
+        self.list.get(*self.places.get(&host)?)?.as_ref().map(|(_, origin)| origin)
     }
 
     /// An origin, to be changed.
     pub(crate) fn find_mut(&mut self, host: HostId) -> Option<&mut Origin> {
-        self.all.get_mut(&host)
+        self.list.get_mut(*self.places.get(&host)?)?.as_mut().map(|(_, origin)| origin)
     }
 
     /// An origin that may be new; `None` when there is no room for a new one.
     pub(crate) fn find_or_insert(&mut self, now: Moment, host: HostId) -> Option<&mut Origin> {
-        if self.all.len() >= ORIGINS_MAX && !self.all.contains_key(&host) {
-            return None;
+        if !self.places.contains_key(&host) {
+            if self.places.len() >= ORIGINS_MAX {
+                return None;
+            }
+            let place = self.free.pop().unwrap_or_else(|| {
+                self.list.push(None);
+                self.list.len() - 1
+            });
+            self.places.insert(host, place);
+            self.by_id.insert(host, place);
+            *self.list.get_mut(place)? = Some((host, Origin::new(now)));
         }
-        Some(self.all.entry(host).or_insert_with(|| Origin::new(now)))
+        self.find_mut(host)
     }
 
     /// How many there are, our own included.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.all.len()
+        self.places.len()
     }
 
     /// All origins, in the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (HostId, &Origin)> {
-        self.all.iter().map(|(host, origin)| (*host, origin))
+        let origins = self.by_id.values().filter_map(|place| self.list.get(*place)?.as_ref());
+        origins.map(|(host, origin)| (*host, origin))
     }
 
-    /// All origins, to be changed.
+    /// All origins, to be changed, in the order of their places.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (HostId, &mut Origin)> {
-        self.all.iter_mut().map(|(host, origin)| (*host, origin))
+        self.list.iter_mut().flatten().map(|(host, origin)| (*host, origin))
     }
 
     /// Forgets an origin but for its mark.
     pub(crate) fn forget(&mut self, now: Moment, host: HostId) {
-        if let Some(origin) = self.all.remove(&host) {
+        let place = self.places.remove(&host);
+        if let Some((_, origin)) = place.and_then(|place| self.list.get_mut(place)?.take()) {
+            self.by_id.remove(&host);
+            self.free.extend(place);
             self.keep_mark(now, host, origin.last_mark());
         }
     }
@@ -480,7 +505,7 @@ impl Origins {
             let ((epoch, seq), kept) = self.marks.get(host)?;
             (kept == at).then_some((*host, (*epoch, *seq)))
         });
-        let live = self.all.iter().map(|(host, origin)| (*host, origin.last_mark()));
+        let live = self.iter().map(|(host, origin)| (host, origin.last_mark()));
         let all: BTreeMap<HostId, Mark> = remembered.chain(live).collect();
         all.into_iter().map(|(host, (epoch, seq))| (host, epoch, seq)).collect()
     }

@@ -1,6 +1,6 @@
 //! The one queue of deadlines. Setting a timer again moves it; there is at most one of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use aldis_wire::id::HostId;
@@ -8,7 +8,7 @@ use aldis_wire::id::HostId;
 use super::io::{EdgeKey, LinkKey, Moment};
 
 /// What a deadline is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
     /// An edge must have said hello.
     Hello(EdgeKey),
@@ -47,7 +47,7 @@ pub(crate) enum Timer {
 /// Deadlines, soonest first.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    at: BTreeMap<Timer, Moment>,
+    at: HashMap<Timer, Moment>,
     queue: BTreeSet<(Moment, Timer)>,
 }
 
@@ -77,7 +77,7 @@ impl Timers {
     /// Moves all deadlines of a kind by this much.
     pub(crate) fn delay(&mut self, of: impl Fn(&Timer) -> bool, by: Duration) {
         let moved: Vec<(Timer, Moment)> =
-            self.at.iter().filter(|(timer, _)| of(timer)).map(|(timer, at)| (*timer, *at + by)).collect();
+            self.queue.iter().filter(|(_, timer)| of(timer)).map(|(at, timer)| (*timer, *at + by)).collect();
         for (timer, at) in moved {
             self.set(timer, at);
         }

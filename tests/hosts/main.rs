@@ -10,12 +10,16 @@
     reason = "a test fails by panicking"
 )]
 
+mod doors_peerjs;
 mod doors_socket_signal;
 mod faults;
 mod harness;
 mod hostile;
 mod insider;
+#[path = "../gateway/peerjs_client.rs"]
+mod peerjs_client;
 mod proxy;
+mod sealed;
 #[path = "../gateway/socket_signal_client.rs"]
 mod socket_signal_client;
 

@@ -1,6 +1,6 @@
 //! All rosters, each in a slot, so that an entry anywhere is named by two small numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aldis_wire::id::{HostId, PeerId};
 
@@ -18,7 +18,7 @@ pub(super) struct Place {
 pub(super) struct Held {
     pub(super) host: HostId,
     pub(super) roster: Roster,
-    /// Whether its peers are shown; an expired roster is kept but hidden.
+    /// Whether its peers are shown; an expired roster is kept but hidden. Changed by [`Hosts::show`] alone.
     pub(super) shown: bool,
 }
 
@@ -27,14 +27,18 @@ pub(super) struct Held {
 pub(super) struct Hosts {
     list: Vec<Option<Held>>,
     free: Vec<u32>,
+    /// For looking one up.
+    slots: HashMap<HostId, u32>,
+    /// For looking at all of them.
     by_id: BTreeMap<HostId, u32>,
+    shown: usize,
 }
 
 impl Hosts {
     /// Puts a roster in, in place of the host's former one. What refers to entries of that must be gone.
     pub(super) fn insert(&mut self, held: Held) -> u32 {
-        let host = held.host;
-        let slot = match self.by_id.get(&host).copied().or_else(|| self.free.pop()) {
+        let (host, shown) = (held.host, held.shown);
+        let slot = match self.slot(host).or_else(|| self.free.pop()) {
             Some(slot) => slot,
             None => {
                 self.list.push(None);
@@ -42,20 +46,36 @@ impl Hosts {
             }
         };
         self.by_id.insert(host, slot);
-        if let Some(place) = self.place(slot) {
-            *place = Some(held);
-        }
+        self.slots.insert(host, slot);
+        let before = self.place(slot).and_then(|place| place.replace(held));
+        self.shown -= usize::from(before.is_some_and(|before| before.shown));
+        self.shown += usize::from(shown);
         slot
     }
 
     /// Takes a roster out. What refers to its entries must be gone.
     pub(super) fn remove(&mut self, host: HostId) {
-        if let Some(slot) = self.by_id.remove(&host) {
-            if let Some(place) = self.place(slot) {
-                *place = None;
-            }
+        if let Some(slot) = self.slots.remove(&host) {
+            self.by_id.remove(&host);
+            let before = self.place(slot).and_then(Option::take);
+            self.shown -= usize::from(before.is_some_and(|before| before.shown));
             self.free.push(slot);
         }
+    }
+
+    /// Notes whether a roster is shown. Gives its slot if that is new.
+    pub(super) fn show(&mut self, host: HostId, shown: bool) -> Option<u32> {
+        let (slot, held) = self.find_mut(host)?;
+        if std::mem::replace(&mut held.shown, shown) == shown {
+            return None;
+        }
+        self.shown = if shown { self.shown + 1 } else { self.shown - 1 };
+        Some(slot)
+    }
+
+    /// How many rosters are shown.
+    pub(super) fn shown(&self) -> usize {
+        self.shown
     }
 
     fn place(&mut self, slot: u32) -> Option<&mut Option<Held>> {
@@ -63,7 +83,7 @@ impl Hosts {
     }
 
     pub(super) fn slot(&self, host: HostId) -> Option<u32> {
-        self.by_id.get(&host).copied()
+        self.slots.get(&host).copied()
     }
 
     pub(super) fn at(&self, slot: u32) -> Option<&Held> {

@@ -1,7 +1,7 @@
 //! The places at which there may be a host: a bounded table that forgets the worst first.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use aldis_wire::id::HostId;
@@ -80,6 +80,8 @@ impl Place {
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     map: BTreeMap<Key, Place>,
+    /// Addresses of each host that is said to be somewhere.
+    by_host: BTreeMap<HostId, BTreeSet<SocketAddr>>,
 }
 
 impl Places {
@@ -135,21 +137,37 @@ impl Places {
             missed_until: None,
         };
         self.map.insert(key, place);
+        if let Some(host) = key.1 {
+            self.by_host.entry(host).or_default().insert(key.0);
+        }
         true
+    }
+
+    fn remove(&mut self, key: Key) -> bool {
+        if let Some(host) = key.1
+            && let Some(addresses) = self.by_host.get_mut(&host)
+        {
+            addresses.remove(&key.0);
+            if addresses.is_empty() {
+                self.by_host.remove(&host);
+            }
+        }
+        self.map.remove(&key).is_some()
     }
 
     /// Makes way for the addresses of a new record of `host`: forgets those out of older ones, except such as were
     /// dialled lately, which go on counting. Gives how many more there may be.
     pub(crate) fn renew_record(&mut self, now: Moment, host: HostId, listed: impl Fn(SocketAddr) -> bool) -> usize {
         let mut left = RECORD_DIALS_MAX;
-        self.map.retain(|key, place| {
-            if key.1 != Some(host) || place.source != HintSource::Record {
-                return true;
-            }
+        let known: Vec<SocketAddr> = self.by_host.get(&host).into_iter().flatten().copied().collect();
+        for key in known.into_iter().map(|address| (address, Some(host))) {
+            let Some(place) = self.map.get(&key).filter(|place| place.source == HintSource::Record) else { continue };
             let keep = listed(key.0) || place.dialled.is_some_and(|dialled| dialled + RECORD_AGAIN > now);
             left = left.saturating_sub(usize::from(keep));
-            keep
-        });
+            if !keep {
+                self.remove(key);
+            }
+        }
         left
     }
 
@@ -192,12 +210,14 @@ impl Places {
 
     /// Forgets strangers' hints that led nowhere and are not repeated.
     pub(crate) fn forget(&mut self, now: Moment, kept: impl Fn(SocketAddr) -> bool) {
-        self.map.retain(|key, place| {
-            place.standing(now) != Standing::Stranger
-                || place.known_until.is_some()
-                || place.seen + HINT_KEPT > now
-                || kept(key.0)
-        });
+        let stale = |key: &Key, place: &Place| {
+            place.standing(now) == Standing::Stranger
+                && place.known_until.is_none()
+                && place.seen + HINT_KEPT <= now
+                && !kept(key.0)
+        };
+        let stale: Vec<Key> = self.map.iter().filter(|(key, place)| stale(key, place)).map(|(key, _)| *key).collect();
+        stale.into_iter().for_each(|key| _ = self.remove(key));
     }
 
     /// Where hosts were last seen, best first: linked ones, then the others by the time of their last link.
@@ -231,13 +251,14 @@ impl Places {
 
     fn make_room(&mut self, now: Moment, kept: impl Fn(SocketAddr) -> bool) -> bool {
         let hinted = self.map.iter().filter(|(_, place)| place.source != HintSource::Static);
-        if hinted.clone().count() < HINTS_MAX {
+        // The first question is answered without a walk.
+        if self.map.len() < HINTS_MAX || hinted.clone().count() < HINTS_MAX {
             return true;
         }
         let worst = hinted
             .filter(|(key, place)| place.standing(now) == Standing::Stranger && !kept(key.0))
             .max_by_key(|(_, place)| place.badness(now))
             .map(|(key, _)| *key);
-        worst.is_some_and(|key| self.map.remove(&key).is_some())
+        worst.is_some_and(|key| self.remove(key))
     }
 }

@@ -155,21 +155,28 @@ impl State {
     /// Pushes an announcement to all neighbours that want the origin's; the others hear of it in the next summary.
     pub(crate) fn pass_on(&mut self, now: Moment, heard: &Heard, except: Option<LinkKey>, out: &mut Outbox) {
         let (origin, mark) = (heard.head.origin, heard.head.mark());
+        if self.origins.find_mut(origin).is_some_and(|known| known.floods(now, &heard.head)) {
+            let others = self.links.admitted().filter(|(key, link)| Some(*key) != except && link.host != origin);
+            let others: Vec<LinkKey> = others.map(|(key, _)| key).collect();
+            others.into_iter().for_each(|key| self.links.push(key, origin, true));
+        }
+        let wanting = self.links.wanting(origin, mark);
+        if wanting.iter().any(|key| Some(*key) != except) {
+            self.push_to(now, heard, wanting.into_iter().filter(|key| Some(*key) != except), out);
+        }
+        self.unsummed.insert(origin);
+        self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
+    }
+
+    fn push_to(&mut self, now: Moment, heard: &Heard, links: impl Iterator<Item = LinkKey>, out: &mut Outbox) {
+        let (origin, mark) = (heard.head.origin, heard.head.mark());
         let Ok(frame) = heard.frame(now, true) else { return };
         let mut bare: Option<Bytes> = None;
-        let floods = self.origins.find_mut(origin).is_some_and(|known| known.floods(now, &heard.head));
         let channel = if heard.head.is_heartbeat() { Channel::Control } else { Channel::Announce };
-        for (key, link) in self.links.admitted_mut() {
-            if floods && Some(key) != except && link.host != origin {
-                link.push(origin, true);
-            }
-            if Some(key) == except || !link.wants(origin, mark) {
-                continue;
-            }
-            let (channel, frame) = if link.has_room(channel, frame.len()) {
-                if heard.is_whole() {
-                    link.has(origin, mark);
-                }
+        for key in links {
+            let Some(link) = self.links.find_mut(key) else { continue };
+            let fits = link.has_room(channel, frame.len());
+            let (channel, frame) = if fits {
                 (channel, frame.clone())
             } else {
                 // The link is slow: it is told the head alone, as a sign of life, and asks for the rest when it can.
@@ -188,9 +195,10 @@ impl State {
             } else {
                 self.stuck.insert(key);
             }
+            if fits && heard.is_whole() {
+                self.links.has(key, origin, mark);
+            }
         }
-        self.unsummed.insert(origin);
-        self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
     }
 
     /// Our id was seen under an epoch of ours or above: take a higher one, so that what we say is new to everybody. By how

@@ -26,7 +26,7 @@ impl State {
             }
         }
         // Who is free again is asked for where it was told of meanwhile.
-        let told: Vec<HostId> = self.links.admitted().flat_map(|(_, link)| link.named_in()).collect();
+        let told: Vec<HostId> = self.links.named_in().collect();
         for host in told {
             if before.keep_out(host).is_some() && self.barred.why(host).is_none() && host != self.own {
                 self.timers.set_earlier(Timer::Behind(host), now);
@@ -121,7 +121,7 @@ impl State {
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));
         // What neighbours have of it stays noted, for the day on which it is free again.
-        self.links.iter_mut().for_each(|link| link.push(host, false));
+        self.links.push_nowhere(host);
         let stand = self.links.iter().filter(|(_, link)| link.host == host && link.phase != Phase::Closing);
         let links: Vec<LinkKey> = stand.map(|(key, _)| key).collect();
         links.into_iter().for_each(|link| self.part(now, link, host, bar, out));

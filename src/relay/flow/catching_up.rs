@@ -60,7 +60,7 @@ impl State {
         if !behind && asked >= UNSEEN_ASKED_MAX {
             // Neighbours tell of a host, or of a mark, of which none can show a head: they invented it.
             self.asking.remove(&origin);
-            self.links.admitted_mut().for_each(|(_, link)| link.disbelieve(origin, ours));
+            self.links.disbelieve(origin, ours);
             return;
         }
         let candidates = self.who_knows_more(origin, ours);
@@ -118,7 +118,7 @@ impl State {
             .links
             .admitted()
             .filter_map(|(key, link)| {
-                let theirs = link.theirs(origin);
+                let theirs = self.links.theirs(key, origin);
                 // Whoever has passed a newer head on may not have the ops; the origin itself has everything.
                 let theirs = if link.host == origin { theirs.max(newest) } else { theirs };
                 (theirs > ours).then_some((link.host != origin, link.rtt, key, theirs))

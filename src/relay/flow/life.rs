@@ -80,7 +80,7 @@ impl State {
         self.introductions.remove(&host);
         self.asking.remove(&host);
         self.postponed.remove(&host);
-        self.links.iter_mut().for_each(|link| link.forget(host));
+        self.links.forget(host);
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));
         self.timers.cancel(Timer::Lost(host));

@@ -347,8 +347,8 @@ impl State {
             let near = self
                 .links
                 .admitted()
-                .filter(|(_, link)| link.host == origin || link.theirs(origin) > (0, 0))
-                .min_by_key(|(key, link)| (link.host != origin, link.rtt, *key))
+                .filter(|(key, link)| link.host == origin || self.links.theirs(*key, origin) > (0, 0))
+                .min_by_key(|(key, link)| (link.host != origin, self.links.is_below(*key, origin), link.rtt, *key))
                 .map(|(key, _)| key);
             if let Some(link) = near {
                 self.graft(link, origin, mark, out);

@@ -12,8 +12,7 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{ANSWERS, GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD};
-use crate::relay::links::Link;
+use crate::relay::limits::{ANSWERS, GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, LEAD_CLEAR};
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
@@ -56,10 +55,8 @@ impl State {
         let Some(newer) = self.head_heard(now, link, &heard.head, made) else { return };
         out.note(Note::AnnouncementReceived { new: true });
         let (origin, mark) = (heard.head.origin, heard.head.mark());
-        if let Some(link) = self.links.find_mut(link)
-            && whole
-        {
-            link.has(origin, mark);
+        if whole {
+            self.links.has(link, origin, mark);
         }
         if self.is_quarantined(origin, mark) {
             return;
@@ -101,11 +98,11 @@ impl State {
         let elsewhere = known.next_hop.filter(|hop| *hop != link && !known.is_behind() && known.newest == mark);
         let direct = elsewhere.and_then(|hop| self.links.find(hop)).is_some_and(|hop| hop.host == head.origin);
         let keeps = direct || now.since(known.came) > LEAD;
-        let Some(found) = self.links.find_mut(link) else { return };
+        let Some(found) = self.links.find(link) else { return };
         let (by_itself, admitted) = (found.host == head.origin, found.is_admitted());
-        found.has(head.origin, mark);
+        self.links.has(link, head.origin, mark);
         if let Some(hop) = elsewhere {
-            let pruned = |key| self.links.find(key).is_some_and(|link: &Link| link.is_closed(head.origin));
+            let pruned = |key| self.links.is_closed(key, head.origin);
             // The origin's own link breaks with the origin alone: it is worth a little time.
             let takes_over = by_itself && admitted && !keeps || pruned(hop);
             if takes_over && pruned(link) {
@@ -124,17 +121,13 @@ impl State {
 
     /// Asks a neighbour to push an origin's announcements on this link, beginning after `mark`.
     pub(crate) fn graft(&mut self, key: LinkKey, origin: HostId, mark: Mark, out: &mut Outbox) {
-        if let Some(link) = self.links.find_mut(key) {
-            link.close(origin, false);
-        }
+        self.links.close(key, origin, false);
         self.send(key, Channel::Control, &Frame::Graft(origin, mark.0, mark.1), out);
     }
 
     /// Asks a neighbour to push an origin's announcements on this link no longer.
     pub(crate) fn prune(&mut self, key: LinkKey, origin: HostId, out: &mut Outbox) {
-        if let Some(link) = self.links.find_mut(key) {
-            link.close(origin, true);
-        }
+        self.links.close(key, origin, true);
         self.send(key, Channel::Control, &Frame::Prune(origin), out);
     }
 
@@ -177,10 +170,7 @@ impl State {
     /// forgot its epoch, or another host with our key.
     fn own_head_came(&mut self, now: Moment, link: LinkKey, came: &Announcement, head: &Head, out: &mut Outbox) {
         if self.is_ours(came, head) || !came.head.is_signed(head, self.network.trust) {
-            if let Some(link) = self.links.find_mut(link) {
-                link.has(head.origin, head.mark());
-            }
-            return;
+            return self.links.has(link, head.origin, head.mark());
         }
         if self.doubled.is_some_and(|before| now.since(before) < KEY_IN_USE_WINDOW) {
             out.push(Output::Stop { reason: StopReason::KeyInUse });
@@ -287,7 +277,9 @@ impl State {
         let hint = |address: &std::net::SocketAddr| Hint { address: *address, host: Some(host) };
         let hints = recorded.record.addresses.iter().map(hint).collect();
         self.discovery.hints_found(now, HintSource::Record, hints);
-        self.timers.set_earlier(Timer::Discovery, now);
+        if let Some(at) = self.discovery.next_timeout() {
+            self.timers.set_earlier(Timer::Discovery, at.max(now));
+        }
     }
 
     /// A waiting head whose digest is that of the roster we hold makes all between unnecessary: an expired host comes
@@ -332,37 +324,38 @@ impl State {
         if link.heard.take(now, HAVE_RATE, u32::try_from(entries.len()).unwrap_or(u32::MAX)).is_err() {
             return self.misbehaved(now, key, Fault::OverQuota, out);
         }
+        let (host, rtt) = (link.host, link.rtt);
         for entry in entries {
-            let Some(link) = self.links.find_mut(key) else { return };
-            let (host, rtt) = (link.host, link.rtt);
             let (origin, mark, held) = match entry {
                 HaveEntry::Named { number, origin, epoch, seq } => {
-                    link.name_in(number, origin);
+                    self.links.name_in(key, number, origin);
+                    self.links.has(key, origin, (epoch, seq));
                     (origin, (epoch, seq), None)
                 }
                 HaveEntry::Numbered { number, seq, held } => {
-                    let Some(origin) = link.origin_in(number) else {
+                    let Some((origin, mark)) = self.links.has_numbered(key, number, seq) else {
                         return self.misbehaved(now, key, Fault::OutOfOrder, out);
                     };
-                    let held = (held < u8::MAX).then(|| HELD_UNIT * u32::from(held));
-                    (origin, (link.theirs(origin).0, seq), held)
+                    (origin, mark, (held < u8::MAX).then(|| HELD_UNIT * u32::from(held)))
                 }
             };
-            link.has(origin, mark);
             if self.barred.why(origin).is_some() {
                 self.barred_came(now, key, origin, false, out);
+                if self.links.find(key).is_none() {
+                    return;
+                }
                 continue;
             }
             let known = self.origins.find(origin);
             let ours = known.map_or_else(|| self.origins.mark_of_forgotten(origin), |known| known.mark());
+            let refused = known.and_then(|known| known.quarantined).is_some_and(|(epoch, _)| mark.0 <= epoch);
             let orphan = known.is_some_and(|known| known.next_hop.is_none() && known.expired.is_none());
-            if origin == self.own || mark < ours || self.is_quarantined(origin, mark) {
+            if origin == self.own || mark < ours || refused {
                 continue;
             }
             if mark == ours {
                 let came = known.filter(|known| known.newest == mark && known.next_hop != Some(key)).map(|it| it.came);
-                let led = came.zip(held).map(|(came, held)| came.0 > now.0.saturating_sub(held) + LEAD);
-                let leads = led.is_some_and(|led| self.links.find_mut(key).is_some_and(|link| link.led(origin, led)));
+                let leads = came.zip(held).is_some_and(|(came, held)| self.compare_ways(now, key, origin, came, held));
                 if orphan || leads {
                     self.graft(key, origin, ours, out);
                 }
@@ -375,11 +368,25 @@ impl State {
         }
     }
 
+    /// A neighbour has the newest announcement of an origin for so long; here it `came` then, by another link. True if it
+    /// should come from that neighbour. If it should rather go there from us, the next summary tells the neighbour so.
+    fn compare_ways(&mut self, now: Moment, key: LinkKey, origin: HostId, came: Moment, held: Duration) -> bool {
+        let rtt = self.links.find(key).map_or(Duration::ZERO, |link| link.rtt);
+        // What the neighbour passes on when it comes there is here half a round trip later, as this summary is.
+        let by_them = Moment(now.0.saturating_sub(held));
+        let lead = came.since(by_them);
+        let weight = if lead > LEAD_CLEAR { 2 } else { u8::from(lead > LEAD) };
+        if by_them.since(came) > rtt + LEAD {
+            self.links.offer(key, origin);
+            self.unsummed.insert(origin);
+            self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
+        }
+        self.links.led(key, origin, weight, by_them < came + rtt / 2)
+    }
+
     /// A neighbour does not want an origin's announcements on this link.
     pub(crate) fn prune_came(&mut self, key: LinkKey, origin: HostId) {
-        if let Some(link) = self.links.find_mut(key) {
-            link.push(origin, false);
-        }
+        self.links.push(key, origin, false);
     }
 
     /// A neighbour wants an origin's announcements on this link, beginning after `mark`.
@@ -389,15 +396,16 @@ impl State {
             return out.note(Note::QuestionDropped { host: link.host });
         }
         let Some(known) = self.origins.find(origin).filter(|_| self.directory.is_shown(origin)) else { return };
-        link.push(origin, true);
-        link.has_only(origin, mark);
+        self.links.push(key, origin, true);
+        self.links.has_only(key, origin, mark);
         let (missing, whole) = match known.after(mark) {
             Some(missing) => (missing, true),
             // Too far behind for the log: the newest head alone tells how far, and digests do the rest.
             None => (known.applied.iter().collect(), false),
         };
+        let mut told = None;
         for heard in missing {
-            let Ok(frame) = heard.frame(now, whole) else { return };
+            let (Ok(frame), Some(link)) = (heard.frame(now, whole), self.links.find_mut(key)) else { break };
             let channel = if whole { Channel::Announce } else { Channel::Control };
             if !link.has_room(channel, frame.len()) {
                 // How much is missing is told all the same, so that it is asked for again.
@@ -407,14 +415,15 @@ impl State {
                     link.sending(Channel::Control, frame.len());
                     out.push(Output::Send { link: key, channel: Channel::Control, frame });
                 }
-                return;
+                break;
             }
             link.sending(channel, frame.len());
             link.answers.charge(now, ANSWERS, frame.len() / 1_024);
-            if whole {
-                link.has(origin, heard.head.mark());
-            }
+            told = whole.then(|| heard.head.mark()).or(told);
             out.push(Output::Send { link: key, channel, frame });
+        }
+        if let Some(mark) = told {
+            self.links.has(key, origin, mark);
         }
     }
 
@@ -423,8 +432,15 @@ impl State {
         let origins = std::mem::take(&mut self.unsummed);
         let links: Vec<LinkKey> = self.links.admitted().map(|(key, _)| key).collect();
         let shown = self.shown(now, origins.into_iter());
-        for key in links {
-            self.summarise_to(key, &shown, out);
+        // Origin by origin, since what is known of one stands together for all links.
+        let mut entries: Vec<Vec<HaveEntry>> = links.iter().map(|_| Vec::with_capacity(shown.len())).collect();
+        for origin in &shown {
+            for (key, entries) in links.iter().zip(&mut entries) {
+                entries.extend(self.tell(*key, origin));
+            }
+        }
+        for (key, entries) in links.into_iter().zip(entries) {
+            self.send_summary(key, &entries, out);
         }
         if !self.unsummed.is_empty() {
             self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
@@ -441,18 +457,20 @@ impl State {
 
     /// Sends a summary of these origins over one link.
     pub(crate) fn summarise_to(&mut self, key: LinkKey, origins: &[(HostId, Mark, u8)], out: &mut Outbox) {
-        let mut entries = Vec::new();
-        let Some(link) = self.links.find_mut(key) else { return };
-        for (origin, mark, held) in origins.iter().copied() {
-            let Some(told) = link.untold(origin, mark) else { continue };
-            let Some((number, new)) = link.number_out(origin) else { continue };
-            link.tell(origin, mark);
-            entries.push(if new || told.0 != mark.0 {
-                HaveEntry::Named { number, origin, epoch: mark.0, seq: mark.1 }
-            } else {
-                HaveEntry::Numbered { number, seq: mark.1, held }
-            });
-        }
+        let entries: Vec<HaveEntry> = origins.iter().filter_map(|origin| self.tell(key, origin)).collect();
+        self.send_summary(key, &entries, out);
+    }
+
+    fn tell(&mut self, key: LinkKey, &(origin, mark, held): &(HostId, Mark, u8)) -> Option<HaveEntry> {
+        let (number, new, told) = self.links.tell(key, origin, mark)?;
+        Some(if new || told.0 != mark.0 {
+            HaveEntry::Named { number, origin, epoch: mark.0, seq: mark.1 }
+        } else {
+            HaveEntry::Numbered { number, seq: mark.1, held }
+        })
+    }
+
+    fn send_summary(&mut self, key: LinkKey, entries: &[HaveEntry], out: &mut Outbox) {
         for chunk in entries.chunks(HAVE_ENTRIES_MAX.min(1_024)) {
             if !self.send(key, Channel::Control, &Frame::Have(chunk.to_vec()), out) {
                 // What was not told stays to be told.

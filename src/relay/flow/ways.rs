@@ -54,7 +54,7 @@ impl State {
             let mark = origin.mark();
             self.links
                 .admitted()
-                .filter(|(key, link)| usable(key) && link.theirs(home) >= mark.max((0, 1)))
+                .filter(|(key, _)| usable(key) && self.links.theirs(*key, home) >= mark.max((0, 1)))
                 .min_by_key(|(key, link)| (link.rtt, *key))
                 .map(|(key, _)| key)
         })

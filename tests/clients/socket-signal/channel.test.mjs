@@ -67,3 +67,13 @@ test("two swarms of discovery-swarm-webrtc at two hosts reach a data channel", a
     await Promise.all(swarms.map((swarm) => swarm.close()));
   }
 });
+
+test("the heartbeat of the library is answered", async () => {
+  const client = await client9([door(network.hosts[0])], { heartbeat: { interval: 50 } });
+  try {
+    const time = await new Promise((resolve, reject) => { client.once("ping", resolve).once("ping-error", reject); });
+    assert.ok(Math.abs(time - Date.now()) < 60_000);
+  } finally {
+    await client.close();
+  }
+});

@@ -37,6 +37,18 @@ test("30 clients of both versions at three hosts see each other, each once", asy
   }
 });
 
+test("30 swarms of discovery-swarm-webrtc at three hosts all get connections, and each finds all others", async () => {
+  const topic = key();
+  const swarms = Array.from({ length: 30 }, (_, index) => discoverySwarm({ bootstrap: [door(network.hosts[index % 3])], simplePeer, reconnectingWebsocket }));
+  try {
+    for (const swarm of swarms) swarm.join(topic);
+    await until(() => swarms.every((swarm) => swarm.connected.length > 0), "each has a connection", 60_000);
+    for (const swarm of swarms) await until(async () => (await swarm.signal.lookup(topic)).length === swarms.length, "all are in the look-up");
+  } finally {
+    await Promise.all(swarms.map((swarm) => swarm.close()));
+  }
+});
+
 test("a client that comes back through another host is called there, though its old socket is still open", async () => {
   const [topic, id] = [key(), key()];
   const [old, fresh] = [await client9([door(network.hosts[0])], { id }), await client10([door(network.hosts[1])], { id })];

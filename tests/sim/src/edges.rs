@@ -252,7 +252,8 @@ impl World {
             }
             for _ in 0..self.scenario.edges {
                 let edge = self.add_edge(place, false);
-                let after = SEC + self.crowd.chance.below(self.scenario.start / 2 + 1);
+                let (first, spread) = self.scenario.come.map_or((SEC, self.scenario.start / 2), |come| (0, come));
+                let after = first + self.crowd.chance.below(spread + 1);
                 self.plan(edge, after, Wish::Come);
             }
         }
@@ -315,7 +316,7 @@ impl World {
     pub(crate) fn ask(&mut self, edge: usize, request: Request) {
         let (place, key) = (self.edges[edge].place, key(edge, self.edges[edge].socket));
         let lag = self.lag(key);
-        self.later(lag, Happening::Asked(place, key, request));
+        self.later(lag, Happening::Asked(place, key, Box::new(request)));
     }
 
     /// A request comes to a host.

@@ -12,6 +12,7 @@
 //! | `hosts`, `wires`, `map`, `dht` | machines and what lies between them |
 //! | [`memo`] | signatures that were checked before |
 //! | `edges`, `probes` | the crowd, and joins whose way is measured |
+//! | `healing` | what it takes to agree again after a partition |
 //! | `faults`, `liars` | what may go wrong, and who says what is not so |
 //! | [`checks`], `beliefs` | what must hold, and what nobody may be made to believe |
 //! | [`meter`], [`trace`], [`report`] | what was counted, what happened, what is told |
@@ -29,6 +30,7 @@ pub mod checks;
 pub mod dht;
 pub mod edges;
 pub mod faults;
+mod healing;
 pub mod hosts;
 pub mod liars;
 pub mod map;

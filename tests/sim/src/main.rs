@@ -20,8 +20,8 @@ fn main() -> ExitCode {
     match scenario(&arguments) {
         Ok(scenario) => {
             let run = aldis_sim::run::run(scenario);
-            print!("{}", report(&run.world, &run.meter, run.seconds));
-            println!("{ROW_HEAD}\n{}", row(&run.world, &run.meter, run.seconds));
+            print!("{}", report(&run));
+            println!("{ROW_HEAD}\n{}", row(&run));
             if run.world.checks.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(what) => {
@@ -70,7 +70,7 @@ fn all(settings: &[String]) -> ExitCode {
         let verdict = if violations == 0 { "ok    " } else { "FAILED" };
         println!("{verdict} scripts/sim {name} --seed {seed}: {violations} violations, {:.1} s", run.seconds);
         if violations > 0 {
-            print!("{}", aldis_sim::report::report(&run.world, &run.meter, run.seconds));
+            print!("{}", aldis_sim::report::report(&run));
         }
         *(if violations == 0 { &mut passed } else { &mut failed }) += 1;
     }

@@ -166,11 +166,11 @@ impl Meter {
     }
 
     /// Carries out a step of a machine and counts what it costs. To ask for the time costs as much as a small step, so
-    /// only every sixteenth of a kind is measured, besides the first ones.
+    /// only every 64th of a kind is measured, besides the first ones.
     pub fn time<T>(&mut self, kind: usize, step: impl FnOnce() -> T) -> T {
         let cost = &mut self.costs[kind];
         cost.count += 1;
-        if cost.count > 64 && !cost.count.is_multiple_of(16) {
+        if cost.count > 64 && !cost.count.is_multiple_of(64) {
             return step();
         }
         let began = processor_nanos();

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use crate::healing;
 use crate::memo::Counts;
 use crate::meter::{FRAMES, Meter, Sighting};
 use crate::queue::{MS, SEC};
+use crate::run::{Minute, Run};
 use crate::world::World;
 
 /// The head of the table of runs.
@@ -30,9 +32,10 @@ pub fn peak_mib() -> u64 {
     kib / 1_024
 }
 
-/// The report of a run, for people. `cpu` are the seconds that it took, all in all.
+/// The report of a run, for people.
 #[must_use]
-pub fn report(world: &World, meter: &Meter, cpu: f64) -> String {
+pub fn report(run: &Run) -> String {
+    let Run { world, meter, seconds: cpu, measured_seconds, minutes } = run;
     let mut text = String::new();
     let scenario = &world.scenario;
     let (hosts, seconds) = (scenario.hosts as f64, scenario.measure as f64 / SEC as f64);
@@ -56,6 +59,13 @@ pub fn report(world: &World, meter: &Meter, cpu: f64) -> String {
         meter.announced[2],
         copies as f64 / new.max(1) as f64
     );
+    let worst = |of: fn(&Minute) -> f64| minutes.iter().map(of).fold(0.0, f64::max);
+    let _ = writeln!(
+        text,
+        "worst minute    redundancy {:.4}; {:.0} bytes a second and host received",
+        worst(|minute| minute.redundancy),
+        worst(|minute| minute.received)
+    );
     let _ = writeln!(
         text,
         "mesh            {} links admitted, {} ended, {} dials failed; caught up by graft {}, by digest {}; {} rosters expired",
@@ -63,6 +73,7 @@ pub fn report(world: &World, meter: &Meter, cpu: f64) -> String {
     );
     let [delivered, refused, unknown] = meter.signals;
     let _ = writeln!(text, "signals         {delivered} delivered, {refused} refused, {unknown} unknown");
+    healing::report(&mut text, world);
     let [tallies, taken, refused, unknown] = meter.tallies;
     let [members, missed] = meter.spread;
     if tallies > 0 {
@@ -72,11 +83,11 @@ pub fn report(world: &World, meter: &Meter, cpu: f64) -> String {
         );
     }
     sightings(&mut text, &meter.sightings);
+    latest(&mut text, world);
     costs(&mut text, meter, hosts, seconds);
     let _ = writeln!(
         text,
-        "simulator       {:.1} s of processor, {} happenings, at most {} MiB",
-        cpu,
+        "simulator       {cpu:.1} s of processor, {measured_seconds:.1} of them while it measured, {} happenings, at most {} MiB",
         meter.happenings,
         peak_mib()
     );
@@ -136,6 +147,18 @@ fn sightings(text: &mut String, list: &[Sighting]) {
     );
 }
 
+fn latest(text: &mut String, world: &World) {
+    for (late, hops) in world.probes.latest() {
+        let _ = write!(text, "  {:.0} ms later than direct:", *late as f64 / MS as f64);
+        for (place, after, control) in hops {
+            // An announcement on the control stream was sent as a head alone.
+            let _ =
+                write!(text, " h{place} {:.0} ms{}", *after as f64 / MS as f64, if *control { " bare" } else { "" });
+        }
+        let _ = writeln!(text);
+    }
+}
+
 fn costs(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
     let costs = meter.costs_by_name();
     let all: u64 = costs.iter().map(|(_, cost)| cost.nanos()).sum();
@@ -169,7 +192,8 @@ fn signatures(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
 
 /// The run in one line of a table, below [`ROW_HEAD`].
 #[must_use]
-pub fn row(world: &World, meter: &Meter, cpu: f64) -> String {
+pub fn row(run: &Run) -> String {
+    let Run { world, meter, seconds: cpu, .. } = run;
     let scenario = &world.scenario;
     let (hosts, seconds) = (scenario.hosts as f64, scenario.measure as f64 / SEC as f64);
     let received = meter.host_received.iter().sum::<u64>() as f64 / hosts / seconds;

@@ -35,6 +35,8 @@ pub struct Scenario {
     pub edges: usize,
     /// Hosts start spread over this time.
     pub start: At,
+    /// The edges of a host come spread over this time after it; half of `start` unless it is given.
+    pub come: Option<At>,
     /// Until then nothing is measured.
     pub warm: At,
     /// So long it is measured.
@@ -94,6 +96,7 @@ impl Default for Scenario {
             hosts: 10,
             edges: 10,
             start: 10 * SEC,
+            come: None,
             warm: 120 * SEC,
             measure: 60 * SEC,
             quiet: 0,
@@ -171,6 +174,7 @@ impl Scenario {
             "hosts" => self.hosts = number(value)? as usize,
             "edges" => self.edges = number(value)? as usize,
             "start" => self.start = time(value)?,
+            "come" => self.come = Some(time(value)?),
             "warm" => self.warm = time(value)?,
             "measure" => self.measure = time(value)?,
             "quiet" => self.quiet = time(value)?,

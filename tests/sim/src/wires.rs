@@ -217,7 +217,8 @@ impl World {
 
     /// Divides the world into two parts that cannot reach each other, or one of them cannot reach the other.
     pub(crate) fn part_world(&mut self, of: impl Fn(Place) -> bool, one_way: bool) {
-        let parts = (0..self.hosts.len()).map(|place| u8::from(of(place))).collect();
+        let parts: Vec<u8> = (0..self.hosts.len()).map(|place| u8::from(of(place))).collect();
+        self.cut_apart(Vec::clone(&parts));
         self.change_ways(|wires| {
             wires.parts = parts;
             wires.cut_parts.insert((1, 0));
@@ -230,6 +231,7 @@ impl World {
     /// Mends everything that was cut.
     pub(crate) fn mend_world(&mut self) {
         self.change_ways(|wires| wires.cut_parts.clear());
+        self.mended();
     }
 
     /// From now on this end hears nothing.
@@ -286,6 +288,7 @@ impl World {
         let bytes = frame.len();
         let Some(frame) = self.as_told(place, end, frame) else { return self.take_at_once(end, channel, bytes) };
         self.check_way(place, end, &frame);
+        self.missed_apart(place, &frame);
         let here = &self.wires.ends[end.at()];
         self.meter.sends(place, frame.first().copied().unwrap_or(0), frame.len());
         let waits = here.pumping || here.busy > self.now + TAKEN_AHEAD;
@@ -373,6 +376,7 @@ impl World {
             return;
         }
         self.trace.push(self.now, Arrow::Frame { from, to, kind, bytes: frame.len() as u32 });
+        self.follow(from, to, channel, &frame);
         frame.advance(HEADER_BYTES);
         self.input(to, Input::LinkReceived { link: id.key(), channel, kind, body: frame });
     }
@@ -454,7 +458,7 @@ impl World {
                 let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
                 return self.later(since + DIAL_DEADLINE - self.now, Happening::Input(from, life, Box::new(failed)));
             };
-            return self.later(since + again - self.now, Happening::DialAgain(from, life, tried));
+            return self.later(since + again - self.now, Happening::DialAgain(from, life, Box::new(tried)));
         };
         if host.is_some_and(|host| host != self.hosts[target].id) {
             let failed = Input::DialFailed { dial, failure: DialFailure::OtherHost };

@@ -39,17 +39,17 @@ pub(crate) enum Happening {
     /// This end has heard nothing for so long that its driver tells the machine.
     Quiet(EndId),
     /// A dial that was not answered sends its first packet again.
-    DialAgain(Place, u32, Dial),
+    DialAgain(Place, u32, Box<Dial>),
     /// The other end is gone, or so it seems.
     Gone(EndId),
     /// A connection that was closed while another is kept has had its time.
     Shut(EndId),
     /// A host is asked for something by a socket.
-    Asked(Place, EdgeKey, Request),
+    Asked(Place, EdgeKey, Box<Request>),
     /// A socket ends, as its host sees it.
     Closed(Place, EdgeKey),
     /// An edge is told something on a socket.
-    Told(EdgeKey, Event),
+    Told(EdgeKey, Box<Event>),
     /// An edge's socket is found to be closed.
     Hung(EdgeKey),
     /// An edge does what it had planned for this session.
@@ -68,7 +68,12 @@ pub(crate) enum Happening {
     Lie(Place),
     /// The next join whose way is measured.
     Probe,
+    /// A look whether two sides that were apart agree again.
+    Agree,
 }
+
+// A million of them are planned at once in a large world.
+const _: () = assert!(size_of::<Happening>() <= 56);
 
 /// Everything there is.
 pub struct World {
@@ -93,6 +98,7 @@ pub struct World {
     pub(crate) crowd: crate::edges::Crowd,
     pub(crate) shouts: crate::shouts::Shouts,
     pub(crate) probes: crate::probes::Probes,
+    pub(crate) healing: crate::healing::Healing,
     pub(crate) liars: crate::liars::Liars,
     pub(crate) beliefs: crate::beliefs::Beliefs,
     pub(crate) chance: Chance,
@@ -120,6 +126,7 @@ impl World {
             crowd: crate::edges::Crowd::new(&scenario, &network),
             shouts: crate::shouts::Shouts::new(scenario.seed),
             probes: crate::probes::Probes::new(&network),
+            healing: Default::default(),
             liars: Default::default(),
             beliefs: Default::default(),
             network,
@@ -176,14 +183,14 @@ impl World {
             Happening::Quiet(end) => self.quiet(end),
             Happening::DialAgain(place, life, dial) => {
                 if self.hosts[place].life == life {
-                    self.try_dial(place, dial);
+                    self.try_dial(place, *dial);
                 }
             }
             Happening::Gone(end) => self.end_gone(end),
             Happening::Shut(end) => self.end_shut(end),
-            Happening::Asked(place, key, request) => self.asked(place, key, request),
+            Happening::Asked(place, key, request) => self.asked(place, key, *request),
             Happening::Closed(place, key) => self.input(place, Input::EdgeClosed { edge: key }),
-            Happening::Told(key, event) => self.told(key, event),
+            Happening::Told(key, event) => self.told(key, *event),
             Happening::Hung(key) => self.hung(key),
             Happening::Wish(edge, session, wish) => self.wish(edge, session, wish),
             Happening::Line(line) => self.play(line),
@@ -193,6 +200,7 @@ impl World {
             Happening::Look => self.look(),
             Happening::Lie(place) => self.lie(place),
             Happening::Probe => self.probe(),
+            Happening::Agree => self.agree(),
         }
     }
 
@@ -262,7 +270,7 @@ impl World {
                 Output::TellEdge { edge, event } => {
                     let lag = self.lag(edge);
                     self.seen_here(place, edge, &event);
-                    self.later(lag, Happening::Told(edge, event));
+                    self.later(lag, Happening::Told(edge, Box::new(event)));
                 }
                 Output::CloseEdge { edge } => {
                     let lag = self.lag(edge);

@@ -18,6 +18,9 @@ const LOOK_EVERY: At = SEC;
 /// Hosts whose view, and whose tables, are looked at each time.
 const VIEWS_EACH_LOOK: usize = 3;
 const TABLES_EACH_LOOK: usize = 2;
+/// Edges whose view is looked at each time: all of them in a world of 200 hosts with 10 each. Of 10,000 edges each has its
+/// turn every five seconds, and all once more at the end.
+const EDGES_EACH_LOOK: usize = 2_000;
 /// A receipt may take so long: the time-out, the way between edge and host, and a little for the machine to be called.
 pub(crate) const RECEIPT_MAX: At = 5 * SEC + 200 * MS;
 /// Violations kept; the rest is counted.
@@ -49,6 +52,7 @@ pub struct Checks {
     pub signals: u64,
     pub(crate) trouble: views::Trouble,
     digests: BTreeMap<Place, views::Digests>,
+    next_edge: usize,
     next_view: usize,
     next_tables: usize,
 }
@@ -103,10 +107,11 @@ impl World {
         self.later(LOOK_EVERY, Happening::Look);
         self.look_at_signals();
         self.look_at_shouts(REMEMBERED);
-        self.look_at_members();
+        self.look_at_members(EDGES_EACH_LOOK);
         self.look_at_replicas(VIEWS_EACH_LOOK);
         self.look_at_tables(TABLES_EACH_LOOK);
         self.look_at_beliefs();
+        self.look_at_healing();
     }
 
     /// Whether an edge must have heard by now what became of something that it asked a while ago.
@@ -145,6 +150,7 @@ impl World {
     /// What must hold at the end.
     pub(crate) fn last_look(&mut self) {
         self.look();
+        self.look_at_members(self.edges.len());
         self.look_at_tables(self.hosts.len());
         if self.scenario.quiet > 0 {
             self.look_at_all_replicas();

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use aldis::relay::Relay;
 use aldis_wire::id::{HostId, PeerId};
 
 use crate::edges::Standing;
@@ -88,13 +89,17 @@ impl World {
         self.now > self.scenario.warm
     }
 
-    /// What edges see in their topics.
-    pub(super) fn look_at_members(&mut self) {
+    /// What some edges see in their topics, one after the other.
+    pub(super) fn look_at_members(&mut self, edges: usize) {
         if !self.is_settled() {
             return;
         }
         let mut wrong = Vec::new();
-        for (number, edge) in self.edges.iter().enumerate() {
+        let all = self.edges.len();
+        let first = self.checks.next_edge;
+        self.checks.next_edge = if all > edges { (first + edges) % all } else { 0 };
+        for number in (first..first + edges.min(all)).map(|number| number % all) {
+            let edge = &self.edges[number];
             let Some(view) = edge.view.as_ref().filter(|_| edge.standing == Standing::Open) else { continue };
             let steady = self.now - edge.since > SEEN_MAX && self.hosts[edge.place].running().is_some();
             if !steady {
@@ -163,6 +168,13 @@ impl World {
         for place in 0..self.hosts.len() {
             self.look_at_replicas_of(place, true);
         }
+    }
+
+    /// Whether a host shows another one as it is, or as it was a second ago.
+    pub(crate) fn is_up_to_date(&self, relay: &Relay, other: Place) -> bool {
+        let digest = relay.digest(self.hosts[other].id);
+        let age = digest.zip(self.checks.digests.get(&other)).and_then(|(digest, known)| superseded(known, digest));
+        age.is_some_and(|at| at == At::MAX || self.now - at <= SEC)
     }
 
     fn look_at_replicas_of(&mut self, place: Place, quiet: bool) {

@@ -14,18 +14,16 @@ use tokio::time::Instant;
 use super::between::{self, Action, Body, Claim};
 use super::members::{OWNERS_MAX, owner, swarm};
 use super::respond;
-use super::words::{self, Fault, Key, Target};
+use super::words::{self, Fault, Key, TOO_MANY_OPEN, Target};
 use crate::net::gateway::dialect::Desk;
 use crate::net::gateway::doors::callees::was_absent;
-use crate::relay::io::{Event, Member, RequestId, Topic};
+use crate::relay::io::{Event, Member, RequestId};
 
 /// Calls of one client that wait for their answers, as many as its library has open; and as many signals that wait for
 /// their addressee to be found.
 pub(super) const CALLS_MAX: usize = 256;
 /// How long an answer may take, as at the original server. The client itself waits for 15 s.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-const TOO_MANY_OPEN: &str = "Too many requests wait for their answers.";
 
 /// Something whose addressee is being looked for.
 struct Parcel {
@@ -132,15 +130,14 @@ impl Calling {
     }
 
     fn look_for(&mut self, call: Option<(Action, u32)>, target: Target, json: Bytes, desk: &mut Desk<'_>) {
-        let topic = Topic { id: owner(&self.network, &target.remote), name: "".into() };
-        let id = desk.discover(topic, OWNERS_MAX);
+        let id = desk.discover(owner(&self.network, &target.remote), OWNERS_MAX);
         self.parcels.push_back(Parcel { id, call, target, json });
     }
 
     fn found(&mut self, parcel: Parcel, outcome: Result<&[Member], Refusal>, desk: &mut Desk<'_>) {
         let Parcel { call, target: Target { topic, remote, .. }, json, .. } = parcel;
         let refusal = match outcome {
-            Ok(members) => match newest(members, swarm(&self.network, &topic)) {
+            Ok(members) => match newest(members, swarm(&self.network, &topic).id) {
                 Some(peer) => {
                     let body = match call {
                         Some((action, number)) => Body::Call { action, number, json },
@@ -161,7 +158,7 @@ impl Calling {
     }
 
     fn send(&mut self, to: PeerId, call: Option<(Action, u32)>, remote: &Key, data: Bytes, desk: &mut Desk<'_>) {
-        let id = desk.signal(to, Some(owner(&self.network, remote)), data);
+        let id = desk.signal(to, Some(owner(&self.network, remote).id), data);
         let number = call.map(|(_, number)| number);
         if let Some(call) = self.calls.iter_mut().find(|call| Some(call.number) == number) {
             call.sent = Some((to, id));

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use aldis_wire::id::TopicId;
 use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
+use axum::body::Bytes;
 
 use super::between::{self, Claim, IDS_MAX};
 use super::respond;
-use super::words::{self, Fault, Key};
+use super::words::{self, Fault, Key, TOO_MANY_OPEN};
 use crate::doors::Door;
 use crate::net::gateway::dialect::Desk;
 use crate::relay::io::{Event, Member, Request, RequestId, Topic};
@@ -28,17 +28,16 @@ pub(super) const OWNERS_MAX: usize = 16;
 /// Ids in one answer, 54 bytes each: what a socket may be sent at once.
 const ANSWER_IDS_MAX: usize = 1_200;
 
-const TOO_MANY_OPEN: &str = "Too many requests wait for their answers.";
 const TOO_MANY_IDS: &str = "This client has as many ids in this topic as it may have.";
 
 /// The topic of a swarm.
-pub(super) fn swarm(network: &Network, topic: &Key) -> TopicId {
-    network.door_topic(Door::SocketSignal.name(), &[b"swarm", topic])
+pub(super) fn swarm(network: &Network, topic: &Key) -> Topic {
+    Topic { id: network.door_topic(Door::SocketSignal.name(), &[b"swarm", topic]), name: "".into() }
 }
 
 /// The topic of an id.
-pub(super) fn owner(network: &Network, id: &Key) -> TopicId {
-    network.door_topic(Door::SocketSignal.name(), &[b"id", id])
+pub(super) fn owner(network: &Network, id: &Key) -> Topic {
+    Topic { id: network.door_topic(Door::SocketSignal.name(), &[b"id", id]), name: "".into() }
 }
 
 /// A join or a leave. They are done one after the other, since each changes what the next one starts from.
@@ -111,7 +110,7 @@ impl Members {
         if self.lookups.len() >= LOOKUPS_MAX {
             return respond(desk, reply, true, &Fault::Failed(TOO_MANY_OPEN).json());
         }
-        let id = desk.discover(self.topic(swarm(&self.network, &topic)), DISCOVER_MAX);
+        let id = desk.discover(swarm(&self.network, &topic), DISCOVER_MAX);
         self.lookups.push_back((id, reply, topic));
     }
 
@@ -142,10 +141,6 @@ impl Members {
         Ok(())
     }
 
-    fn topic(&self, id: TopicId) -> Topic {
-        Topic { id, name: "".into() }
-    }
-
     fn change(&mut self, change: Change, desk: &mut Desk<'_>) {
         if self.changes.len() >= CHANGES_MAX {
             return respond(desk, change.reply, true, &Fault::Failed(TOO_MANY_OPEN).json());
@@ -162,7 +157,7 @@ impl Members {
                 respond(desk, reply, true, &Fault::Failed(TOO_MANY_IDS).json());
                 self.changes.pop_front();
             } else if joins {
-                let asked = desk.discover(self.topic(owner(&self.network, &id)), OWNERS_MAX);
+                let asked = desk.discover(owner(&self.network, &id), OWNERS_MAX);
                 self.step = Some((asked, Step::Asking));
             } else if ids.contains(&id) {
                 let rest: Vec<Key> = ids.iter().filter(|other| **other != id).copied().collect();
@@ -229,7 +224,7 @@ impl Members {
     fn claim(&mut self, id: &Key, further: Option<&Key>, next: Step, desk: &mut Desk<'_>) {
         let topics: BTreeSet<&Key> =
             self.swarms.iter().filter(|(_, ids)| ids.contains(id)).map(|(topic, _)| topic).chain(further).collect();
-        let tags: Vec<_> = topics.into_iter().map(|topic| between::tag(swarm(&self.network, topic))).collect();
+        let tags: Vec<_> = topics.into_iter().map(|topic| between::tag(swarm(&self.network, topic).id)).collect();
         let stamp = self.stamps.get(id).copied().unwrap_or_default();
         let meta = (!tags.is_empty()).then(|| Claim { stamp, tags }.encode());
         self.be_in(owner(&self.network, id), meta, next, desk);
@@ -242,8 +237,8 @@ impl Members {
     }
 
     /// Joins with this meta, or leaves.
-    fn be_in(&mut self, topic: TopicId, meta: Option<axum::body::Bytes>, next: Step, desk: &mut Desk<'_>) {
-        let (id, topic) = (desk.fresh_id(), self.topic(topic));
+    fn be_in(&mut self, topic: Topic, meta: Option<Bytes>, next: Step, desk: &mut Desk<'_>) {
+        let id = desk.fresh_id();
         self.step = Some((id.clone(), next));
         desk.ask(match meta {
             Some(meta) => Request::Join { id, topic, meta: Some(meta) },

@@ -404,10 +404,10 @@ fn ids_of_one_client_in_one_swarm_are_bounded() {
 #[test]
 fn a_join_that_is_refused_leaves_nothing_behind() {
     let mut world = World::new(2);
-    world.full = Some(members::swarm(&network(), &TOPIC));
+    world.full = Some(members::swarm(&network(), &TOPIC).id);
     assert!(world.join(0, &TOPIC, &[1; 32]).contains("NRPC_ERR_RESPONSE_ERROR"));
     assert!(world.topics.values().all(BTreeMap::is_empty), "{:?}", world.topics);
-    world.full = Some(members::owner(&network(), &[1; 32]));
+    world.full = Some(members::owner(&network(), &[1; 32]).id);
     assert!(world.join(0, &TOPIC, &[1; 32]).contains("NRPC_ERR_RESPONSE_ERROR"));
     world.full = None;
     assert_eq!(world.join(0, &TOPIC, &[1; 32]), listed(&[&[1; 32]]));
@@ -468,7 +468,7 @@ fn a_hostile_host_reaches_nothing_that_was_not_asked_for() {
 #[test]
 fn metas_that_mean_nothing_are_passed_over() {
     let mut world = World::new(3);
-    let (swarm, owner) = (members::swarm(&network(), &TOPIC), members::owner(&network(), &[1; 32]));
+    let (swarm, owner) = (members::swarm(&network(), &TOPIC).id, members::owner(&network(), &[1; 32]).id);
     let claim = Claim { stamp: u64::MAX, tags: vec![[0; 8]] }.encode();
     world.topics.entry(swarm).or_default().insert(1, Bytes::from_static(b"\xffabc"));
     world.topics.entry(owner).or_default().extend([(1, Bytes::from_static(b"x")), (2, claim)]);
@@ -483,7 +483,7 @@ fn no_answer_is_larger_than_a_frame() {
     for place in 1..256_usize {
         let id = |n: u8| [[u8::try_from(place).unwrap(); 16], [n; 16]].concat().try_into().unwrap();
         let ids: Vec<Key> = (0..31).map(id).collect();
-        let swarm = members::swarm(&network(), &TOPIC);
+        let swarm = members::swarm(&network(), &TOPIC).id;
         world.topics.entry(swarm).or_default().insert(place, between::encode_ids(&ids));
     }
     let told = world.join(0, &TOPIC, &[9; 32]);

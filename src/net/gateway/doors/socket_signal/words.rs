@@ -20,6 +20,9 @@ pub(super) const NOTHING: &[u8] = b"{}";
 /// The answer to an event.
 pub(super) const NULL: &[u8] = b"{\"data\":null}";
 
+/// Why a request that would have to wait is refused.
+pub(super) const TOO_MANY_OPEN: &str = "Too many requests wait for their answers.";
+
 /// A topic, the id of a client, or the id of what two clients have with each other.
 pub(super) type Key = [u8; KEY_BYTES];
 

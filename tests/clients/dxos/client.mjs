@@ -13,6 +13,19 @@ import { until } from "../../browser/hosts.mjs";
 
 // The library takes the WebRTC of a browser where there is one.
 globalThis.RTCPeerConnection = wrtc.RTCPeerConnection;
+// A browser's channel tells of no message before it has told that it is open; this one sometimes does, and the library drops it.
+const { dispatchEvent } = wrtc.RTCDataChannel.prototype;
+wrtc.RTCDataChannel.prototype.dispatchEvent = function inOrder(event) {
+  const early = this.early ??= [];
+  if (event.type === "message" && !this.isOpened) {
+    early.push(event);
+    return;
+  }
+  dispatchEvent.call(this, event);
+  if (event.type !== "open") return;
+  this.isOpened = true;
+  for (const message of early.splice(0)) dispatchEvent.call(this, message);
+};
 // It warns of every attempt to reach a host that is down, and of every connection that is closed.
 log.config({ filter: process.env.LOG_FILTER ?? "error" });
 

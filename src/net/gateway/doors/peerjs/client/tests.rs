@@ -148,7 +148,14 @@ fn a_client_that_comes_back_with_its_token_has_its_session_again() {
     let resumed = Identity::Resumed { token: Token([9; 32]), seq: 0 };
     assert!(matches!(&asked[..], [Request::Hello(hello)] if hello.identity == resumed), "{asked:?}");
     second.welcome(true);
-    assert_eq!(second.table.texts(), [codec::OPEN]);
+    assert_eq!(second.table.texts(), [codec::OPEN], "before anything else");
+    // It was at another host meanwhile, where its session still waits.
+    let proof = second.client.who.as_ref().unwrap().proof;
+    let elsewhere = member(2, 3, THERE, proof);
+    second.answer(vec![elsewhere.clone()]);
+    second.answer(vec![elsewhere]);
+    assert_eq!((second.client.stage, second.client.generation), (Stage::Open, 4), "it is here now");
+    assert_eq!((second.table.texts(), second.table.closed()), (vec![], None));
     // The old socket, if it only seemed gone, has no say any more.
     assert_eq!(first.gone(), []);
     assert!(shop.registry.holds(second.client.who.as_ref().unwrap().topic.id, second.client.holder));

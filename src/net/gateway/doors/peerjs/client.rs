@@ -29,6 +29,9 @@ use crate::relay::io::{Event, Hello, Identity, Member, Request, RequestId, Token
 const FULL: &str = "Server has reached its concurrent user limit";
 /// After somebody came to the id's topic: others that come meanwhile are looked at together.
 const CHECK_AFTER: Duration = Duration::from_millis(50);
+/// So long after it came, a client that meets itself elsewhere is the newer one: what it did there last was not known
+/// here yet. It says so once, and then gives way.
+const INSISTS: Duration = Duration::from_secs(2);
 /// After a refusal for want of tokens.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,8 @@ pub(super) struct Client {
     session: Option<(PeerId, Token)>,
     /// The newest question about our own id.
     asked: Option<RequestId>,
+    /// Until when it may say that it is the newer one.
+    insists: Option<Instant>,
     /// When to ask again.
     check: Option<Instant>,
     /// Whether the client said that it goes.
@@ -85,6 +90,7 @@ impl Client {
             generation: 0,
             session: None,
             asked: None,
+            insists: None,
             check: None,
             left: false,
         }
@@ -152,6 +158,7 @@ impl Client {
         self.generation =
             own.map(|(_, claim)| claim.generation.saturating_add(1)).max().unwrap_or(0).max(self.generation);
         self.stage = Stage::Joining;
+        self.insists = Some(desk.now() + INSISTS);
         self.join(desk);
     }
 
@@ -170,21 +177,26 @@ impl Client {
         // A sample leaves out who asks for it.
         claims.push((peer, own));
         match owner(who.id(), &claims) {
-            Some((owner, _)) if owner == peer => {
-                if self.stage == Stage::Joining {
-                    self.open(desk);
+            Some((owner, _)) if owner == peer => self.stays(desk),
+            Some((_, claim)) if claim.proof == own.proof => {
+                if self.insists.take().is_some_and(|until| desk.now() < until) {
+                    self.generation = claim.generation.saturating_add(1);
+                    self.join(desk);
+                } else {
+                    // The client is at another host now.
+                    self.end(None, desk);
                 }
             }
-            // The client is at another host now.
-            Some((_, claim)) if claim.proof == own.proof => self.end(None, desk),
             _ => self.taken(desk),
         }
     }
 
-    fn open(&mut self, desk: &mut Desk<'_>) {
+    fn stays(&mut self, desk: &mut Desk<'_>) {
         let (Ok(who), Some(calls), Some((_, token))) = (&self.who, &mut self.calls, self.session) else { return };
-        self.stage = Stage::Open;
         self.shop.registry.keep(who.topic.id, self.holder, Session { token, generation: self.generation });
+        if std::mem::replace(&mut self.stage, Stage::Open) == Stage::Open {
+            return;
+        }
         if self.shop.discovery {
             let (id, meta) = (desk.fresh_id(), Some(Bytes::copy_from_slice(who.id().as_bytes())));
             desk.ask(Request::Join { id, topic: who.names.everybody(), meta });

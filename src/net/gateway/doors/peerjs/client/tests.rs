@@ -197,9 +197,22 @@ fn of_two_strangers_the_one_whose_home_hashes_higher_gives_way() {
 fn an_older_session_gives_way_to_the_same_client_at_another_host_without_a_word() {
     let mut socket = Socket::at(&shop(false), "me");
     let proof = socket.client.who.as_ref().unwrap().proof;
+    socket.table.ahead += INSISTS;
     socket.rivals(vec![member(2, 1, THERE, proof)]);
     assert_eq!((socket.table.texts(), socket.table.closed()), (vec![], Some(None)));
     assert_eq!(socket.gone(), [Request::Bye]);
+}
+
+#[test]
+fn who_has_just_come_insists_once_on_being_the_newer_session() {
+    let mut socket = Socket::at(&shop(false), "me");
+    let proof = socket.client.who.as_ref().unwrap().proof;
+    socket.rivals(vec![member(2, 8, THERE, proof)]);
+    assert_eq!(socket.client.generation, 9);
+    socket.answer(vec![member(2, 8, THERE, proof)]);
+    assert_eq!((socket.table.texts(), socket.table.closed()), (vec![], None), "it joined again, and stays");
+    socket.rivals(vec![member(2, 10, THERE, proof)]);
+    assert_eq!(socket.table.closed(), Some(None));
 }
 
 #[test]

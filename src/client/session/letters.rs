@@ -24,6 +24,13 @@ pub(super) struct Waiting {
     since: Instant,
 }
 
+impl Waiting {
+    /// Whether this is its id.
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.command.id == id
+    }
+}
+
 impl Session {
     /// What is to be said for a request: itself, or sealed, or a question for the key when there is none yet.
     pub(super) fn sealed(&mut self, mut command: Command) -> Vec<Command> {

@@ -318,6 +318,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_delivered_goes_nowhere_else() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9), member(3, 3)]), None);
+        let (_, first) = scene.sent();
+        scene.is_late(&first);
+        let (_, second) = scene.sent();
+        assert_eq!(scene.receipt(&second, Outcome::Delivered), Some((9, Ended::Done)));
+        assert_eq!(scene.receipt(&first, Outcome::Refused(Refusal::Gone)), None);
+        assert!(scene.table.requests().is_empty() && scene.is_empty());
+    }
+
+    #[test]
     fn a_call_is_answered_once_and_with_the_best_news() {
         let mut scene = Scene::new();
         assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);

@@ -25,3 +25,4 @@ mod peerjs_client;
 mod sessions;
 mod socket_signal_client;
 mod tls;
+mod webtorrent_client;

@@ -12,6 +12,7 @@
 
 mod doors_peerjs;
 mod doors_socket_signal;
+mod doors_webtorrent;
 mod faults;
 mod harness;
 mod hostile;
@@ -22,6 +23,8 @@ mod proxy;
 mod sealed;
 #[path = "../gateway/socket_signal_client.rs"]
 mod socket_signal_client;
+#[path = "../gateway/webtorrent_client.rs"]
+mod webtorrent_client;
 
 use std::time::{Duration, Instant};
 

@@ -76,6 +76,7 @@ export class Aldis extends Emitter {
       drawId: () => this.#requests.drawId(),
       bytesMax: () => this.#welcome?.limits?.message_bytes ?? 65_536,
       tag: () => this.#tag ?? "",
+      fail: (reason) => this.#end(reason),
       opened: () => this.#acknowledge(),
     });
     globalThis.addEventListener?.("online", this.#wake);
@@ -243,9 +244,7 @@ export class Aldis extends Emitter {
   };
 
   /** A page that goes away says so, else its peers would see it for the grace period. @param {any} event */
-  #hidden = (event) => {
-    if (!event.persisted) this.close();
-  };
+  #hidden = (event) => { if (!event.persisted) this.close(); };
 
   #aborted = () => this.#end("aborted");
 
@@ -457,7 +456,7 @@ export class Aldis extends Emitter {
     this._emit("state", { state, reason });
   }
 
-  /** The end for good. @param {string} reason `closed` or `aborted` by the application, or `replaced` by a newer session of the same peer */
+  /** The end for good. @param {string} reason `closed` or `aborted` by the application, `replaced` by a newer session of the same peer, `unsupported` */
   #end(reason) {
     if (this.#state === "closed") return;
     const socket = this.#socket;

@@ -108,7 +108,6 @@ export class Sealing {
       const bytes = await hpke.publicBytes(publicKey);
       return { privateKey, publicKey: bytes, hex: toHex(bytes) };
     });
-    this.key.catch(() => {}); // whoever says hello is told
   }
 
   /** We have said hello with this claim. @param {string} home @param {{ counter: number, sealing?: string, signature: string }} claim */

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { connect, Identity } from "../aldis.js";
-import { SEALED_BYTES_MAX } from "../aldis/limits.js";
+import { ANSWERS_MAX, SEALED_BYTES_MAX } from "../aldis/limits.js";
 import { isClaimOf, openFrom, sealTo } from "../aldis/sealing.js";
 import { ScriptedHost, WebSocket, id32, within } from "./scripted_host.mjs";
 
@@ -263,6 +263,18 @@ test("only an identity can seal, and a client that does not seal says so", { tim
     await host.die();
   }
 });
+
+scene("strangers who ask for our key again and again get a bounded part of our requests", async (alice) => {
+  const stranger = await Identity.create();
+  for (let n = 0; n < ANSWERS_MAX + 20; n += 1) {
+    await alice.gets(stranger.peer, { id: `${n}`, data: { aldis: "claim", answer: true } });
+  }
+  const asked = alice.aldis.discover("t");
+  for (let n = 0; n < ANSWERS_MAX; n += 1) assert.equal((await alice.line.expect("signal")).data.aldis, "claim");
+  alice.line.send({ type: "peers", id: (await alice.line.expect("discover")).id, topic: "t", peers: [], total: 0 });
+  await asked;
+  assert.equal(alice.line.unexpected, 0);
+}, { met: false });
 
 test("where WebCrypto has no X25519 a client that seals ends and says why", { timeout: 20_000 }, async (context) => {
   const host = await ScriptedHost.open();

@@ -270,7 +270,7 @@ pub const LINKS_NEAR: usize = LINKS_CHOSEN / 2;
 /// How often a host looks whether it has too many links; on average, and one goes at a time.
 pub const TEND_INTERVAL: Duration = Duration::from_secs(5);
 /// A host looks for nearer neighbours this often while it finds some: each look is a handshake.
-pub const PROBE_INTERVAL_MIN: Duration = Duration::from_secs(10);
+pub const PROBE_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// And this often when it has not found any for long.
 pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(300);
 /// Hosts remembered as looked at; then all are forgotten and looked at again.

@@ -157,9 +157,6 @@ pub const QUERIES_WAITING_MAX: usize = LINKS_MAX;
 pub const GRAFT_AFTER: Duration = Duration::from_millis(200);
 /// A summary that shows a lazy link to have led by more than this so many times in a row moves the tree to it.
 pub const LEAD: Duration = Duration::from_millis(20);
-/// To have led by more than this counts for twice: no chance of one packet, and in a large network the next heartbeat of the
-/// origin is a minute away.
-pub const LEAD_CLEAR: Duration = Duration::from_millis(60);
 /// See `LEAD`.
 pub const LEADS_MAX: u8 = 2;
 /// The first of an epoch's announcements that is passed on here goes over all links, if it is one of these: so the tree

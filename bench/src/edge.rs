@@ -1,5 +1,9 @@
 //! One connection that speaks the edge protocol (PROTOCOL.md §4): it introduces itself, acknowledges, and hands on what
 //! it hears.
+//!
+//! Not `aldis::client`, which would be measured with the hosts: it keeps a task and queues for each edge, so what it hears
+//! waits until another task runs; here a message has the time at which its bytes were read, and all 5,000 edges are read into
+//! one buffer on one thread. Neither does the client let its user choose how signals are acknowledged.
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;

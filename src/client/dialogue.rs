@@ -93,6 +93,7 @@ async fn hello(
                             host: welcome.host,
                             network: welcome.network.into_owned(),
                             url: url.to_owned(),
+                            ice_servers: welcome.ice_servers.as_str().to_owned(),
                         },
                         token: welcome.resume.0,
                         resumed: welcome.resumed,

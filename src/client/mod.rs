@@ -21,6 +21,8 @@
 //! A task owns the socket. It acknowledges, resumes after a broken socket, drops repetitions, and goes to another host
 //! when its own is gone (PROTOCOL.md §4). Payloads and metas are JSON texts, carried byte for byte.
 //!
+//! Whoever stops waiting for an answer, by dropping the future, takes nothing back: the request goes on.
+//!
 //! Read [`Events`] or drop it: a client whose events nobody takes stops reading its socket when [`EVENTS_MAX`] wait.
 
 #![allow(clippy::disallowed_methods, reason = "the outside world: clocks and sockets are its job")]
@@ -29,20 +31,21 @@ mod dialogue;
 mod sealing;
 mod session;
 mod socket;
+mod types;
 
+pub use aldis_wire::edge::{Reach, Status};
+pub use aldis_wire::id::{HostId, PeerId};
+pub use aldis_wire::refusal::Refusal;
+pub use ed25519_dalek::SigningKey;
 #[cfg(feature = "net")]
 pub(crate) use socket::tls_config;
+pub use types::{ClientError, Event, Member, Options, Receipt, Sample, Tally, Who};
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use aldis_wire::edge::{EdgeMessage, FromEdge, Json, Reach, Status};
+use aldis_wire::edge::{EdgeMessage, FromEdge, Json};
 use aldis_wire::hex;
-use aldis_wire::id::{HostId, PeerId};
-use aldis_wire::refusal::Refusal;
-use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use sealing::Letter;
@@ -51,189 +54,6 @@ use sealing::Letter;
 pub const EVENTS_MAX: usize = 1_024;
 /// Requests that wait for the task; callers beyond it wait too.
 const COMMANDS_MAX: usize = 64;
-
-/// Where to go and as whom.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Gateways, tried in this order: `ws`, `wss`, `http` or `https` URLs; without a path, `/v1` is meant.
-    pub urls: Vec<String>,
-    /// A PEM file with the only authorities to trust for `wss`, instead of the world's.
-    pub authority: Option<PathBuf>,
-    /// Come as the owner of this key; otherwise as a peer that the host mints.
-    pub key: Option<SigningKey>,
-    /// JSON text: the default for every `join`.
-    pub meta: Option<String>,
-    /// Seal all signals past all hosts, and take none that is not sealed (PROTOCOL.md §4.4). Needs a key.
-    pub sealed: bool,
-}
-
-impl Options {
-    /// A minted peer at one gateway.
-    #[must_use]
-    pub fn at(url: &str) -> Self {
-        Self { urls: vec![url.to_owned()], ..Self::default() }
-    }
-}
-
-/// Why a request or the client as a whole came to nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// No socket could be opened, or the host did not keep to the protocol.
-    #[error("{url}: {why}")]
-    Unreachable {
-        /// The gateway.
-        url: String,
-        /// In words.
-        why: String,
-    },
-    /// The host refused.
-    #[error("refused ({code}): {message}")]
-    Refused {
-        /// Why.
-        code: Refusal,
-        /// In words.
-        message: String,
-    },
-    /// Something given by the caller cannot be used.
-    #[error("{0}")]
-    BadInput(String),
-    /// The peer does not take sealed signals, or has not told its key in time; or a broadcast was to be sealed.
-    #[error("it cannot be sealed: the peer does not take sealed signals")]
-    NotSealed,
-    /// The client has ended.
-    #[error("the client has ended")]
-    Ended,
-}
-
-/// Who the edge is at the moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
-    /// Its id.
-    pub peer: PeerId,
-    /// Its home.
-    pub host: HostId,
-    /// The network's name.
-    pub network: String,
-    /// The gateway it is connected to.
-    pub url: String,
-}
-
-/// What happened at the edge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A member came, or has a new meta.
-    PeerJoined {
-        /// Where.
-        topic: String,
-        /// Who.
-        peer: PeerId,
-        /// JSON text.
-        meta: Option<String>,
-    },
-    /// A member went.
-    PeerLeft {
-        /// Where.
-        topic: String,
-        /// Who.
-        peer: PeerId,
-        /// One of the words of PROTOCOL.md §4.2.
-        reason: String,
-    },
-    /// A peer sent something. It has been acknowledged.
-    Signal {
-        /// Who.
-        from: PeerId,
-        /// The sender's id for it.
-        id: String,
-        /// Where the two met.
-        topic: Option<String>,
-        /// JSON text.
-        data: String,
-    },
-    /// A peer sent something to all members of a topic. It has been acknowledged.
-    Broadcast {
-        /// Who.
-        from: PeerId,
-        /// The sender's id for it.
-        id: String,
-        /// Whose members it is for.
-        topic: String,
-        /// JSON text.
-        data: String,
-    },
-    /// Something came that was not sealed, or not by its sender for us: hosts may have made it up. Only when sealing.
-    Dropped {
-        /// From whom it is said to be.
-        from: PeerId,
-        /// In words.
-        why: &'static str,
-    },
-    /// The socket broke; the client tries to come back.
-    SocketLost {
-        /// In words.
-        why: String,
-    },
-    /// Back in the same session: nothing was missed.
-    Resumed,
-    /// Back, but as a new session: forget all members. Topics have been joined again; members follow as `PeerJoined`.
-    Renewed {
-        /// The edge's new id, or the old one if it has a key.
-        peer: PeerId,
-    },
-    /// The host is going away.
-    Drain {
-        /// When to come back, or go elsewhere.
-        retry_after: Duration,
-    },
-    /// The host complains about something that was not a request.
-    Complaint {
-        /// Why.
-        code: Refusal,
-        /// In words.
-        message: String,
-    },
-    /// The last event: the client will not come back.
-    Closed {
-        /// Why.
-        why: ClientError,
-    },
-}
-
-/// A member of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Who.
-    pub peer: PeerId,
-    /// JSON text.
-    pub meta: Option<String>,
-}
-
-/// Some members of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// A random sample without the asking edge.
-    pub peers: Vec<Member>,
-    /// How many there are.
-    pub total: u64,
-}
-
-/// What became of a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// What became of it.
-    pub status: Status,
-    /// Why it was refused.
-    pub code: Option<Refusal>,
-}
-
-/// What became of a broadcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tally {
-    /// How far it has come.
-    pub reach: Reach,
-    /// Why a host refused it, or the edge's own host all of it.
-    pub code: Option<Refusal>,
-}
 
 /// Asks. Cheap to clone; when all clones are dropped, the edge says goodbye.
 #[derive(Clone, Debug)]
@@ -398,14 +218,29 @@ impl Client {
     /// # Errors
     /// [`ClientError::BadInput`] when `data` is not JSON.
     pub async fn post(&self, to: PeerId, topic: Option<&str>, data: &str) -> Result<Posted, ClientError> {
-        let id = self.ids.next();
+        self.post_again(self.ids.next(), to, topic, data).await
+    }
+
+    /// The same under the id of an earlier signal, whose receipt was unknown: it arrives once.
+    ///
+    /// # Errors
+    /// As [`Client::post`]. The receipt is [`ClientError::BadInput`] while the earlier one waits for its own.
+    pub async fn post_again(
+        &self,
+        id: String,
+        to: PeerId,
+        topic: Option<&str>,
+        data: &str,
+    ) -> Result<Posted, ClientError> {
         let checked = json(data)?;
-        if self.sealed {
-            let letter = Letter { to, topic: topic.map(str::to_owned), data: data.to_owned() };
-            return self.send(id, String::new(), Some(letter), Then::Signal).await.map(Posted);
-        }
-        let message = EdgeMessage::Signal { id: id.as_str().into(), to, topic: topic.map(Into::into), data: checked };
-        self.put(&id, message, Then::Signal).await.map(Posted)
+        let (text, letter) = if self.sealed {
+            (String::new(), Some(Letter { to, topic: topic.map(str::to_owned), data: data.to_owned() }))
+        } else {
+            let (id, topic) = (id.as_str().into(), topic.map(Into::into));
+            (encode(EdgeMessage::Signal { id, to, topic, data: checked }), None)
+        };
+        let answered = self.send(id.clone(), text, letter, Then::Signal).await?;
+        Ok(Posted { id, answered })
     }
 
     /// Sends `data`, a JSON text, to all other members of a topic, and waits for the tally.
@@ -456,15 +291,24 @@ impl Client {
 
 /// A signal on its way.
 #[derive(Debug)]
-pub struct Posted(Answered);
+pub struct Posted {
+    id: String,
+    answered: Answered,
+}
 
 impl Posted {
+    /// Its id, to send it again if nobody can say what became of it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Waits for the receipt.
     ///
     /// # Errors
     /// As [`Client::signal`].
     pub async fn receipt(self) -> Result<Receipt, ClientError> {
-        match self.0.await.map_err(|_| ClientError::Ended)?? {
+        match self.answered.await.map_err(|_| ClientError::Ended)?? {
             Answer::Receipt(receipt) => Ok(receipt),
             Answer::Done | Answer::Sample(_) | Answer::Tally(_) => Err(ClientError::Ended),
         }

@@ -58,6 +58,8 @@ pub(super) struct Session {
     sealing: Option<Sealing>,
     /// Signals that wait for their receiver's key.
     waiting: BTreeMap<PeerId, VecDeque<Waiting>>,
+    /// When our claim was told lately.
+    told: VecDeque<Instant>,
     ids: Ids,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
@@ -135,6 +137,7 @@ impl Session {
             seen: VecDeque::new(),
             sealing,
             waiting: BTreeMap::new(),
+            told: VecDeque::new(),
             ids,
             commands,
             events,
@@ -199,8 +202,8 @@ impl Session {
             answer(command, Ok(Answer::Done))?;
             return sent.and(Err(End::Asked));
         }
-        if self.is_full() {
-            return too_many(command);
+        if let Some(why) = self.refusal(&command) {
+            return answer(command, Err(why));
         }
         for command in self.sealed(command) {
             self.put(command).await?;
@@ -215,16 +218,23 @@ impl Session {
         sent
     }
 
-    fn is_full(&self) -> bool {
-        self.open.len() + self.waiting.values().map(VecDeque::len).sum::<usize>() >= OPEN_MAX
+    /// Why a request is not taken.
+    fn refusal(&self, command: &Command) -> Option<ClientError> {
+        let waiting = || self.waiting.values().flatten();
+        if self.open.len() + waiting().count() >= OPEN_MAX {
+            let message = format!("{OPEN_MAX} requests are open");
+            return Some(ClientError::Refused { code: Refusal::TooManyOpen, message });
+        }
+        let in_use = self.open.contains_key(&command.id) || waiting().any(|waiting| waiting.is(&command.id));
+        in_use.then(|| ClientError::BadInput("a signal with this id waits for its receipt".to_owned()))
     }
 
     /// A request that comes while there is no socket: it goes over the next one.
     fn postpone(&mut self, command: Command) -> Result<(), End> {
         if command.then == Then::End {
             self.bye = Some(command);
-        } else if self.is_full() {
-            return too_many(command);
+        } else if let Some(why) = self.refusal(&command) {
+            return answer(command, Err(why));
         } else {
             for command in self.sealed(command) {
                 self.open.insert(command.id.clone(), Open { command, since: Instant::now(), sent: false });
@@ -421,11 +431,6 @@ impl Session {
 }
 
 const UNKNOWN: Receipt = Receipt { status: Status::Unknown, code: None };
-
-fn too_many(command: Command) -> Result<(), End> {
-    let message = format!("{OPEN_MAX} requests are open");
-    answer(command, Err(ClientError::Refused { code: Refusal::TooManyOpen, message }))
-}
 
 /// Answers a caller, who may have given up waiting.
 fn answer(command: Command, result: Result<Answer, ClientError>) -> Result<(), End> {

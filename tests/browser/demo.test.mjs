@@ -56,6 +56,22 @@ test("two tabs on two hosts see each other's picture, chat, and show receipts", 
 });
 
 // The last test: it leaves one host only.
+test("two tabs that seal connect, and one that does not stays outside", { timeout: 60_000 }, async () => {
+  const [one, two] = network.hosts;
+  const first = await open(browser, `${one.http}?topic=demo-sealed&sealed`);
+  const elsewhere = first.locator("#elsewhere a").first();
+  await elsewhere.waitFor();
+  const second = await open(browser, await elsewhere.getAttribute("href"));
+  for (const page of [first, second]) await page.locator("#cards .pill", { hasText: "connected directly" }).waitFor();
+  const outside = await open(browser, `${two.http}?topic=demo-sealed`);
+  await first.locator("#cards .pill", { hasText: "failed: not_sealed" }).waitFor();
+  assert.equal(await first.locator("#cards .pill", { hasText: "connected directly" }).count(), 1);
+  for (const page of [first, second, outside]) {
+    page.checkErrors();
+    await page.context().close();
+  }
+});
+
 test("when a tab's host is killed, the tab says where it has moved, the other one knows it again, and the chat goes on", { timeout: 60_000 }, async () => {
   const [one, two] = network.hosts;
   const [first, second] = [await open(browser, `${one.http}?topic=demo-move`), await open(browser, `${two.http}?topic=demo-move`)];

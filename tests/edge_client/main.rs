@@ -12,7 +12,7 @@
 mod host;
 mod sealed;
 
-use aldis::client::{Client, Event, Events, Options, Receipt};
+use aldis::client::{Client, ClientError, Event, Events, Options, Receipt};
 use aldis_wire::edge::Status;
 use futures_util::SinkExt;
 use serde_json::{Value, json};
@@ -129,6 +129,25 @@ async fn signals_that_are_sent_again_keep_their_order_and_so_do_those_that_were_
     for n in 0..24 {
         assert_eq!(socket.hear().await["data"], n);
     }
+}
+
+#[tokio::test]
+async fn a_signal_can_be_sent_again_under_its_id_once_it_has_its_receipt() {
+    let (host, url) = Host::start().await;
+    let (client, _events, mut socket) = connected(&host, &url).await;
+    let first = client.post(peer(4), Some("t"), "1").await.unwrap();
+    let asked = socket.hear().await;
+    assert_eq!(asked["id"], first.id());
+    let id = first.id().to_owned();
+    let too_early = client.post_again(id.clone(), peer(4), Some("t"), "1").await.unwrap();
+    assert!(matches!(too_early.receipt().await, Err(ClientError::BadInput(_))));
+    socket.say(json!({"type": "receipt", "seq": 1, "id": id, "status": "unknown"})).await;
+    assert_eq!(first.receipt().await.unwrap().status, Status::Unknown);
+    let second = client.post_again(id, peer(4), Some("t"), "1").await.unwrap();
+    assert_eq!(socket.hear().await, asked);
+    socket.say(json!({"type": "receipt", "seq": 2, "id": second.id(), "status": "delivered"})).await;
+    assert_eq!(second.receipt().await.unwrap().status, Status::Delivered);
+    assert_eq!(client.who().ice_servers, "[]");
 }
 
 #[tokio::test]

@@ -12,10 +12,12 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::harness::{House, UPGRADE, within};
 
 /// Where a client of each door goes.
-const PATHS: [(Door, &str); 4] = [
+const PATHS: [(Door, &str); 6] = [
     (Door::SocketSignal, "/socket-signal"),
     (Door::Dxos, "/.well-known/dx/signal"),
     (Door::WebTorrent, "/announce"),
+    (Door::PeerJs, "/peerjs?key=peerjs&id=a&token=t"),
+    (Door::PubSub, "/pubsub"),
     (Door::Matchbox, "/matchbox/room"),
 ];
 

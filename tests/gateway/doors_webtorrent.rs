@@ -2,63 +2,18 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::harness::{House, eventually, within};
-
-struct Client(WebSocketStream<TcpStream>);
-
-impl Client {
-    async fn open(house: &House, path: &str) -> Self {
-        let stream = TcpStream::connect(house.address()).await.unwrap();
-        let request = format!("ws://{}{path}", house.address()).into_client_request().unwrap();
-        Self(within("the upgrade", client_async(request, stream)).await.unwrap().0)
-    }
-
-    async fn send(&mut self, message: Message) {
-        self.0.send(message).await.unwrap();
-    }
-
-    /// Says a frame and gives the next one.
-    async fn ask(&mut self, frame: Value) -> Value {
-        self.send(Message::text(frame.to_string())).await;
-        serde_json::from_str(&self.hear().await).unwrap()
-    }
-
-    /// The next text frame.
-    async fn hear(&mut self) -> String {
-        loop {
-            match within("a frame", self.0.next()).await.unwrap().unwrap() {
-                Message::Text(text) => return text.to_string(),
-                Message::Ping(_) => {}
-                other => panic!("not a text frame: {other:?}"),
-            }
-        }
-    }
-}
-
-fn twenty(c: char) -> String {
-    c.to_string().repeat(20)
-}
-
-fn announce(torrent: char, peer: char) -> Value {
-    json!({ "action": "announce", "info_hash": twenty(torrent), "peer_id": twenty(peer) })
-}
-
-fn counts(torrent: char, complete: u32, incomplete: u32) -> Value {
-    let hash = twenty(torrent);
-    json!({ "action": "announce", "info_hash": hash, "interval": 120, "complete": complete, "incomplete": incomplete })
-}
+use crate::webtorrent_client::{Client, announce, counts, twenty};
 
 #[tokio::test]
 async fn offers_and_answers_of_a_tracker_pass_byte_for_byte() {
     let house = House::start();
-    let (mut one, mut other) = (Client::open(&house, "/announce").await, Client::open(&house, "/tracker").await);
+    let (mut one, mut other) =
+        (Client::open(house.address(), "/announce").await, Client::open(house.address(), "/tracker").await);
     assert_eq!(one.ask(announce('h', '\u{e9}')).await, counts('h', 0, 1));
     let (hash, offerer) = (twenty('h'), twenty('b'));
     let offer = r#"{ "sdp" : "v=0\u000d\n\/", "n": 1.0e0, "type":"offer"}"#;
@@ -95,7 +50,7 @@ async fn offers_and_answers_of_a_tracker_pass_byte_for_byte() {
 #[tokio::test]
 async fn peers_that_share_a_connection_are_offered_each_others_offers() {
     let house = House::start();
-    let mut both = Client::open(&house, "/announce").await;
+    let mut both = Client::open(house.address(), "/announce").await;
     both.ask(announce('h', 'a')).await;
     let mut frame = announce('h', 'b');
     frame["offers"] = json!([{ "offer": 1, "offer_id": "1" }, { "offer": 2, "offer_id": "2" }]);
@@ -114,8 +69,8 @@ async fn peers_that_share_a_connection_are_offered_each_others_offers() {
 #[tokio::test]
 async fn a_peer_is_gone_with_its_connection() {
     let house = House::start();
-    let mut one = Client::open(&house, "/announce").await;
-    let mut other = Client::open(&house, "/announce").await;
+    let mut one = Client::open(house.address(), "/announce").await;
+    let mut other = Client::open(house.address(), "/announce").await;
     other.ask(announce('h', 'b')).await;
     assert_eq!(one.ask(announce('h', 'a')).await, counts('h', 0, 2));
     drop(other);
@@ -127,7 +82,7 @@ async fn a_peer_is_gone_with_its_connection() {
 async fn an_idle_tracker_connection_is_pinged_and_stays() {
     let heartbeat = Duration::from_millis(100);
     let house = House::with(|config, _| config.timing.heartbeat = heartbeat);
-    let mut client = Client::open(&house, "/announce").await;
+    let mut client = Client::open(house.address(), "/announce").await;
     client.ask(announce('h', 'a')).await;
     // Two pings in a row mean that the first was answered, and that silence since then did not close the connection.
     for _ in 0..5 {
@@ -140,7 +95,7 @@ async fn an_idle_tracker_connection_is_pinged_and_stays() {
 #[tokio::test]
 async fn a_tracker_connection_has_room_for_32_torrents_that_all_finish() {
     let house = House::start();
-    let mut client = Client::open(&house, "/announce").await;
+    let mut client = Client::open(house.address(), "/announce").await;
     let torrents = || (0..32_u8).map(|n| char::from(b'A' + n));
     for torrent in torrents() {
         assert_eq!(client.ask(announce(torrent, 'a')).await, counts(torrent, 0, 1));

@@ -1,4 +1,5 @@
-//! An edge of these tests: as simple as a protocol client can be.
+//! An edge of these tests: as simple as a protocol client can be. Not the library's client, since it must be able to say
+//! what no client says, and to say nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -13,6 +13,7 @@
 mod broadcasts;
 mod doors;
 mod doors_dxos;
+mod doors_peerjs;
 mod doors_socket_signal;
 mod doors_webtorrent;
 mod edge;
@@ -20,6 +21,8 @@ mod exhaustion;
 mod harness;
 mod hostile;
 mod http;
+mod peerjs_client;
 mod sessions;
 mod socket_signal_client;
 mod tls;
+mod webtorrent_client;

@@ -16,6 +16,8 @@
 mod edge;
 #[path = "../gateway/harness.rs"]
 mod harness;
+#[path = "../gateway/peerjs_client.rs"]
+mod peerjs_client;
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 
 use edge::{Bystanders, Edge};
 use harness::{House, UPGRADE, allow_many_sockets, eventually, within};
+use peerjs_client::PeerJs;
 
 /// What a flood may take, its clients in this process included.
 const GROWTH_BYTES_MAX: usize = 5 << 20;
@@ -46,9 +49,44 @@ fn forget_peak() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_edges_are_small_and_floods_leave_memory_flat() {
     allow_many_sockets();
+    absent_ids().await;
     floods().await;
     // Last: what it frees would hide what a flood takes.
     idle_edges().await;
+}
+
+/// The attack that grew the original `PeerJS` server by hundreds of MB.
+async fn absent_ids() {
+    const SOCKETS: usize = 20;
+    const OFFERS: usize = 5_000;
+    let house = House::with(|_, settings| {
+        settings.edge_rate.burst = 100_000;
+        settings.address_rate.burst = 1_000_000;
+    });
+    let payload = format!("\"{}\"", "x".repeat(60_000));
+    let mut clients = Vec::new();
+    for n in 0..SOCKETS {
+        let mut client = PeerJs::open(house.address(), &format!("evil{n}"), "t").await;
+        // Brings the buffers of both ends to the size of such a frame: nobody knows this type, and nothing is kept.
+        client.send("NOTHING", "absent", &payload).await;
+        client.send("OFFER", &format!("evil{n}"), "1").await;
+        assert!(client.hear().await.contains("OFFER"), "a client hears itself");
+        clients.push(client);
+    }
+    forget_peak();
+    let before = resident_bytes("VmRSS");
+    let mut expired = 0;
+    for n in 0..OFFERS {
+        let client = &mut clients[n % SOCKETS];
+        client.send("OFFER", &format!("absent{n}"), &payload).await;
+        if n >= 4 * SOCKETS {
+            assert!(client.hear().await.contains("EXPIRE"));
+            expired += 1;
+        }
+    }
+    let growth = resident_bytes("VmHWM").saturating_sub(before);
+    println!("{OFFERS} offers to absent ids: {growth} bytes more at its peak, {expired} refused at once");
+    assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes");
 }
 
 async fn floods() {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use aldis::client::{Client, Event, Events};
-use aldis::net::driver::Host;
+use aldis::net::driver::{Host, HostConfig};
 use aldis::relay::io::Hint;
 use aldis_wire::edge::Status;
 use futures_util::future::join_all;
@@ -12,17 +12,20 @@ use crate::harness::{DEADLINE, config, edge, hear, is_linked, knowing, knows, st
 use crate::proxy::{Proxy, Weather};
 
 /// Two hosts that know each other only through the weather between them.
-struct Apart {
-    a: Host,
-    b: Host,
+pub(crate) struct Apart {
+    pub(crate) a: Host,
+    pub(crate) b: Host,
     to_a: Proxy,
     to_b: Proxy,
 }
 
 impl Apart {
     async fn new() -> Self {
+        Self::of(config(1), config(2)).await
+    }
+
+    pub(crate) async fn of(mut first: HostConfig, mut second: HostConfig) -> Self {
         let ((mut to_a, inside_a), (mut to_b, inside_b)) = (Proxy::new().await, Proxy::new().await);
-        let (mut first, mut second) = (config(1), config(2));
         first.settings.addresses = vec![to_a.address];
         second.settings.addresses = vec![to_b.address];
         first.settings.static_peers = vec![Hint { address: to_b.address, host: None }];
@@ -34,7 +37,7 @@ impl Apart {
         Self { a, b, to_a, to_b }
     }
 
-    fn weather(&self, weather: Weather) {
+    pub(crate) fn weather(&self, weather: Weather) {
         self.to_a.weather(weather);
         self.to_b.weather(weather);
     }

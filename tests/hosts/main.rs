@@ -10,14 +10,21 @@
     reason = "a test fails by panicking"
 )]
 
+mod doors_peerjs;
 mod doors_socket_signal;
+mod doors_webtorrent;
 mod faults;
 mod harness;
 mod hostile;
 mod insider;
+#[path = "../gateway/peerjs_client.rs"]
+mod peerjs_client;
 mod proxy;
+mod sealed;
 #[path = "../gateway/socket_signal_client.rs"]
 mod socket_signal_client;
+#[path = "../gateway/webtorrent_client.rs"]
+mod webtorrent_client;
 
 use std::time::{Duration, Instant};
 

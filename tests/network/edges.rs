@@ -109,7 +109,8 @@ async fn trickle(from: &Edge, to: &mut Edge) {
     }
 }
 
-/// A session in the hands of the test, which can drop its socket and take it up again.
+/// A session in the hands of the test, which can drop its socket and take it up again when it wants to, and sees every
+/// message. The library's client would come back at once, and keeps to itself what has come before.
 pub(crate) struct Raw {
     socket: WebSocketStream<TcpStream>,
     pub(crate) welcome: Value,

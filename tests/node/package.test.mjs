@@ -70,24 +70,25 @@ test("an application in TypeScript sees types, and is told of its mistakes", asy
   assert.equal(mistakes.match(/error TS/g)?.length, 3, mistakes);
 });
 
-test("the README's example for Node runs: one waits, the next finds it and signals", { timeout: 60_000 }, async () => {
+test("the README's example for Node runs: one waits, the next, with Node's own WebSocket, finds it and signals", { timeout: 60_000 }, async () => {
   const network = await startNetwork(2);
   const programs = [];
   try {
     const [, code] = await examples(network.hosts);
     await writeFile(join(directory, "example.js"), code);
-    const start = () => {
-      const program = spawn(process.execPath, ["example.js"], { cwd: directory, stdio: ["ignore", "pipe", "inherit"] });
+    await writeFile(join(directory, "without.js"), code.replace(/import .* from "ws";.*/, "").replace(", WebSocket }", " }"));
+    const start = (...how) => {
+      const program = spawn(process.execPath, how, { cwd: directory, stdio: ["ignore", "pipe", "inherit"] });
       programs.push(program);
       program.said = "";
       program.stdout.on("data", (text) => { program.said += text; });
       return program;
     };
-    const first = start();
+    const first = start("example.js");
     await until(async () => (await network.hosts[0].status()).sessions > 0, "the first is there");
     // It may not have joined yet: whoever comes before it is in the topic finds nobody.
     const second = await until(async () => {
-      const program = start();
+      const program = start("--experimental-websocket", "without.js"); // Node 20 has it behind this flag
       await until(() => program.said.includes("delivered"), "somebody is found", 2_000);
       return program;
     }, "a program that finds the first");

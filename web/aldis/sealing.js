@@ -83,7 +83,10 @@ function keep(map, key, value, max) {
  * @property {(to: string, data: any, options: { id?: string, signal?: AbortSignal }) => Promise<Receipt>} send
  * @property {() => Promise<unknown>} ready before it the network is not known, and nothing can be sealed
  * @property {{ signalMs: number, claimMs: number }} timing
+ * @property {import("./answers.js").Answers} answers
  */
+
+/** A claim that a peer was asked for. @typedef {{ promise: Promise<Claim>, end: (claim: Claim | null, code?: string, why?: string) => void }} Awaited */
 
 export class Sealing {
   /** Our key; known once the first claim is made. @type {Promise<{ privateKey: CryptoKey, publicKey: import("./bytes.js").Bytes, hex: string }>} */ key;
@@ -92,12 +95,11 @@ export class Sealing {
   /** Of what we seal; see `n`. */ #stream = randomHex(16);
   #n = 0;
   /** @type {Map<string, { claim: Claim, atMs: number }>} by peer */ #claims = new Map();
-  /** @type {Map<string, { promise: Promise<Claim>, settle: (claim: Claim | null) => void }>} by peer */ #awaited = new Map();
+  /** @type {Map<string, Awaited>} by peer */ #awaited = new Map();
   /** What is still to be sealed for a peer: its signals go in the order in which they were given. @type {Map<string, Promise<void>>} */ #lines = new Map();
   #waiting = 0;
   /** Sealed signals in case they cannot be opened. @type {Map<string, { to: string, key: string, again: () => void }>} by id */ #sealed = new Map();
   /** @type {Map<string, number>} the last n by sender and stream */ #streams = new Map();
-  /** Answers with our claim that are on their way. */ #answers = 0;
 
   /** @param {Carrier} carrier */
   constructor(carrier) {
@@ -106,7 +108,6 @@ export class Sealing {
       const bytes = await hpke.publicBytes(publicKey);
       return { privateKey, publicKey: bytes, hex: toHex(bytes) };
     });
-    this.key.catch(() => {}); // whoever says hello is told
   }
 
   /** We have said hello with this claim. @param {string} home @param {{ counter: number, sealing?: string, signature: string }} claim */
@@ -166,38 +167,38 @@ export class Sealing {
   #claimOf(to, signal) {
     const known = this.#known(to);
     if (known) return Promise.resolve(known);
-    let awaited = this.#awaited.get(to);
-    if (!awaited) {
-      /** @type {any} */ let settle;
-      /** @type {Promise<Claim>} */
-      const promise = new Promise((resolve, reject) => {
-        const fail = (/** @type {string} */ code, /** @type {string} */ why) => { this.#awaited.delete(to); reject(new AldisError(code, why)); };
-        let late = setTimeout(() => {}, 0);
-        settle = (/** @type {Claim | null} */ claim) => {
-          clearTimeout(late);
-          this.#awaited.delete(to);
-          if (claim) resolve(claim);
-          else fail("not_sealed", "The peer does not take sealed signals.");
-        };
-        void this.#carrier.send(to, { aldis: "claim", claim: this.#own, answer: true }, {}).then(({ status, code }) => {
-          if (status === "refused") fail(code ?? "not_sealed", "The peer could not be asked for its sealing key.");
-          else late = setTimeout(() => fail("not_sealed", "The peer has not told its sealing key."), this.#carrier.timing.signalMs);
-        });
-      });
-      promise.catch(() => {}); // whoever waits is told
-      awaited = { promise, settle };
-      this.#awaited.set(to, awaited);
-    }
+    const awaited = this.#awaited.get(to) ?? this.#ask(to);
     return abortable(awaited.promise, signal);
+  }
+
+  /** Asks a peer for its claim. @param {string} to @returns {Awaited} */
+  #ask(to) {
+    /** @type {any} */ const awaited = {};
+    awaited.promise = new Promise((resolve, reject) => {
+      awaited.end = (/** @type {Claim | null} */ claim, code = "not_sealed", why = "The peer does not take sealed signals.") => {
+        clearTimeout(awaited.timer);
+        if (this.#awaited.get(to) === awaited) this.#awaited.delete(to);
+        if (claim) resolve(claim);
+        else reject(new AldisError(code, why));
+      };
+    });
+    awaited.promise.catch(() => {}); // whoever waits is told
+    this.#awaited.set(to, awaited);
+    void this.#carrier.send(to, { aldis: "claim", claim: this.#own, answer: true }, {}).then(({ status, code }) => {
+      if (status === "refused") awaited.end(null, code, "The peer could not be asked for its sealing key.");
+      // The answer may have come before the receipt.
+      else if (this.#awaited.get(to) === awaited) awaited.timer = setTimeout(() => awaited.end(null), this.#carrier.timing.signalMs);
+    });
+    return awaited;
   }
 
   /** A peer tells its claim, and may want ours. @param {string} from @param {any} data */
   async claimCame(from, { claim, answer, unopened }) {
-    if (claim === undefined) this.#awaited.get(from)?.settle(null);
+    if (claim === undefined) this.#awaited.get(from)?.end(null);
     else if (await isClaimOf(from, this.#carrier.tag(), claim)) {
       // When hosts have forgotten a counter, its owner may begin again at the first.
       if (claim.counter >= (this.#known(from)?.counter ?? 0)) keep(this.#claims, from, { claim, atMs: performance.now() }, CLAIMS_MAX);
-      this.#awaited.get(from)?.settle(claim);
+      this.#awaited.get(from)?.end(this.#known(from) ?? claim);
       const sealed = this.#sealed.get(unopened);
       // Not when a host shows an older claim, or says that a signal was not opened: it would arrive twice.
       if (sealed?.to === from && sealed.key !== this.#known(from)?.sealing) {
@@ -210,9 +211,7 @@ export class Sealing {
 
   /** @param {string} to @param {{ unopened?: string }} about */
   #answer(to, about) {
-    if (this.#answers >= SEALED_MAX) return;
-    this.#answers += 1;
-    void this.#carrier.send(to, { aldis: "claim", claim: this.#own, ...about }, {}).then(() => { this.#answers -= 1; });
+    if (this.#carrier.answers.take()) void this.#carrier.send(to, { aldis: "claim", claim: this.#own, ...about }, {});
   }
 
   /**

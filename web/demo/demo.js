@@ -2,6 +2,7 @@
 //
 //     /?topic=lobby     which topic to join
 //     /?keyed           with an Ed25519 key of our own, so that our peer id survives a change of hosts
+//     /?sealed          with such a key, and all signals sealed: only pages that seal too can connect
 //
 // The page connects to the host that served it, and to others when that one is gone.
 
@@ -37,7 +38,7 @@ const place = (/** @type {string} */ url) => new URL(url).host;
 /** Other hosts name their gateways themselves: nothing but WebSocket URLs may become a link. */
 const isGateway = (/** @type {any} */ url) => typeof url === "string" && URL.canParse(url) && /^wss?:$/.test(new URL(url).protocol);
 /** The page of the host with this gateway, on our topic. */
-const pageOf = (/** @type {string} */ url) => `${url.replace(/^ws/, "http").replace(/v1$/, "")}?${new URLSearchParams({ topic })}`;
+const pageOf = (/** @type {string} */ url) => `${url.replace(/^ws/, "http").replace(/v1$/, "")}?${new URLSearchParams(query.has("sealed") ? { topic, sealed: "" } : { topic })}`;
 
 // ------------------------------------------------------------------------------------------------------------ Who we are
 
@@ -47,7 +48,8 @@ let stream = lamp.stream;
 
 const aldis = connect({
   hosts: [`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1`],
-  identity: query.has("keyed") ? await Identity.create() : undefined,
+  identity: query.has("keyed") || query.has("sealed") ? await Identity.create() : undefined,
+  sealed: query.has("sealed"),
   meta: (/** @type {import("../aldis.js").Aldis} */ client) => ({ name: nameInput.value, host: client.host, at: place(client.url) }),
 });
 // For the curious, and for the tests: the client in the browser's console.

@@ -7,12 +7,13 @@
 //! | `session` | one task per edge, between its socket and its mailbox |
 //! | `dialect` | what a door tells `session` to do, and the other way round |
 //! | `doors` | the doors, one file or folder a protocol: our own is `native` |
+//! | `bucket` | what the machine does not limit |
 //! | `certificate` | TLS from files that are read again when they change |
 //! | `pages` | the demo and the client library, built in |
 
 mod accept;
+mod bucket;
 mod certificate;
-#[allow(dead_code, reason = "for the doors")]
 mod dialect;
 mod doors;
 mod pages;

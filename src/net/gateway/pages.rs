@@ -9,19 +9,29 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss: http: http
                       media-src 'self' blob: mediastream:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; \
                       base-uri 'none'; form-action 'none'";
 
+/// The page with clients of other systems fetches them from where their authors' packages are.
+const CLIENTS_POLICY: &str = "default-src 'self'; script-src 'self' https://esm.sh; connect-src 'self' ws: wss: https://esm.sh; \
+                              img-src 'self' data: blob:; media-src 'self' blob: mediastream:; style-src 'self'; \
+                              frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
+const CLIENTS: &str = "/clients";
+
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 22] = [
+const FILES: [(&str, &str, &str); 25] = [
     ("/", HTML, include_str!("../../../web/demo/index.html")),
+    (CLIENTS, HTML, include_str!("../../../web/demo/clients.html")),
+    ("/clients.js", SCRIPT, include_str!("../../../web/demo/clients.js")),
     ("/demo.css", STYLE, include_str!("../../../web/demo/demo.css")),
     ("/demo.js", SCRIPT, include_str!("../../../web/demo/demo.js")),
     ("/lamp.js", SCRIPT, include_str!("../../../web/demo/lamp.js")),
     ("/lamp.svg", PICTURE, include_str!("../../../web/demo/lamp.svg")),
     ("/aldis.js", SCRIPT, include_str!("../../../web/aldis.js")),
+    ("/aldis/answers.js", SCRIPT, include_str!("../../../web/aldis/answers.js")),
     ("/aldis/bytes.js", SCRIPT, include_str!("../../../web/aldis/bytes.js")),
     ("/aldis/client.js", SCRIPT, include_str!("../../../web/aldis/client.js")),
     ("/aldis/connection.js", SCRIPT, include_str!("../../../web/aldis/connection.js")),
@@ -44,7 +54,7 @@ pub(super) fn router() -> Router {
     FILES.into_iter().fold(Router::new(), |router, (path, kind, content)| {
         let headers = [
             (header::CONTENT_TYPE, kind),
-            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::CONTENT_SECURITY_POLICY, if path == CLIENTS { CLIENTS_POLICY } else { POLICY }),
             // The program may be a newer one at any time.
             (header::CACHE_CONTROL, "no-cache"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -16,10 +16,12 @@ use futures_util::SinkExt;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite;
 
+use super::bucket::Bucket;
 use super::dialect::{Desk, Dialect, Tray};
 use super::{Counted, Front};
 use crate::net::hub::{DoorCounts, EdgeMailbox};
 use crate::relay::io::{Event, Request};
+use crate::relay::limits::Rate;
 
 /// Bytes after which no further event joins a batch, so that reading is not starved, and an edge on a slow line has the
 /// whole deadline for so much.
@@ -29,12 +31,10 @@ const BATCH_BYTES: usize = 64 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 /// Frames read and dropped meanwhile.
 const LINGER_FRAMES_MAX: usize = 1_024;
-/// Frames of which the machine does not learn that an edge may send at once; beyond it the socket is closed: pings, pongs,
-/// and what a dialect answers by itself. Our own heartbeat asks for one pong in 25 s, the clients of other systems ask for
-/// one in 4 s at most, and one that answers a whole swarm sends as many frames at once.
-const IDLE_FRAMES_BURST: u32 = 256;
-/// The same in the long run, per second.
-const IDLE_FRAMES_PER_SECOND: u32 = 16;
+/// Frames of which the machine does not learn that an edge may send; beyond it the socket is closed: pings, pongs, and what
+/// a dialect answers by itself. Our own heartbeat asks for one pong in 25 s, the clients of other systems ask for one in 4 s
+/// at most, and one that answers a whole swarm sends as many frames at once.
+const IDLE_FRAMES: Rate = Rate { per_second: 16, burst: 256 };
 
 /// Why a socket ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl<D: Dialect> Talk<'_, D> {
     async fn converse(&mut self, socket: &mut WebSocket) -> End {
         let front = self.front;
         let mut quiet = Quiet::new(front.timing.heartbeat);
-        let mut idle = IdleBucket::new();
+        let mut idle = Bucket::new(IDLE_FRAMES, Instant::now());
         let silence = tokio::time::sleep_until(quiet.next());
         let cut = front.open.cut();
         tokio::pin!(silence, cut);
@@ -159,7 +159,7 @@ impl<D: Dialect> Talk<'_, D> {
     }
 
     /// What one frame brought, to the machine.
-    fn heard(&mut self, frame: Option<Result<Message, axum::Error>>, idle: &mut IdleBucket) -> Option<End> {
+    fn heard(&mut self, frame: Option<Result<Message, axum::Error>>, idle: &mut Bucket) -> Option<End> {
         self.tray.asked = false;
         match frame {
             Some(Ok(Message::Text(text))) => self.at_desk(|dialect, desk| dialect.text(text.as_str(), desk)),
@@ -175,7 +175,7 @@ impl<D: Dialect> Talk<'_, D> {
         }
         self.counts.received.add();
         // What is asked of the machine the machine limits.
-        (!self.tray.asked && !idle.take()).then_some(End::Flooding)
+        (!self.tray.asked && !idle.take(Instant::now())).then_some(End::Flooding)
     }
 
     /// What the machine said, to the tray.
@@ -333,30 +333,5 @@ impl Quiet {
         let due = !self.pinged && self.since.elapsed() >= self.heartbeat;
         self.pinged |= due;
         due
-    }
-}
-
-/// A token bucket for frames that the machine does not see.
-#[derive(Debug)]
-struct IdleBucket {
-    tokens: u32,
-    filled: Instant,
-}
-
-impl IdleBucket {
-    fn new() -> Self {
-        Self { tokens: IDLE_FRAMES_BURST, filled: Instant::now() }
-    }
-
-    fn take(&mut self) -> bool {
-        let seconds = self.filled.elapsed().as_secs();
-        if seconds > 0 {
-            let earned = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(IDLE_FRAMES_PER_SECOND);
-            self.tokens = self.tokens.saturating_add(earned).min(IDLE_FRAMES_BURST);
-            self.filled += Duration::from_secs(seconds);
-        }
-        let left = self.tokens.checked_sub(1);
-        self.tokens = left.unwrap_or(0);
-        left.is_some()
     }
 }

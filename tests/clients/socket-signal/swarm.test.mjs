@@ -106,6 +106,29 @@ test("a swarm whose host is killed goes on at another host of its list", async (
   }
 });
 
+test("a client whose host hangs notices by its heartbeat and goes on at another host", async () => {
+  const topic = key();
+  const [first, second, third] = network.hosts;
+  const client = await client9([door(first), door(second)], { heartbeat: { interval: 200, timeout: 1_000 } });
+  client.on("connected", (reconnected) => { if (reconnected) client.join(topic).catch(() => {}); });
+  const caller = await client9([door(third)]);
+  try {
+    await client.join(topic);
+    await until(() => sees(caller, topic, client.id), "it is there");
+    first.process.kill("SIGSTOP");
+    const call = await until(async () => {
+      const peer = caller.connect(topic, client.id);
+      await peer.ready();
+      return peer;
+    }, "it can be called at its new host");
+    const answered = await until(() => client.getPeersByTopic(topic).find((peer) => peer.connected), "it is connected too");
+    assert.deepEqual(await talk(call.stream, answered.stream), ["from the other", "from one"]);
+  } finally {
+    first.process.kill("SIGCONT");
+    await Promise.all([client.close(), caller.close()]);
+  }
+});
+
 test("a swarm whose only host restarts joins again there", async () => {
   const topic = key();
   const [first, , third] = network.hosts;

@@ -88,23 +88,37 @@ test("a flood ends its own connection alone", async () => {
   }
 });
 
-test("nobody takes over the peer id of another connection", async () => {
-  const [one] = clients;
-  const [hash, peer] = [infoHash, Buffer.from(one.peerId, "hex")].map((bytes) => bytes.toString("latin1"));
-  for (const host of network.hosts) {
-    const thief = await stranger(host);
-    thief.send(JSON.stringify({ action: "announce", info_hash: hash, peer_id: peer }));
-    await until(() => thief.heard.length > 0, "an answer");
-    const offered = () => one.pushed.filter(({ peer_id: from }) => from).length;
-    const before = offered();
-    await until(async () => {
-      await counts(clients[1], () => clients[1].update({ numwant: 5 }));
-      return offered() > before;
-    }, "the owner is still offered something");
-    // Its offers are its own to have answered: whoever answers needs what came by the offer.
-    thief.send(JSON.stringify({ action: "announce", info_hash: hash, peer_id: peer, event: "stopped" }));
-    await until(() => thief.heard.filter(({ complete }) => complete !== undefined).length === 2, "it has stopped");
-    thief.terminate();
-    await undisturbed();
-  }
+test("nobody takes over the peer id of another connection", async (context) => {
+  const hash = randomBytes(20).toString("latin1");
+  const announce = (peer, fields) => JSON.stringify({ action: "announce", info_hash: hash, peer_id: peer.repeat(20), ...fields });
+  const [owner, thief, offerer] = [await stranger(), await stranger(), await stranger(network.hosts[1])];
+  context.after(() => { for (const socket of [owner, thief, offerer]) socket.terminate(); });
+  for (const socket of [owner, thief]) socket.send(announce("p"));
+  const counted = () => offerer.heard.filter(({ interval }) => interval);
+  const got = (socket, what) => socket.heard.filter((heard) => heard[what]).map((heard) => heard.offer_id);
+  await until(() => {
+    offerer.send(announce("o"));
+    return counted().some(({ incomplete }) => incomplete === 2);
+  }, "two peer ids are seen, though there are three connections");
+
+  // Both bear the name, so both are offered something, and each can answer what it was offered and nothing else.
+  let offers = 0;
+  await until(() => {
+    offers += 1;
+    offerer.send(announce("o", { offers: [{ offer_id: `${offers}`, offer: "o" }] }));
+    return got(owner, "offer").length >= 2 && got(thief, "offer").length >= 2;
+  }, "both are offered something");
+  const [mine, theirs] = [got(owner, "offer")[0], got(thief, "offer")[0]];
+  assert.notEqual(mine, theirs);
+  const answer = (socket, id) => socket.send(announce("p", { to_peer_id: "o".repeat(20), offer_id: id, answer: "a" }));
+  answer(thief, mine);
+  await until(() => got(thief, "failure reason").length === 1, "the thief is told that it has no such offer");
+  answer(thief, theirs);
+  await until(() => got(offerer, "answer").includes(theirs), "its own offer it may answer");
+  assert.deepEqual(got(offerer, "answer"), [theirs]);
+  thief.send(announce("p", { event: "stopped" }));
+  await until(() => thief.heard.at(-1).interval, "the thief has stopped");
+  answer(owner, mine);
+  await until(() => got(offerer, "answer").includes(mine), "the owner is still there to answer");
+  await undisturbed();
 });

@@ -27,8 +27,6 @@ use line::{Line, Parcel, State};
 const HOLD: Duration = Duration::from_secs(5);
 /// Ids for which messages of one client may wait; each is a topic watched, of 32 that a session may follow.
 const HELD_IDS_MAX: usize = 16;
-/// So long a client that was found is not looked up again: the candidates after an offer.
-const FOUND: Duration = Duration::from_secs(2);
 /// After a try that came to nothing for now: the target moves, or its host starts again, or we ask too much.
 const RETRY: Duration = Duration::from_millis(500);
 /// Ids to which a client sends at once; more get EXPIRE. What this takes: some 60 KiB for ids of the largest size.
@@ -82,9 +80,6 @@ impl Calls {
     pub(super) fn send(&mut self, to: &str, kind: Kind, data: Bytes, desk: &mut Desk<'_>) {
         self.last += 1;
         let parcel = Parcel { n: self.last, kind, data, until: desk.now() + HOLD, sent: None, gone: false };
-        if !self.lines.contains_key(to) && self.lines.len() >= LINES_MAX {
-            self.lines.retain(|_, line| !line.is_idle());
-        }
         let known = self.lines.contains_key(to);
         if self.waiting_bytes + parcel.bytes() > WAITING_BYTES_MAX || (!known && self.lines.len() >= LINES_MAX) {
             return self.fail(to, kind, desk);
@@ -136,8 +131,6 @@ impl Calls {
             let Some(line) = self.lines.get_mut(&name) else { continue };
             if line.hold.is_some() {
                 self.expire(&name, desk);
-            } else if line.parcels.is_empty() {
-                self.lines.remove(&name);
             } else {
                 line.state = State::Unknown;
                 self.step(&name, desk);
@@ -181,8 +174,7 @@ impl Calls {
         }
         match line.state {
             State::Unknown => self.look(name, desk),
-            State::Found { until, .. } if until <= desk.now() => self.look(name, desk),
-            State::Found { peer, .. } => self.post(name, peer, desk),
+            State::Found(peer) => self.post(name, peer, desk),
             State::Asked | State::Absent | State::Later(_) => {}
         }
     }
@@ -199,7 +191,7 @@ impl Calls {
         let Some(line) = self.lines.get_mut(name) else { return };
         match owner(name, &claims(members)) {
             Some((peer, _)) => {
-                line.state = State::Found { peer, until: desk.now() + FOUND };
+                line.state = State::Found(peer);
                 if line.hold.take().is_some() {
                     names::unwatch(line.topic.clone(), desk);
                 }
@@ -232,6 +224,10 @@ impl Calls {
             let (topic, data) = (Some(line.topic.id), parcel.data.clone());
             desk.ask(Request::Signal { id: id.clone(), to, topic, data });
             self.open.insert(id, (name.clone(), parcel));
+        }
+        if line.parcels.is_empty() {
+            // The next message is looked up again: the client may be elsewhere by then.
+            self.forget(name);
         }
     }
 
@@ -286,7 +282,7 @@ impl Calls {
     fn back(&mut self, name: &Arc<str>, parcel: Parcel, desk: &mut Desk<'_>) {
         if self.put(name, parcel, desk)
             && let Some(line) = self.lines.get_mut(name)
-            && matches!(line.state, State::Unknown | State::Found { .. })
+            && matches!(line.state, State::Unknown | State::Found(_))
         {
             line.state = State::Later(desk.now() + RETRY);
         }

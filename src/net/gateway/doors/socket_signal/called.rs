@@ -11,10 +11,16 @@ use super::calling::{ANSWER_TIMEOUT, CALLS_MAX};
 use super::frame::{Frame, ID_MAX};
 use super::respond;
 use super::words::{Fault, Key};
+use crate::net::gateway::bucket::Bucket;
 use crate::net::gateway::dialect::Desk;
+use crate::relay::limits::Rate;
 
 /// Offers that are remembered, so that none is told twice.
 const OFFERS_REMEMBERED_MAX: usize = 256;
+
+/// Calls of other clients that a client takes; what comes faster is dropped, and its caller told after its time-out. Each
+/// costs an answer, for which the client pays like for any request: so these must stay a part of what it may ask for.
+pub(super) const CALLS_TAKEN: Rate = Rate { per_second: 32, burst: 512 };
 
 const TOLD_BEFORE: &str = "This session was offered before.";
 const TOO_MANY_OPEN: &str = "The peer has too many requests to answer.";
@@ -35,8 +41,8 @@ struct Call {
     deadline: Instant,
 }
 
-#[derive(Default)]
 pub(super) struct Called {
+    bucket: Bucket,
     /// In the order of their deadlines.
     calls: VecDeque<Call>,
     /// Signals that the client has not answered: it must, and nobody waits for it.
@@ -46,6 +52,16 @@ pub(super) struct Called {
 }
 
 impl Called {
+    pub(super) fn new(now: Instant) -> Self {
+        let bucket = Bucket::new(CALLS_TAKEN, now);
+        Self { bucket, calls: VecDeque::new(), signals: 0, offers: VecDeque::new(), last: 0 }
+    }
+
+    /// Whether a call of another client may be looked at.
+    pub(super) fn takes_call(&mut self, now: Instant) -> bool {
+        self.bucket.take(now)
+    }
+
     /// Calls the client.
     pub(super) fn call(&mut self, action: Action, caller: Caller, session: Key, json: &[u8], desk: &mut Desk<'_>) {
         if self.calls.len() >= CALLS_MAX {

@@ -86,7 +86,7 @@ fn respond(desk: &mut Desk<'_>, reply: u32, fault: bool, json: &[u8]) {
 impl SocketSignal {
     fn new(network: Arc<Network>, calendar: Calendar) -> Self {
         let (members, calling) = (Members::new(network.clone()), Calling::new(network));
-        Self { calendar, members, calling, called: Called::default() }
+        Self { calendar, members, calling, called: Called::new(calendar.at) }
     }
 
     /// The client asks for something. What it called these things changed in version 10.
@@ -137,7 +137,7 @@ impl SocketSignal {
     fn came(&mut self, from: PeerId, data: &Bytes, desk: &mut Desk<'_>) {
         let target = |json: &[u8]| Fields::read(words::open(json)?).and_then(Fields::target);
         match Body::decode(data) {
-            Some(Body::Call { action, number, json }) => {
+            Some(Body::Call { action, number, json }) if self.called.takes_call(desk.now()) => {
                 let (Some(target), caller) = (target(&json), Caller::Other(from, number)) else { return };
                 if self.members.has(&target.topic, &target.remote) {
                     self.called.call(action, caller, target.session, &json, desk);
@@ -151,7 +151,7 @@ impl SocketSignal {
                 self.called.signal(&json, desk);
             }
             Some(Body::Answer { number, fault, json }) => self.calling.answered(from, number, fault, &json, desk),
-            Some(Body::Signal { .. }) | None => {}
+            Some(Body::Call { .. } | Body::Signal { .. }) | None => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use axum::extract::ws::Message;
 use data_encoding::BASE64;
 
 use super::between::{Claim, IDS_MAX};
+use super::called::CALLS_TAKEN;
 use super::calling::{ANSWER_TIMEOUT, CALLS_MAX};
 use super::words::Key;
 use super::*;
@@ -387,6 +388,26 @@ fn calls_that_wait_are_bounded_at_both_ends() {
     world.answer(0, 7, false, "{}");
     world.offer(2, 9, &[1; 32], &[5; 32]);
     assert_eq!(world.told(0).len(), 1, "there is room again, and it was not told before");
+}
+
+#[test]
+fn whoever_is_called_without_end_does_not_answer_without_end() {
+    let mut world = World::new(2);
+    world.join(0, &TOPIC, &[1; 32]);
+    let json = message(&TOPIC, &[2; 32], &[9; 32], &[5; 32]);
+    let call = Body::Call { action: Action::RemoteConnect, number: 1, json: json.into() }.encode().unwrap();
+    let answered = |world: &mut World| {
+        world.signals.clear();
+        for _ in 0..2_000 {
+            world.say(0, Event::Signal { seq: 1, id: "x".into(), from: peer(1), topic: None, data: call.clone() });
+        }
+        world.settle();
+        world.signals.len()
+    };
+    let burst = usize::try_from(CALLS_TAKEN.burst).unwrap();
+    assert_eq!(answered(&mut world), burst);
+    world.clients[0].table.ahead += Duration::from_secs(1);
+    assert!((1..burst).contains(&answered(&mut world)));
 }
 
 #[test]

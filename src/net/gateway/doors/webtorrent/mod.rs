@@ -16,6 +16,7 @@ mod swarms;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -41,9 +42,13 @@ use swarms::{Half, Swarms, topic};
 
 /// Clients strip one slash at the end.
 const PATHS: [&str; 2] = ["/announce", "/tracker"];
-/// Announces and scrapes whose look-ups wait to be heard; then `overloaded`. The machine answers each before it takes the
-/// next, but a client with 32 torrents may announce them all before the first answer is read. Some 4.5 MB of offers.
-const WAITING_MAX: usize = 64;
+/// Announces and scrapes of a client that wait for their turn; then `overloaded`. One is looked up at a time, so that what
+/// the machine says never fills the mailbox, whatever metas other hosts' members have. A client with 32 torrents announces
+/// all of them at once. Some 4.5 MB of offers.
+const JOBS_MAX: usize = 64;
+/// Connections to which one answer goes, if all made the same offer under the same peer id. Clients use up to five
+/// trackers.
+const BEARERS_MAX: usize = 8;
 
 pub(super) fn routes(porch: &Porch<'_>) -> Router {
     PATHS.into_iter().fold(Router::new(), |router, path| {
@@ -63,35 +68,38 @@ struct Tracker {
     made: Ledger,
     /// Offers to this client, that it may answer.
     got: Ledger,
-    waiting: VecDeque<Waiting>,
+    /// What the client wants; the first is looked up now.
+    jobs: VecDeque<Job>,
+    looking: Option<Looking>,
     /// Announces with offers so far.
     draws: u64,
 }
 
-/// A client that waits for what the machine says.
 #[derive(Debug)]
-struct Waiting {
-    who: Waiter,
-    /// If one of these is refused, the client is told so.
-    changes: Vec<RequestId>,
-    /// Each torrent's two halves.
-    look_ups: Vec<RequestId>,
-    crowds: Vec<Crowd>,
+enum Job {
+    Announce(Announce),
+    /// The torrents that are still to be counted, and those that were.
+    Scrape(VecDeque<Id>, Vec<(Id, Counts)>),
 }
 
-#[derive(Debug)]
-enum Waiter {
-    Announce { info_hash: Id, peer_id: Id, offers: Vec<Offer> },
-    Scrape(Vec<Id>),
-}
-
-impl Waiter {
-    fn failure(&self, reason: &'static str) -> Failure {
+impl Job {
+    fn failure(&self, reason: impl Into<Cow<'static, str>>) -> Failure {
         match self {
-            Waiter::Announce { info_hash, .. } => Failure::announce(*info_hash, reason),
-            Waiter::Scrape(_) => Failure::scrape(reason),
+            Job::Announce(announce) => Failure::announce(announce.info_hash, reason),
+            Job::Scrape(..) => Failure::scrape(reason),
         }
     }
+}
+
+/// What the machine is asked for a job.
+#[derive(Debug)]
+struct Looking {
+    info_hash: Id,
+    /// Memberships that change. If one is refused, the job has failed.
+    changes: Vec<RequestId>,
+    /// For each half of the torrent.
+    look_ups: Vec<RequestId>,
+    crowds: Vec<Crowd>,
 }
 
 impl Dialect for Tracker {
@@ -101,9 +109,9 @@ impl Dialect for Tracker {
 
     fn text(&mut self, text: &str, desk: &mut Desk<'_>) {
         let done = match codec::read(text) {
-            Ok(Asked::Announce(announce)) => self.announce(announce, desk),
+            Ok(Asked::Announce(announce)) => self.take(Job::Announce(announce), desk),
+            Ok(Asked::Scrape(hashes)) => self.take(Job::Scrape(hashes.into_iter().collect(), Vec::new()), desk),
             Ok(Asked::Answer(answer)) => self.answer(answer, desk),
-            Ok(Asked::Scrape(hashes)) => self.wait(Waiter::Scrape(hashes.into_iter().collect()), Vec::new(), desk),
             Err(failure) => Err(failure),
         };
         match done {
@@ -157,80 +165,101 @@ impl Tracker {
             swarms: Swarms::default(),
             made: Ledger::default(),
             got: Ledger::default(),
-            waiting: VecDeque::new(),
+            jobs: VecDeque::new(),
+            looking: None,
             draws: 0,
         }
     }
 
-    fn announce(&mut self, announce: Announce, desk: &mut Desk<'_>) -> Result<(), Failure> {
-        let Announce { info_hash, peer_id, event, offers } = announce;
-        let who = Waiter::Announce { info_hash, peer_id, offers };
-        if self.waiting.len() >= WAITING_MAX {
-            return Err(who.failure(Refusal::Overloaded.sentence()));
+    fn take(&mut self, job: Job, desk: &mut Desk<'_>) -> Result<(), Failure> {
+        if self.jobs.len() >= JOBS_MAX {
+            return Err(job.failure(Refusal::Overloaded.sentence()));
         }
-        self.swarms.announced(info_hash, peer_id, event).map_err(|full| Failure::announce(info_hash, full.reason()))?;
-        let changes = self.swarms.requests(&self.network, desk);
-        self.wait(who, changes, desk)
-    }
-
-    /// Asks the machine for changes, and for who is there.
-    fn wait(&mut self, who: Waiter, changes: Vec<Request>, desk: &mut Desk<'_>) -> Result<(), Failure> {
-        if self.waiting.len() >= WAITING_MAX {
-            return Err(who.failure(Refusal::Overloaded.sentence()));
-        }
-        let torrents = match &who {
-            Waiter::Announce { info_hash, .. } => std::slice::from_ref(info_hash),
-            Waiter::Scrape(hashes) => hashes,
-        };
-        let topics =
-            torrents.iter().flat_map(|info_hash| Half::BOTH.map(|half| topic(&self.network, *info_hash, half)));
-        let look_ups: Vec<Request> =
-            topics.map(|topic| Request::Discover { id: desk.fresh_id(), topic, limit: LOOKED_AT_MAX }).collect();
-        let ids = |requests: &[Request]| requests.iter().filter_map(|request| request.id().cloned()).collect();
-        let waiting = Waiting { changes: ids(&changes), look_ups: ids(&look_ups), crowds: Vec::new(), who };
-        if look_ups.is_empty() {
-            self.finish(waiting, desk);
-        } else {
-            self.waiting.push_back(waiting);
-            desk.ask_all(changes.into_iter().chain(look_ups));
-        }
+        self.jobs.push_back(job);
+        self.go_on(desk);
         Ok(())
     }
 
-    fn looked_up(&mut self, sample: &Sample, desk: &mut Desk<'_>) {
-        let Some(at) = self.waiting.iter().position(|waiting| waiting.look_ups.contains(&sample.id)) else { return };
-        let Some(waiting) = self.waiting.get_mut(at) else { return };
-        waiting.crowds.push(Crowd::new(sample));
-        if waiting.crowds.len() == waiting.look_ups.len()
-            && let Some(waiting) = self.waiting.remove(at)
+    /// Asks the machine for what the next job needs, unless it is being asked.
+    fn go_on(&mut self, desk: &mut Desk<'_>) {
+        while self.looking.is_none()
+            && let Some(job) = self.jobs.front_mut()
         {
-            self.finish(waiting, desk);
+            let (info_hash, changes) = match job {
+                Job::Announce(Announce { info_hash, peer_id, event, .. }) => {
+                    if let Err(full) = self.swarms.announced(*info_hash, *peer_id, *event) {
+                        let failure = job.failure(full.reason());
+                        self.jobs.pop_front();
+                        say(&Reply::Failure(&failure), desk);
+                        continue;
+                    }
+                    (*info_hash, self.swarms.requests(&self.network, desk))
+                }
+                Job::Scrape(left, counted) => match left.pop_front() {
+                    Some(info_hash) => (info_hash, Vec::new()),
+                    None => {
+                        say(&Reply::Scrape(counted), desk);
+                        self.jobs.pop_front();
+                        continue;
+                    }
+                },
+            };
+            self.look(info_hash, changes, desk);
         }
+    }
+
+    fn look(&mut self, info_hash: Id, changes: Vec<Request>, desk: &mut Desk<'_>) {
+        let look_up = |half| {
+            let topic = topic(&self.network, info_hash, half);
+            Request::Discover { id: desk.fresh_id(), topic, limit: LOOKED_AT_MAX }
+        };
+        let look_ups = Half::BOTH.map(look_up);
+        let ids = |requests: &[Request]| requests.iter().filter_map(|request| request.id().cloned()).collect();
+        self.looking =
+            Some(Looking { info_hash, changes: ids(&changes), look_ups: ids(&look_ups), crowds: Vec::new() });
+        desk.ask_all(changes.into_iter().chain(look_ups));
+    }
+
+    fn looked_up(&mut self, sample: &Sample, desk: &mut Desk<'_>) {
+        let Some(looking) = self.looking.as_mut().filter(|looking| looking.look_ups.contains(&sample.id)) else {
+            return;
+        };
+        looking.crowds.push(Crowd::new(sample));
+        if looking.crowds.len() < looking.look_ups.len() {
+            return;
+        }
+        // The answers are in the order of the questions.
+        if let Some(Looking { info_hash, crowds, .. }) = self.looking.take() {
+            self.saw(info_hash, crowds, desk);
+        }
+        self.go_on(desk);
     }
 
     fn refused(&mut self, id: &RequestId, refusal: Refusal, desk: &mut Desk<'_>) {
         self.swarms.refused(id);
-        let concerned = |waiting: &Waiting| waiting.changes.contains(id) || waiting.look_ups.contains(id);
-        let Some(at) = self.waiting.iter().position(concerned) else { return };
-        if let Some(waiting) = self.waiting.remove(at) {
-            say(&Reply::Failure(&waiting.who.failure(refusal.sentence())), desk);
+        let concerned = |looking: &Looking| looking.changes.contains(id) || looking.look_ups.contains(id);
+        if !self.looking.as_ref().is_some_and(concerned) {
+            return;
         }
+        self.looking = None;
+        if let Some(job) = self.jobs.pop_front() {
+            say(&Reply::Failure(&job.failure(refusal.sentence())), desk);
+        }
+        self.go_on(desk);
     }
 
-    /// All answers are there, in the order of the questions.
-    fn finish(&mut self, waiting: Waiting, desk: &mut Desk<'_>) {
-        let Waiting { who, crowds, .. } = waiting;
-        match who {
-            Waiter::Announce { info_hash, peer_id, offers } => {
-                say(&Reply::Counts(info_hash, self.counts(info_hash, &crowds)), desk);
-                self.offer(info_hash, peer_id, offers, crowds, desk);
+    /// Who is there is known.
+    fn saw(&mut self, info_hash: Id, crowds: Vec<Crowd>, desk: &mut Desk<'_>) {
+        let counts = self.counts(info_hash, &crowds);
+        match self.jobs.front_mut() {
+            Some(Job::Scrape(_, counted)) => counted.push((info_hash, counts)),
+            Some(Job::Announce(announce)) => {
+                let (own, offers) = (announce.peer_id, std::mem::take(&mut announce.offers));
+                self.jobs.pop_front();
+                say(&Reply::Counts(info_hash, counts), desk);
+                self.offer(info_hash, own, offers, crowds, desk);
             }
-            Waiter::Scrape(hashes) => {
-                let halves = crowds.chunks(Half::BOTH.len());
-                let files: Vec<(Id, Counts)> =
-                    hashes.into_iter().zip(halves).map(|(hash, halves)| (hash, self.counts(hash, halves))).collect();
-                say(&Reply::Scrape(&files), desk);
-            }
+            None => {}
         }
     }
 
@@ -278,7 +307,7 @@ impl Tracker {
             return Err(Failure::announce(info_hash, reason));
         }
         // A client that has two connections may have made the same offer on both: either may be the one that still lives.
-        for Entry { session, .. } in offered {
+        for Entry { session, .. } in offered.into_iter().take(BEARERS_MAX) {
             let parcel = Parcel {
                 kind: Kind::Answer,
                 info_hash,

@@ -13,12 +13,14 @@ const OTHER: PeerId = PeerId::new([2; 32]);
 struct Bench {
     table: Table,
     tracker: Tracker,
+    /// Signals that were asked for, and not looked at yet.
+    signals: Vec<(PeerId, Bytes)>,
 }
 
 impl Bench {
     fn new() -> Self {
         let network = Arc::new(Network::new(&Genesis::open("tracker").unwrap()));
-        let mut bench = Self { table: Table::default(), tracker: Tracker::new(network) };
+        let mut bench = Self { table: Table::default(), tracker: Tracker::new(network), signals: vec![] };
         bench.tracker.opened(&mut bench.table.desk());
         assert!(matches!(bench.table.requests()[..], [Request::Hello(_)]));
         let welcome = Welcome { peer: OWN, session: 1, token: Token([0; 32]), resumed: false, gateways: vec![] };
@@ -32,7 +34,19 @@ impl Bench {
 
     fn say(&mut self, frame: &Value) -> Vec<Request> {
         self.tracker.text(&frame.to_string(), &mut self.table.desk());
-        self.table.requests()
+        self.asked()
+    }
+
+    /// What the machine was asked besides signals.
+    fn asked(&mut self) -> Vec<Request> {
+        let (signals, asked) =
+            self.table.requests().into_iter().partition(|request| matches!(request, Request::Signal { .. }));
+        let signals: Vec<Request> = signals;
+        self.signals.extend(signals.into_iter().map(|request| match request {
+            Request::Signal { to, data, topic: None, .. } => (to, data),
+            other => panic!("{other:?}"),
+        }));
+        asked
     }
 
     /// Answers requests as the machine does when these others are there, complete and incomplete.
@@ -60,10 +74,17 @@ impl Bench {
         }
     }
 
+    fn serve_all(&mut self, mut requests: Vec<Request>, others: [&[(PeerId, u8)]; 2]) {
+        while !requests.is_empty() {
+            self.serve(requests, others);
+            requests = self.asked();
+        }
+    }
+
     /// Says a frame, answers what it asks, and gives what the client is told.
     fn announce(&mut self, frame: &Value, others: [&[(PeerId, u8)]; 2]) -> Vec<Value> {
         let requests = self.say(frame);
-        self.serve(requests, others);
+        self.serve_all(requests, others);
         self.told()
     }
 
@@ -73,11 +94,8 @@ impl Bench {
 
     /// The parcels that were sent, and to which session.
     fn sent(&mut self) -> Vec<(PeerId, Bytes)> {
-        let sent = |request| match request {
-            Request::Signal { to, data, topic: None, .. } => (to, data),
-            other => panic!("not a signal: {other:?}"),
-        };
-        self.table.requests().into_iter().map(sent).collect()
+        assert!(self.asked().is_empty());
+        std::mem::take(&mut self.signals)
     }
 
     fn arrive(&mut self, from: PeerId, parcel: &Parcel<'_>) -> Vec<Value> {
@@ -190,7 +208,7 @@ fn only_what_was_offered_to_the_client_can_it_answer() {
     });
     assert!(bench.say(&answer('z')).is_empty());
     assert_eq!(bench.told(), std::slice::from_ref(&failure));
-    bench.tracker.text(&answer('a').to_string(), &mut bench.table.desk());
+    assert!(bench.say(&answer('a')).is_empty());
     let sent = bench.sent();
     assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [OTHER, third]);
     let expected = Parcel { kind: Kind::Answer, from: id(b'a'), to: id(b'b'), payload: r#"{"sdp":2}"#, ..offer() };
@@ -246,23 +264,34 @@ fn what_the_machine_refuses_the_client_is_told_once() {
     assert_eq!(bench.told(), [failure]);
     let again = bench.say(&announce('a', json!({})));
     assert!(matches!(again[0], Request::Join { .. }), "the next announce asks again: {again:?}");
+    bench.serve_all(again, [&[], &[]]);
+    assert_eq!(bench.told(), [counts(0, 1)]);
     let scrape = bench.say(&json!({ "action": "scrape", "info_hash": text('h') }));
     bench.hear(refused(scrape[1].id().unwrap()));
     assert_eq!(bench.told(), [json!({ "action": "scrape", "failure reason": reason })]);
 }
 
 #[test]
-fn announces_that_wait_for_the_machine_have_a_bound() {
+fn announces_wait_for_their_turn_and_only_so_many() {
     let mut bench = Bench::new();
-    for _ in 0..WAITING_MAX {
-        assert!(!bench.say(&announce('a', json!({}))).is_empty());
+    let first = bench.say(&announce('a', json!({})));
+    for _ in 1..JOBS_MAX {
+        assert!(bench.say(&announce('b', json!({}))).is_empty(), "the machine is asked for one at a time");
     }
-    let overloaded = Refusal::Overloaded.sentence();
-    assert!(bench.say(&announce('b', json!({}))).is_empty());
+    assert!(bench.say(&announce('c', json!({}))).is_empty());
     assert!(bench.say(&json!({ "action": "scrape", "info_hash": text('h') })).is_empty());
+    let overloaded = Refusal::Overloaded.sentence();
     let told = bench.told();
     assert_eq!(told.iter().map(|told| &told["failure reason"]).collect::<Vec<_>>(), [overloaded, overloaded]);
-    assert_eq!(bench.tracker.swarms.of(id(b'h'), Half::Incomplete).count(), 1, "b is not noted as if it were told");
+    bench.serve_all(first, [&[], &[]]);
+    let mut expected = vec![counts(0, 2); JOBS_MAX];
+    expected[0] = counts(0, 1);
+    assert_eq!(bench.told(), expected);
+    let scrape = json!({ "action": "scrape", "info_hash": [text('h'), text('i'), text('j')] });
+    let asked = bench.say(&scrape);
+    assert_eq!(asked.len(), 2, "one torrent at a time, too");
+    bench.serve_all(asked, [&[], &[]]);
+    assert_eq!(bench.told()[0]["files"].as_object().unwrap().len(), 3);
 }
 
 #[test]

@@ -30,10 +30,8 @@ pub(super) enum State {
     Unknown,
     /// The answer is on its way.
     Asked,
-    Found {
-        peer: PeerId,
-        until: Instant,
-    },
+    /// What waits now waits for receipts of what was sent before.
+    Found(PeerId),
     /// We are told when somebody comes.
     Absent,
     /// It came to nothing for now.
@@ -72,16 +70,11 @@ impl Line {
         self.parcels.insert(place, parcel);
     }
 
-    /// Whether nothing would be missed without it.
-    pub(super) fn is_idle(&self) -> bool {
-        self.parcels.is_empty() && self.hold.is_none() && self.state != State::Asked
-    }
-
     pub(super) fn deadline(&self) -> Option<Instant> {
         match (&self.hold, self.state) {
             (Some(hold), _) => Some(hold.until),
-            (None, State::Found { until, .. } | State::Later(until)) => Some(until),
-            (None, State::Unknown | State::Asked | State::Absent) => None,
+            (None, State::Later(until)) => Some(until),
+            (None, State::Unknown | State::Asked | State::Found(_) | State::Absent) => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{ANSWERS, GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, LEAD_CLEAR};
+use crate::relay::limits::{ANSWERS, GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD};
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
@@ -377,19 +377,13 @@ impl State {
     }
 
     /// A neighbour has the newest announcement of an origin for so long; here it `came` then, by another link. True if it
-    /// should come from that neighbour. If it should rather go there from us, the next summary tells the neighbour so.
+    /// should come from that neighbour.
     fn compare_ways(&mut self, now: Moment, key: LinkKey, origin: HostId, came: Moment, held: Duration) -> bool {
         let rtt = self.links.find(key).map_or(Duration::ZERO, |link| link.rtt);
         // What the neighbour passes on when it comes there is here half a round trip later, as this summary is.
         let by_them = Moment(now.0.saturating_sub(held));
         let lead = came.since(by_them);
-        let weight = if lead > LEAD_CLEAR { 2 } else { u8::from(lead > LEAD) };
-        if by_them.since(came) > rtt + LEAD {
-            self.links.offer(key, origin);
-            self.unsummed.insert(origin);
-            self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
-        }
-        self.links.led(key, origin, weight, by_them < came + rtt / 2)
+        self.links.led(key, origin, lead > LEAD, by_them < came + rtt / 2)
     }
 
     /// A neighbour does not want an origin's announcements on this link.

@@ -32,7 +32,7 @@ const CHECK_AFTER: Duration = Duration::from_millis(50);
 /// So long after it came, a client that meets itself elsewhere is the newer one: what it did there last was not known
 /// here yet. It says so once, and then gives way.
 const INSISTS: Duration = Duration::from_secs(2);
-/// After a refusal for want of tokens.
+/// After a question that was refused.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
 
 /// One client.
@@ -113,8 +113,10 @@ impl Client {
 
     fn heard(&mut self, text: &str, desk: &mut Desk<'_>) {
         let (Ok(who), Some(calls)) = (&self.who, &mut self.calls) else { return };
+        if self.stage == Stage::Over {
+            return;
+        }
         match codec::read(text) {
-            _ if self.stage == Stage::Over => {}
             None => {}
             Some(Said::Leave) => self.end(None, desk),
             Some(Said::To { kind, dst, payload }) if *dst == **who.id() => {
@@ -149,14 +151,18 @@ impl Client {
 
     /// Whether the id is anybody's, before we show that we want it.
     fn looked(&mut self, members: &[Member], desk: &mut Desk<'_>) {
-        let Ok(who) = &self.who else { return };
-        let claims = claims(members);
+        let (Ok(who), Some((peer, _))) = (&self.who, self.session) else { return };
+        let mut claims = claims(members);
+        let own = claims.iter().filter(|(_, claim)| claim.proof == who.proof);
+        let above = own.map(|(_, claim)| claim.generation.saturating_add(1)).max().unwrap_or(0);
+        if self.greeted {
+            // It comes back, and the id is its own as far as that of a client that stayed.
+            claims.push((peer, self.claim(who)));
+        }
         if owner(who.id(), &claims).is_some_and(|(_, claim)| claim.proof != who.proof) {
             return self.taken(desk);
         }
-        let own = claims.iter().filter(|(_, claim)| claim.proof == who.proof);
-        self.generation =
-            own.map(|(_, claim)| claim.generation.saturating_add(1)).max().unwrap_or(0).max(self.generation);
+        self.generation = self.generation.max(above);
         self.stage = Stage::Joining;
         self.insists = Some(desk.now() + INSISTS);
         self.join(desk);
@@ -217,10 +223,8 @@ impl Client {
                 self.stage = Stage::Knocking;
                 desk.hello();
             }
-            (Some(id), Refusal::RateLimited, Stage::Open) if self.asked.as_ref() == Some(id) => {
-                self.check = Some(desk.now() + CHECK_AGAIN);
-            }
-            (Some(_), _, Stage::Open) => {}
+            (Some(id), ..) if self.asked.as_ref() != Some(id) => {}
+            (Some(_), _, Stage::Open) => self.check = Some(desk.now() + CHECK_AGAIN),
             (_, Refusal::Overloaded | Refusal::TooManyEdges, _) => self.end(Some(codec::error(FULL)), desk),
             _ => self.end(Some(codec::error(refusal.sentence())), desk),
         }

@@ -162,6 +162,19 @@ fn a_client_that_comes_back_with_its_token_has_its_session_again() {
 }
 
 #[test]
+fn who_comes_back_to_an_id_that_a_stranger_claims_meanwhile_keeps_it_by_the_same_rule_as_who_stays() {
+    for (id, keeps) in [(id_of(HERE, THERE), true), (id_of(THERE, HERE), false)] {
+        let shop = shop(false);
+        Socket::at(&shop, &id).gone();
+        let mut socket = Socket::open(&shop, &format!("key=k&id={id}&token=t"));
+        socket.welcome(true);
+        socket.answer(vec![member(2, 0, THERE, [3; 32])]);
+        let told: &[&str] = if keeps { &[codec::OPEN] } else { &[codec::OPEN, TAKEN] };
+        assert_eq!(socket.table.texts(), told, "{id}");
+    }
+}
+
+#[test]
 fn a_session_that_is_lost_begins_anew() {
     let shop = shop(false);
     Socket::at(&shop, "me").gone();

@@ -58,6 +58,8 @@ pub(super) struct Session {
     sealing: Option<Sealing>,
     /// Signals that wait for their receiver's key.
     waiting: BTreeMap<PeerId, VecDeque<Waiting>>,
+    /// When our claim was told lately.
+    told: VecDeque<Instant>,
     ids: Ids,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
@@ -135,6 +137,7 @@ impl Session {
             seen: VecDeque::new(),
             sealing,
             waiting: BTreeMap::new(),
+            told: VecDeque::new(),
             ids,
             commands,
             events,

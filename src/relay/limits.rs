@@ -157,9 +157,6 @@ pub const QUERIES_WAITING_MAX: usize = LINKS_MAX;
 pub const GRAFT_AFTER: Duration = Duration::from_millis(200);
 /// A summary that shows a lazy link to have led by more than this so many times in a row moves the tree to it.
 pub const LEAD: Duration = Duration::from_millis(20);
-/// To have led by more than this counts for twice: no chance of one packet, and in a large network the next heartbeat of the
-/// origin is a minute away.
-pub const LEAD_CLEAR: Duration = Duration::from_millis(60);
 /// See `LEAD`.
 pub const LEADS_MAX: u8 = 2;
 /// The first of an epoch's announcements that is passed on here goes over all links, if it is one of these: so the tree
@@ -270,7 +267,7 @@ pub const LINKS_NEAR: usize = LINKS_CHOSEN / 2;
 /// How often a host looks whether it has too many links; on average, and one goes at a time.
 pub const TEND_INTERVAL: Duration = Duration::from_secs(5);
 /// A host looks for nearer neighbours this often while it finds some: each look is a handshake.
-pub const PROBE_INTERVAL_MIN: Duration = Duration::from_secs(10);
+pub const PROBE_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// And this often when it has not found any for long.
 pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(300);
 /// Hosts remembered as looked at; then all are forgotten and looked at again.

@@ -297,7 +297,7 @@ impl Links {
     pub(crate) fn tell(&mut self, key: LinkKey, origin: HostId, mark: Mark) -> Option<(u16, bool, Mark)> {
         let tell = |way: &mut Way| {
             let told = way.untold(mark)?;
-            (way.told, way.offered) = (mark, false);
+            way.told = mark;
             Some((told, way.number))
         };
         let (told, number) = match self.ways.row(origin) {
@@ -384,18 +384,12 @@ impl Links {
         self.change_all(origin, |way| way.eager = false);
     }
 
-    /// Notes how clearly a link would have brought an origin's newest announcement earlier than the one that did, 0 for not
-    /// at all, and whether the other side had it before us. True when it has led often enough to take the other's place.
-    pub(crate) fn led(&mut self, key: LinkKey, origin: HostId, weight: u8, ahead: bool) -> bool {
+    /// Notes whether a link would have brought an origin's newest announcement earlier than the one that did, and whether the other side had it before us. True when it has led often enough to take the other's place.
+    pub(crate) fn led(&mut self, key: LinkKey, origin: HostId, led: bool, ahead: bool) -> bool {
         self.change(key, origin, |way| {
             way.ahead = ahead;
-            way.led(weight)
+            way.led(led)
         })
-    }
-
-    /// The other side of a link would have had an origin's newest announcement earlier from us: our next summary says so.
-    pub(crate) fn offer(&mut self, key: LinkKey, origin: HostId) {
-        self.change(key, origin, |way| way.offered = true);
     }
 
     /// Notes whether we have asked for an origin's announcements not to be pushed on a link.

@@ -60,6 +60,10 @@ pub enum Defect {
     AnswerTwice,
     /// Signals without an answer are never given up.
     NoTimeout,
+    /// Whoever says that a host is gone is believed.
+    BelieveAnyLoss,
+    /// A host that is said to be gone says nothing to that.
+    NeverRefute,
     /// Repetitions of a broadcast are not recognised.
     RepeatBroadcasts,
     /// A broadcast counts as taken by a host when it is on its way there.
@@ -69,7 +73,7 @@ pub enum Defect {
 #[cfg(feature = "planted")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::SkipDigest,
         Self::SkipSignature,
         Self::AcceptReplay,
@@ -97,6 +101,8 @@ impl Defect {
         Self::KeepBothLinks,
         Self::AnswerTwice,
         Self::NoTimeout,
+        Self::BelieveAnyLoss,
+        Self::NeverRefute,
         Self::RepeatBroadcasts,
         Self::CountEarly,
     ];

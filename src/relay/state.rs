@@ -139,6 +139,8 @@ pub(crate) struct Announcer {
     pub(crate) revision: u64,
     /// The neighbours that our record lists, by their ids.
     pub(crate) neighbours: Vec<HostId>,
+    /// Those that it listed before: not everybody has the new one.
+    pub(crate) neighbours_before: Vec<HostId>,
     /// When the record was last announced.
     pub(crate) recorded: Moment,
     /// When we last answered that we are not gone.
@@ -199,6 +201,7 @@ impl State {
                 heartbeats: 0,
                 revision,
                 neighbours: Vec::new(),
+                neighbours_before: Vec::new(),
                 recorded: now,
                 answered: None,
                 signals: 0,

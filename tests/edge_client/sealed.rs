@@ -244,3 +244,29 @@ async fn a_client_that_does_not_seal_says_so_and_none_without_a_key_can() {
     let options = Options { sealed: true, ..Options::at(&url) };
     assert!(matches!(Client::connect(options).await, Err(ClientError::BadInput(_))));
 }
+
+#[tokio::test]
+async fn strangers_who_ask_for_our_key_again_and_again_get_a_bounded_part_of_our_requests() {
+    let (host, url) = Host::start().await;
+    let (client, _events, mut socket) = super::connected(&host, &url).await;
+    for seq in 1..=84 {
+        let data = json!({"aldis": "claim", "answer": true});
+        let id = seq.to_string();
+        socket.say(json!({"type": "signal", "seq": seq, "id": id, "from": hex(4), "data": data})).await;
+    }
+    let asked = tokio::spawn(async move { client.discover("t", 1).await });
+    let mut told = 0;
+    loop {
+        let message = socket.hear().await;
+        match message["type"].as_str().unwrap() {
+            "signal" => told += 1,
+            "discover" => {
+                socket.say(json!({"type": "peers", "id": message["id"], "topic": "t", "peers": [], "total": 0})).await;
+            }
+            _ if message["seq"] == 84 => break,
+            _ => {}
+        }
+    }
+    assert_eq!(told, 64);
+    asked.await.unwrap().unwrap();
+}

@@ -251,6 +251,8 @@ async fn large_messages_to_nobody_are_not_kept_and_too_many_are_told_so() {
     let mut failed = false;
     for _ in 0..1_500 {
         a.say(large.clone()).await;
+    }
+    for _ in 0..1_500 {
         match a.hear().await {
             Got::Done(1) => {}
             Got::Failed(1, name) if name == "RATE_LIMIT_EXCEEDED" => failed = true,

@@ -85,6 +85,26 @@ async fn a_client_takes_its_id_to_another_host_with_its_token_and_nobody_else_do
     let mut back = PeerJs::open(a.http_address(), "me", "secret").await;
     anna.send("OFFER", "me", "2").await;
     assert_eq!(back.hear().await, frame("OFFER", "anna", "me", "2"), "and not at the session that still waits at b");
+    // And to and fro while sessions wait at both.
+    for n in 3..7 {
+        drop(back);
+        let here = if n % 2 == 1 { &b } else { &a };
+        back = PeerJs::open(here.http_address(), "me", "secret").await;
+        until_called(&mut anna, &mut back, n).await;
+    }
+}
+
+/// Calls until the call comes: the caller's host may not have heard yet of the move.
+async fn until_called(caller: &mut PeerJs, called: &mut PeerJs, n: u32) {
+    let wanted = frame("OFFER", "anna", "me", &n.to_string());
+    for _ in 0..100 {
+        caller.send("OFFER", "me", &n.to_string()).await;
+        let hearing = async { while called.hear().await != wanted {} };
+        if tokio::time::timeout(Duration::from_millis(200), hearing).await.is_ok() {
+            return;
+        }
+    }
+    panic!("it is never called");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 // The client: one socket at a time, the session it carries, topics, signals.
 
+import { Answers } from "./answers.js";
 import { Connections } from "./connections.js";
 import { AldisError, Emitter } from "./events.js";
 import { Gateways } from "./gateways.js";
@@ -27,6 +28,7 @@ export class Aldis extends Emitter {
   ready;
 
   /** @internal */ _connections = new Connections(this);
+  /** @internal @type {Answers} */ _answers;
   /** @type {ConnectOptions} */ #options;
   /** @type {Timing} */ #timing;
   /** @type {State} */ #state = "connecting";
@@ -63,6 +65,7 @@ export class Aldis extends Emitter {
     super();
     this.#options = options;
     this.#timing = { ...TIMING, ...options.timing };
+    this._answers = new Answers(this.#timing.answersMs);
     this.#gateways = new Gateways(options.hosts);
     if (!(options.WebSocket ?? globalThis.WebSocket)) throw new TypeError("connect: there is no global WebSocket here; pass one, such as that of the package ws, as the option WebSocket");
     /** @type {any} */ let readiness;
@@ -76,6 +79,7 @@ export class Aldis extends Emitter {
       drawId: () => this.#requests.drawId(),
       bytesMax: () => this.#welcome?.limits?.message_bytes ?? 65_536,
       tag: () => this.#tag ?? "",
+      fail: (reason) => this.#end(reason),
       opened: () => this.#acknowledge(),
     });
     globalThis.addEventListener?.("online", this.#wake);
@@ -85,14 +89,12 @@ export class Aldis extends Emitter {
     this.#dial();
   }
 
-  /** @returns {State} */
-  get state() { return this.#state; }
+  /** @returns {State} */ get state() { return this.#state; }
   /** Our peer id; undefined before the first `welcome`. @returns {string | undefined} */
   get peer() { return this.#welcome?.peer; }
   /** The id of the host we are, or were last, connected to. @returns {string | undefined} */
   get host() { return this.#welcome?.host; }
-  /** Its gateway URL. */
-  get url() { return this.#session?.url ?? this.#url; }
+  /** Its gateway URL. */ get url() { return this.#session?.url ?? this.#url; }
   /** The network's name. @returns {string | undefined} */
   get network() { return this.#welcome?.network; }
   /** All gateway URLs known. */
@@ -243,9 +245,7 @@ export class Aldis extends Emitter {
   };
 
   /** A page that goes away says so, else its peers would see it for the grace period. @param {any} event */
-  #hidden = (event) => {
-    if (!event.persisted) this.close();
-  };
+  #hidden = (event) => { if (!event.persisted) this.close(); };
 
   #aborted = () => this.#end("aborted");
 
@@ -457,7 +457,7 @@ export class Aldis extends Emitter {
     this._emit("state", { state, reason });
   }
 
-  /** The end for good. @param {string} reason `closed` or `aborted` by the application, or `replaced` by a newer session of the same peer */
+  /** The end for good. @param {string} reason `closed` or `aborted` by the application, `replaced` by a newer session of the same peer, `unsupported` */
   #end(reason) {
     if (this.#state === "closed") return;
     const socket = this.#socket;

@@ -73,7 +73,7 @@ export class Connections {
 
   /** @param {string} to @param {string | undefined} topic @param {string} link */
   #bye(to, topic, link) {
-    void this.#client.signal(to, { aldis: "rtc", link, bye: true }, { topic });
+    if (this.#client._answers.take()) void this.#client.signal(to, { aldis: "rtc", link, bye: true }, { topic });
   }
 
   /**

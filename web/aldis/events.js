@@ -41,8 +41,8 @@ export class Emitter extends EventTarget {
 /**
  * What this library adds: `offline` no host could be reached in time; `closed` the client is closed; `aborted` the application's AbortSignal;
  * `declined`, `timeout`, `failed`, `too_many_connections` of WebRTC connections; `not_sealed` the other peer cannot seal, or has not;
- * `seal_broken` what came was not sealed by its sender for us; `host_unreachable`, `negotiation` in events alone: what is tried again by itself.
- * @typedef {"offline" | "closed" | "aborted" | "declined" | "timeout" | "failed" | "too_many_connections" | "not_sealed" | "seal_broken"
+ * `seal_broken` what came was not sealed by its sender for us; `unsupported` there is no X25519 in this WebCrypto, so nothing can be sealed; `host_unreachable`, `negotiation` in events alone: what is tried again by itself.
+ * @typedef {"offline" | "closed" | "aborted" | "declined" | "timeout" | "failed" | "too_many_connections" | "not_sealed" | "seal_broken" | "unsupported"
  *   | "host_unreachable" | "negotiation"} LocalCode
  */
 

@@ -33,6 +33,8 @@ export const TIMING = Object.freeze({
   rtcRetryMs: 8_000,
   /** How long another peer's sealing key is believed, as long as hosts remember claims (§3.2). */
   claimMs: 3_600_000,
+  /** In this time at most `ANSWERS_MAX` answers that anybody can ask for. */
+  answersMs: 6_000,
 });
 
 /** @typedef {{ [K in keyof typeof TIMING]: number }} Timing */
@@ -59,6 +61,8 @@ export const TRIES_MAX = 5;
 export const CLAIMS_MAX = 4_096;
 /** Other clients whose last sealed signal is remembered (§4.4); about 200 bytes each. */
 export const STREAMS_MAX = 8_192;
+/** Answers that strangers can ask for without end, in `answersMs`: a tenth of the requests that a host takes of one edge. */
+export const ANSWERS_MAX = 64;
 /** Sealed signals that are kept in case their receiver cannot open them. */
 export const SEALED_MAX = 64;
 /** What can be sealed into one signal, in bytes of JSON (§4.4). */

@@ -83,6 +83,7 @@ function keep(map, key, value, max) {
  * @property {(to: string, data: any, options: { id?: string, signal?: AbortSignal }) => Promise<Receipt>} send
  * @property {() => Promise<unknown>} ready before it the network is not known, and nothing can be sealed
  * @property {{ signalMs: number, claimMs: number }} timing
+ * @property {import("./answers.js").Answers} answers
  */
 
 /** A claim that a peer was asked for. @typedef {{ promise: Promise<Claim>, end: (claim: Claim | null, code?: string, why?: string) => void }} Awaited */
@@ -99,7 +100,6 @@ export class Sealing {
   #waiting = 0;
   /** Sealed signals in case they cannot be opened. @type {Map<string, { to: string, key: string, again: () => void }>} by id */ #sealed = new Map();
   /** @type {Map<string, number>} the last n by sender and stream */ #streams = new Map();
-  /** Answers with our claim that are on their way. */ #answers = 0;
 
   /** @param {Carrier} carrier */
   constructor(carrier) {
@@ -108,7 +108,6 @@ export class Sealing {
       const bytes = await hpke.publicBytes(publicKey);
       return { privateKey, publicKey: bytes, hex: toHex(bytes) };
     });
-    this.key.catch(() => {}); // whoever says hello is told
   }
 
   /** We have said hello with this claim. @param {string} home @param {{ counter: number, sealing?: string, signature: string }} claim */
@@ -212,9 +211,7 @@ export class Sealing {
 
   /** @param {string} to @param {{ unopened?: string }} about */
   #answer(to, about) {
-    if (this.#answers >= SEALED_MAX) return;
-    this.#answers += 1;
-    void this.#carrier.send(to, { aldis: "claim", claim: this.#own, ...about }, {}).then(() => { this.#answers -= 1; });
+    if (this.#carrier.answers.take()) void this.#carrier.send(to, { aldis: "claim", claim: this.#own, ...about }, {});
   }
 
   /**

@@ -15,6 +15,7 @@ import { Sealing } from "./sealing.js";
  * @property {() => string} drawId
  * @property {() => number} bytesMax of one signal's data
  * @property {() => string} tag of the network
+ * @property {(reason: string) => void} fail ends the client
  * @property {() => void} opened a sealed signal has been dealt with: its seq may be acknowledged
  */
 
@@ -32,7 +33,8 @@ export class Signals {
     if (!sealed) return;
     if (!identity) throw new TypeError("connect: only an identity can seal");
     const send = (/** @type {string} */ to, /** @type {any} */ data, /** @type {{ id?: string, signal?: AbortSignal }} */ options) => this.#post(to, data, options);
-    this.#sealing = new Sealing({ identity, timing: client._timing, tag, drawId, send, ready: () => client.ready });
+    this.#sealing = new Sealing({ identity, timing: client._timing, answers: client._answers, tag, drawId, send, ready: () => client.ready });
+    this.#sealing.key.catch(() => home.fail("unsupported")); // no X25519 here: nothing will get better by trying again
   }
 
   /** Our X25519 key in hex, if we seal. */
@@ -94,7 +96,7 @@ export class Signals {
     const sealing = this.#sealing;
     if (kind === "claim") {
       if (sealing) void sealing.claimCame(from, data);
-      else if (data.answer === true) void this.#post(from, { aldis: "claim" }, {});
+      else if (data.answer === true && this.#home.client._answers.take()) void this.#post(from, { aldis: "claim" }, {});
     } else if (kind === "sealed" && sealing) {
       this.#open(sealing, from, id, data, seq);
     } else if (sealing) {

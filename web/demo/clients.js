@@ -65,7 +65,7 @@ function startPeer(Peer, [side, ...others] = SIDES) {
     if (error.type === "unavailable-id") startPeer(Peer, others);
     if (error.type === "peer-unavailable") setTimeout(call, CALL_AGAIN_MS);
   });
-  peer.on("disconnected", () => { if (!peer.destroyed) setTimeout(() => peer.reconnect(), CALL_AGAIN_MS); });
+  peer.on("disconnected", () => setTimeout(() => { if (!peer.destroyed) peer.reconnect(); }, CALL_AGAIN_MS));
 
   function call() {
     log("PeerJS: we call the first side");
@@ -97,9 +97,14 @@ function startText(Y, WebrtcProvider) {
   const shared = document.getText("text");
   text.disabled = false;
   pill("text-state", "connecting", "alone so far");
+  let others = 0;
   provider.on("peers", (/** @type {{ webrtcPeers: string[] }} */ { webrtcPeers }) => {
-    log(`y-webrtc: ${webrtcPeers.length} connected directly`);
-    pill("text-state", webrtcPeers.length > 0 ? "open" : "connecting", webrtcPeers.length > 0 ? `shared with ${webrtcPeers.length}` : "alone so far");
+    others = webrtcPeers.length;
+    log(`y-webrtc: ${others} other${others === 1 ? "" : "s"} here`);
+    pill("text-state", "connecting", others > 0 ? "connecting" : "alone so far");
+  });
+  provider.on("synced", (/** @type {{ synced: boolean }} */ { synced }) => {
+    if (synced && others > 0) pill("text-state", "open", `shared with ${others}`);
   });
   text.addEventListener("input", () => document.transact(() => put(shared, text.value)));
   shared.observe((/** @type {any} */ event) => { if (!event.transaction.local) show(shared.toString()); });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { connect, Identity } from "../aldis.js";
-import { SEALED_BYTES_MAX } from "../aldis/limits.js";
+import { ANSWERS_MAX, SEALED_BYTES_MAX } from "../aldis/limits.js";
 import { isClaimOf, openFrom, sealTo } from "../aldis/sealing.js";
 import { ScriptedHost, WebSocket, id32, within } from "./scripted_host.mjs";
 
@@ -66,7 +66,7 @@ class Side {
   errors = [];
   said = [];
 
-  static async open(digit, identity) {
+  static async open(digit, identity, timing = {}) {
     const side = new Side();
     side.host = await ScriptedHost.open(digit);
     class Recorded extends WebSocket {
@@ -75,7 +75,7 @@ class Side {
         super.send(text);
       }
     }
-    side.aldis = connect({ hosts: [side.host.url], WebSocket: Recorded, identity, sealed: true, timing: { backoffMs: 5, signalMs: 300 } });
+    side.aldis = connect({ hosts: [side.host.url], WebSocket: Recorded, identity, sealed: true, timing: { backoffMs: 5, ...timing } });
     side.line = await side.host.accept();
     side.hello = await side.line.expect("hello");
     side.peer = side.hello.peer;
@@ -107,10 +107,10 @@ class Side {
 }
 
 /** Alice and Bob, who know each other's claims if `met`. */
-function scene(name, body, { met = true } = {}) {
+function scene(name, body, { met = true, timing } = {}) {
   test(name, { timeout: 20_000 }, async () => {
     const bobs = await Identity.create();
-    const [alice, bob] = [await Side.open("1", await Identity.create()), await Side.open("2", bobs)];
+    const [alice, bob] = [await Side.open("1", await Identity.create(), timing), await Side.open("2", bobs)];
     const others = [];
     const again = async () => { others.push(await Side.open("3", bobs)); return others[0]; };
     try {
@@ -237,7 +237,7 @@ scene("a key that the peer has not signed is not sealed to, and who does not sea
   } finally {
     await mallory.close();
   }
-}, { met: false });
+}, { met: false, timing: { signalMs: 300 } });
 
 scene("broadcasts cannot be sealed: none goes out, and none is taken", async (alice) => {
   const heard = [];
@@ -260,6 +260,32 @@ test("only an identity can seal, and a client that does not seal says so", { tim
     assert.deepEqual((await line.expect("signal", { to: id32("b") })).data, { aldis: "claim" });
   } finally {
     aldis.close();
+    await host.die();
+  }
+});
+
+scene("strangers who ask for our key again and again get a bounded part of our requests", async (alice) => {
+  const stranger = await Identity.create();
+  for (let n = 0; n < ANSWERS_MAX + 20; n += 1) {
+    await alice.gets(stranger.peer, { id: `${n}`, data: { aldis: "claim", answer: true } });
+  }
+  const asked = alice.aldis.discover("t");
+  for (let n = 0; n < ANSWERS_MAX; n += 1) assert.equal((await alice.line.expect("signal")).data.aldis, "claim");
+  alice.line.send({ type: "peers", id: (await alice.line.expect("discover")).id, topic: "t", peers: [], total: 0 });
+  await asked;
+  assert.equal(alice.line.unexpected, 0);
+}, { met: false });
+
+test("where WebCrypto has no X25519 a client that seals ends and says why", { timeout: 20_000 }, async (context) => {
+  const host = await ScriptedHost.open();
+  const identity = await Identity.create();
+  context.mock.method(crypto.subtle, "generateKey", async () => { throw new DOMException("no such algorithm", "NotSupportedError"); });
+  try {
+    const aldis = connect({ hosts: [host.url], WebSocket, identity, sealed: true });
+    await assert.rejects(aldis.ready, { code: "unsupported" });
+    assert.equal(aldis.state, "closed");
+    assert.equal((await aldis.signal(id32("b"), 1)).status, "refused");
+  } finally {
     await host.die();
   }
 });

@@ -13,8 +13,10 @@ use super::{End, Session, answer};
 use crate::client::sealing::{Letter, Opened};
 use crate::client::{Answer, ClientError, Command, Event, Receipt, Then, encode};
 
-/// Claims of ours that may be on their way, since strangers ask for them; who gets none asks again.
+/// Claims of ours that are told in such a time, since strangers ask for them without end: a tenth of the requests that a
+/// host takes of one edge. Who gets none asks again.
 const TOLD_MAX: usize = 64;
+const TOLD_TIME: Duration = Duration::from_secs(6);
 
 /// A signal that waits for its receiver's key.
 #[derive(Debug)]
@@ -118,9 +120,14 @@ impl Session {
 
     /// Tells our claim, or that we have none; `data` if there is more to say.
     async fn tell_claim(&mut self, to: PeerId, data: Option<String>) -> Result<(), End> {
-        if self.open.values().filter(|open| open.command.then == Then::TellKey).count() >= TOLD_MAX {
-            return Ok(());
+        let now = Instant::now();
+        if self.told.len() >= TOLD_MAX {
+            if self.told.front().is_some_and(|first| now.saturating_duration_since(*first) < TOLD_TIME) {
+                return Ok(());
+            }
+            self.told.pop_front();
         }
+        self.told.push_back(now);
         let none = Between::Claim { claim: None, answer: false, unopened: None };
         let data = data.or_else(|| self.sealing.as_ref().map(|sealing| sealing.told(false, None)));
         let command = self.own(to, &data.unwrap_or_else(|| none.write()), Then::TellKey);

@@ -14,7 +14,6 @@
 mod accept;
 mod bucket;
 mod certificate;
-#[allow(dead_code, reason = "for the doors")]
 mod dialect;
 mod doors;
 mod pages;

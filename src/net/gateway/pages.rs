@@ -22,7 +22,7 @@ const PICTURE: &str = "image/svg+xml";
 const CLIENTS: &str = "/clients";
 
 /// Path, type and content of each file.
-const FILES: [(&str, &str, &str); 24] = [
+const FILES: [(&str, &str, &str); 25] = [
     ("/", HTML, include_str!("../../../web/demo/index.html")),
     (CLIENTS, HTML, include_str!("../../../web/demo/clients.html")),
     ("/clients.js", SCRIPT, include_str!("../../../web/demo/clients.js")),
@@ -31,6 +31,7 @@ const FILES: [(&str, &str, &str); 24] = [
     ("/lamp.js", SCRIPT, include_str!("../../../web/demo/lamp.js")),
     ("/lamp.svg", PICTURE, include_str!("../../../web/demo/lamp.svg")),
     ("/aldis.js", SCRIPT, include_str!("../../../web/aldis.js")),
+    ("/aldis/answers.js", SCRIPT, include_str!("../../../web/aldis/answers.js")),
     ("/aldis/bytes.js", SCRIPT, include_str!("../../../web/aldis/bytes.js")),
     ("/aldis/client.js", SCRIPT, include_str!("../../../web/aldis/client.js")),
     ("/aldis/connection.js", SCRIPT, include_str!("../../../web/aldis/connection.js")),

@@ -12,7 +12,8 @@ use crate::relay::limits::{
     WOKEN_LATELY,
 };
 use crate::relay::multicast::Mark;
-use crate::relay::state::State;
+use crate::relay::planted::Defect;
+use crate::relay::state::{Announcer, State};
 use crate::relay::timers::Timer;
 
 impl State {
@@ -60,8 +61,11 @@ impl State {
     /// A host says that it has lost its link to another one.
     pub(crate) fn lost_told(&mut self, now: Moment, teller: HostId, host: HostId, mark: Mark) {
         if host == self.own {
-            let listed = self.announcer.neighbours.contains(&teller) || self.links.to_host(teller).is_some();
-            if listed && mark >= (self.announcer.epoch, self.announcer.seq) {
+            let Announcer { neighbours, neighbours_before, .. } = &self.announcer;
+            let listed = neighbours.contains(&teller) || neighbours_before.contains(&teller);
+            let listed = listed || self.links.to_host(teller).is_some();
+            let refutes = listed && !self.planted.has(Defect::NeverRefute);
+            if refutes && mark >= (self.announcer.epoch, self.announcer.seq) {
                 let earliest = self.announcer.answered.map_or(now, |last| last + LOST_ANSWER_INTERVAL);
                 self.timers.set_earlier(Timer::Answer, earliest.max(now));
             }
@@ -69,7 +73,8 @@ impl State {
         }
         let short = short_id(teller);
         let listed = self.directory.record(host).is_some_and(|it| it.record.neighbours.contains(&short));
-        if listed && self.origins.find_mut(teller).is_some_and(|teller| teller.may_tell_lost(now)) {
+        let believed = listed || self.planted.has(Defect::BelieveAnyLoss);
+        if believed && self.origins.find_mut(teller).is_some_and(|teller| teller.may_tell_lost(now)) {
             self.suspect(now, host, mark);
         }
     }
@@ -108,7 +113,7 @@ impl State {
     pub(crate) fn renew_record(&mut self, now: Moment, out: &mut Outbox) {
         let neighbours = self.neighbours();
         if neighbours != self.announcer.neighbours && !self.draining {
-            self.announcer.neighbours = neighbours;
+            self.announcer.neighbours_before = std::mem::replace(&mut self.announcer.neighbours, neighbours);
             self.announce_record(now, out);
         }
     }

@@ -12,7 +12,7 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{ANSWERS, GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, LEAD_CLEAR};
+use crate::relay::limits::{ANSWERS, GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD};
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
@@ -199,7 +199,7 @@ impl State {
                     return self.quarantine(now, host, fault, out);
                 }
             }
-            if !self.adopt_if_equal(host, out) {
+            if !self.adopt_if_equal(now, host, out) {
                 break;
             }
             adopted = true;
@@ -284,7 +284,7 @@ impl State {
 
     /// A waiting head whose digest is that of the roster we hold makes all between unnecessary: an expired host comes
     /// back, or takes a new epoch with the same roster. True if there was one.
-    fn adopt_if_equal(&mut self, host: HostId, out: &mut Outbox) -> bool {
+    fn adopt_if_equal(&mut self, now: Moment, host: HostId, out: &mut Outbox) -> bool {
         let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.is_behind()) else { return false };
         let Some(roster) = self.directory.roster_mut(host).filter(|_| !origin.waiting.is_empty()) else { return false };
         if roster.record().is_none() {
@@ -294,10 +294,18 @@ impl State {
         let mut waiting = origin.waiting.iter().rev();
         let Some((seq, heard)) = waiting.find(|(_, heard)| heard.head.digest == digest) else { return false };
         let (seq, heard) = (*seq, heard.clone());
+        // What no digest covers was said all the same: a host that is said to be gone must hear of it.
+        let ops = origin.waiting.range(..=seq).filter_map(|(_, heard)| decode_ops(heard.ops.as_ref()?).ok());
+        let said: Vec<Op> = ops.flatten().filter(|op| matches!(op, Op::Lost { .. })).collect();
         origin.waiting = seq.checked_add(1).map(|next| origin.waiting.split_off(&next)).unwrap_or_default();
         origin.adopted(heard);
         if !origin.is_behind() {
             out.note(Note::CaughtUp { host, by: CatchUp::Digest });
+        }
+        for op in said {
+            if let Op::Lost { host: lost, epoch, seq } = op {
+                self.lost_told(now, host, lost, (epoch, seq));
+            }
         }
         true
     }
@@ -369,19 +377,13 @@ impl State {
     }
 
     /// A neighbour has the newest announcement of an origin for so long; here it `came` then, by another link. True if it
-    /// should come from that neighbour. If it should rather go there from us, the next summary tells the neighbour so.
+    /// should come from that neighbour.
     fn compare_ways(&mut self, now: Moment, key: LinkKey, origin: HostId, came: Moment, held: Duration) -> bool {
         let rtt = self.links.find(key).map_or(Duration::ZERO, |link| link.rtt);
         // What the neighbour passes on when it comes there is here half a round trip later, as this summary is.
         let by_them = Moment(now.0.saturating_sub(held));
         let lead = came.since(by_them);
-        let weight = if lead > LEAD_CLEAR { 2 } else { u8::from(lead > LEAD) };
-        if by_them.since(came) > rtt + LEAD {
-            self.links.offer(key, origin);
-            self.unsummed.insert(origin);
-            self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
-        }
-        self.links.led(key, origin, weight, by_them < came + rtt / 2)
+        self.links.led(key, origin, lead > LEAD, by_them < came + rtt / 2)
     }
 
     /// A neighbour does not want an origin's announcements on this link.

@@ -37,7 +37,7 @@ impl State {
         if chosen.len() > LINKS_CHOSEN {
             self.shed(now, chosen, out);
         } else if now >= self.tender.next_probe {
-            self.tender.pause = (self.tender.pause * 3 / 2).clamp(PROBE_INTERVAL_MIN, PROBE_INTERVAL_MAX);
+            self.tender.pause = (self.tender.pause * 5 / 4).clamp(PROBE_INTERVAL_MIN, PROBE_INTERVAL_MAX);
             self.tender.next_probe = now + self.tender.pause;
             self.probe(now, out);
         }

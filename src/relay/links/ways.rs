@@ -32,8 +32,6 @@ pub(super) struct Way {
     pub(super) closed: bool,
     /// Whether the other side had the newest mark of which it told before we had it.
     pub(super) ahead: bool,
-    /// Whether it is to be told of the next mark although it has that, since we would have brought it earlier.
-    pub(super) offered: bool,
     /// How often in a row this link would have brought the newest announcement earlier than the one that did.
     pub(super) leads: u8,
 }
@@ -49,7 +47,6 @@ impl Way {
             eager: false,
             closed: false,
             ahead: false,
-            offered: false,
             leads: 0,
         }
     }
@@ -64,10 +61,9 @@ impl Way {
         self.theirs = mark.max(self.theirs);
     }
 
-    /// What a summary has told, if it is less than `mark` and the other side is not known to have that, or would have had
-    /// it earlier from us.
+    /// What a summary has told, if it is less than `mark` and the other side is not known to have that.
     pub(super) fn untold(&self, mark: Mark) -> Option<Mark> {
-        (mark > self.told && (mark > self.theirs || self.offered)).then_some(self.told)
+        (mark > self.told && mark > self.theirs).then_some(self.told)
     }
 
     /// Whether an announcement is to be pushed: the other side wants the origin's, and is not known to have it.
@@ -80,10 +76,10 @@ impl Way {
         if self.eager { 2 } else { u8::from(!self.ahead) }
     }
 
-    /// Notes how clearly this link would have brought the newest announcement earlier than the one that did; 0 for not at
-    /// all. True when it has led often enough to take its place.
-    pub(super) fn led(&mut self, weight: u8) -> bool {
-        self.leads = if weight == 0 { 0 } else { self.leads.saturating_add(weight) };
+    /// Notes whether this link would have brought the newest announcement earlier than the one that did. True when it has
+    /// led often enough to take its place.
+    pub(super) fn led(&mut self, led: bool) -> bool {
+        self.leads = if led { self.leads + 1 } else { 0 };
         let enough = self.leads >= limits::LEADS_MAX;
         if enough {
             self.leads = 0;

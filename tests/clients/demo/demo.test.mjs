@@ -58,7 +58,7 @@ test("a PeerJS call and a text of y-webrtc connect two windows on two hosts", { 
   await second.getByText("we are the second side").waitFor();
   for (const page of [first, second]) {
     await until(() => page.evaluate(() => document.querySelector("#video").videoWidth > 0 && document.querySelector("#video").currentTime > 0.5), "the other side's picture moves", 60_000);
-    await page.locator("#text-state", { hasText: "shared with 1" }).waitFor();
+    await page.locator("#text-state", { hasText: "shared with 1" }).waitFor({ timeout: 60_000 });
   }
   await first.fill("#text", "Ahoy");
   await until(async () => await second.inputValue("#text") === "Ahoy", "the text crosses");

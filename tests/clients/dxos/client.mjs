@@ -13,6 +13,19 @@ import { until } from "../../browser/hosts.mjs";
 
 // The library takes the WebRTC of a browser where there is one.
 globalThis.RTCPeerConnection = wrtc.RTCPeerConnection;
+// A browser's channel tells of no message before it has told that it is open; this one sometimes does, and the library drops it.
+const { dispatchEvent } = wrtc.RTCDataChannel.prototype;
+wrtc.RTCDataChannel.prototype.dispatchEvent = function inOrder(event) {
+  const early = this.early ??= [];
+  if (event.type === "message" && !this.isOpened) {
+    early.push(event);
+    return;
+  }
+  dispatchEvent.call(this, event);
+  if (event.type !== "open") return;
+  this.isOpened = true;
+  for (const message of early.splice(0)) dispatchEvent.call(this, message);
+};
 // It warns of every attempt to reach a host that is down, and of every connection that is closed.
 log.config({ filter: process.env.LOG_FILTER ?? "error" });
 
@@ -106,7 +119,9 @@ export async function openPeer(...hosts) {
 /** Peers meet in a swarm, and each calls the others over its connections to them. */
 export async function meet(peers, topic = randomKey()) {
   const swarms = await Promise.all(peers.map((peer) => peer.createSwarm(topic).join()));
-  const calls = swarms.flatMap((swarm) => peers.filter((peer) => peer !== swarm.peer).map((other) => swarm.protocol.testConnection(other.peerId, `from ${swarm.peer.peerId}`)));
-  await Promise.all(calls);
+  const pairs = swarms.flatMap((swarm) => peers.filter((peer) => peer !== swarm.peer).map((other) => [swarm, other.peerId]));
+  await Promise.all(pairs.map(([swarm, other]) => swarm.protocol.waitForConnection(other)));
+  // Not before all connections stand: the library gives a call two seconds.
+  await Promise.all(pairs.map(([swarm, other]) => swarm.protocol.testConnection(other, `from ${swarm.peer.peerId}`)));
   return swarms;
 }

@@ -10,6 +10,8 @@ import { CONNECTED, Client, meet, openPeer, randomKey, readinessUrl, signalUrl, 
 
 /** Longer than a host keeps showing a peer whose socket broke. */
 const RETURN_MS = 12_000;
+/** Until a host that died is known to be gone (DESIGN: 9 s at most), on a busy machine. */
+const HOST_LOST_MS = 15_000;
 
 describe("two hosts", () => {
   let network;
@@ -158,7 +160,6 @@ describe("a host dies", () => {
     await Promise.all([a.join(topic), b.join(topic)]);
     await until(() => a.sees(b) && b.sees(a), "both see each other");
     const peers = [await openPeer(one), await openPeer(other)];
-    clients.push(...peers);
     await meet(peers);
     await one.kill();
     one.start();
@@ -169,17 +170,36 @@ describe("a host dies", () => {
     await b.send(a.peer, "welcome back");
     await meet(peers);
     assert.equal(a.sees(b), true);
+    await Promise.all(peers.map((peer) => peer.close()));
+  });
+
+  test("a client whose only host does not come back has left", async () => {
+    const [one, other] = network.hosts;
+    const [a, b] = [await Client.open(one), await Client.open(other)];
+    clients.push(a, b);
+    const topic = randomKey();
+    await Promise.all([a.join(topic), b.join(topic)]);
+    await until(() => b.sees(a), "one sees the other");
+    await one.kill();
+    await until(() => b.lost(a) === 1, "it has left", HOST_LOST_MS + RETURN_MS);
   });
 });
 
 describe("three hosts", () => {
   let network;
   const clients = [];
+  const peers = [];
 
   before(async () => { network = await startNetwork(3); });
   after(async () => {
-    await Promise.all(clients.map((client) => client.close()));
+    await Promise.all([...clients, ...peers].map((client) => client.close()));
     await network.stop();
+  });
+
+  test("six peers at three hosts connect by WebRTC, everybody with everybody", async () => {
+    for (let n = 0; n < 6; n += 1) peers.push(await openPeer(network.hosts[n % 3]));
+    const swarms = await meet(peers);
+    for (const swarm of swarms) assert.equal(swarm.protocol.connections.size, 5);
   });
 
   test("thirty clients in one swarm all see each other, and the last one sees all of them leave", async () => {

@@ -32,7 +32,7 @@ const ROUTED: u8 = 12;
 #[derive(Debug, Default)]
 pub(crate) struct Beliefs {
     /// How far each host had come when it was last looked at.
-    marks: BTreeMap<HostId, (u64, u64)>,
+    pub(crate) marks: BTreeMap<HostId, (u64, u64)>,
     /// From whom sealed frames came to a host.
     routed: BTreeMap<(Place, [u8; 24]), Place>,
     /// Dials that came to nothing, one after the other, by who dialled whom.

@@ -1,17 +1,16 @@
 //! The crowd: edges that come, join topics, signal the members they know, lose their sockets, return, roam and go. Each
 //! behaves as the client library does: it acknowledges, drops what it has seen, resumes, and asks again elsewhere.
 
+mod hearing;
+mod signals;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use aldis::relay::io::{EdgeKey, Event, Hello, Identity, Input, Member, Request, Token, Topic};
-use aldis_wire::host::Outcome;
+use aldis::relay::io::{EdgeKey, Input, Request, Token, Topic};
 use aldis_wire::id::{PeerId, TopicId};
 use aldis_wire::network::Network;
-use aldis_wire::proof::{Proof, answer_challenge};
-use aldis_wire::refusal::Refusal;
-use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 
 use crate::chance::Chance;
@@ -20,6 +19,7 @@ use crate::queue::{At, MS, SEC};
 use crate::scenario::Scenario;
 use crate::trace::Arrow;
 use crate::world::{Happening, World};
+pub(crate) use signals::Sent;
 
 /// Members of its topics that an edge remembers to signal.
 const KNOWN_MAX: usize = 8;
@@ -109,24 +109,6 @@ impl Edge {
     fn is_connected(&self) -> bool {
         matches!(self.standing, Standing::Open | Standing::Opening)
     }
-}
-
-/// A signal that was sent.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) from: u32,
-    pub(crate) session: u32,
-    pub(crate) from_peer: PeerId,
-    pub(crate) to: PeerId,
-    pub(crate) at: At,
-    /// How often its host was asked to send it, and how often it answered.
-    pub(crate) asked: u32,
-    pub(crate) answered: u32,
-    /// The edge and session that saw it.
-    pub(crate) seen: Option<(u32, u32)>,
-    pub(crate) outcome: Option<Outcome>,
-    /// Whether its sender's session is over.
-    pub(crate) orphan: bool,
 }
 
 /// Since when, and until when, somebody is a member of a topic.
@@ -457,53 +439,6 @@ impl World {
         self.open_socket(edge);
     }
 
-    fn say_hello(&mut self, edge: usize, challenge: &[u8; 32]) {
-        let (tag, home) = (self.network.tag, self.hosts[self.edges[edge].place].id);
-        let Edge { token, seen, .. } = self.edges[edge];
-        let identity = if let Some(token) = token {
-            Identity::Resumed { token, seq: seen }
-        } else if let Some(Keyed { key, counter }) = self.edges[edge].keyed.as_deref_mut() {
-            *counter += 1;
-            let Proof::Keyed { signature: claim, .. } = Proof::claim(key, tag, home, *counter, None) else { return };
-            let answer = answer_challenge(key, tag, home, challenge);
-            let peer = PeerId::new(key.verifying_key().to_bytes());
-            Identity::Keyed { peer, counter: *counter, sealing: None, claim, answer }
-        } else {
-            Identity::Minted
-        };
-        self.ask(edge, Request::Hello(Hello { identity, meta: Bytes::new() }));
-    }
-
-    fn welcomed(&mut self, edge: usize) {
-        if self.edges[edge].is_probe {
-            let topic = self.probes.topic();
-            return self.ask(edge, Request::Watch { id: "w".into(), topic });
-        }
-        for _ in 0..self.scenario.topics {
-            self.join_one(edge);
-        }
-        let scenario = &self.scenario;
-        let plans = [
-            (scenario.stay, Wish::Go),
-            (scenario.drops, Wish::Drop),
-            (scenario.hops, Wish::Hop),
-            (if self.edges[edge].keyed.is_some() { scenario.roams } else { 0 }, Wish::Roam),
-            (scenario.speak, Wish::Speak),
-        ];
-        for (mean, wish) in plans.into_iter().filter(|(mean, _)| *mean > 0) {
-            let after = self.crowd.chance.exponential(mean);
-            self.plan(edge, after, wish);
-        }
-        if self.scenario.shout > 0 {
-            let after = self.shouts.pause(self.scenario.shout);
-            self.plan(edge, after, Wish::Shout);
-        }
-        if let Some(at) = self.scenario.everybody_leaves_at {
-            let after = at.saturating_sub(self.now) + self.crowd.chance.below(SEC);
-            self.plan(edge, after, Wish::Go);
-        }
-    }
-
     /// Asks to join a topic drawn by chance, unless the edge is in it.
     fn join_one(&mut self, edge: usize) {
         let slots = self.crowd.slots.len();
@@ -537,244 +472,6 @@ impl World {
         self.edges[edge].topics.retain(|other| *other != topic);
         if let Some(member) = self.crowd.members.get_mut(&topic).and_then(|members| members.get_mut(&peer)) {
             member.until = Some(self.now);
-        }
-    }
-
-    fn speak(&mut self, edge: usize) {
-        let known = self.edges[edge].known.len();
-        if known == 0 {
-            return;
-        }
-        let at = self.crowd.chance.index(known);
-        let (to, Some(peer)) = (self.edges[edge].known[at], self.edges[edge].peer) else { return };
-        self.crowd.last_signal += 1;
-        let number = self.crowd.last_signal;
-        let sent = Sent {
-            from: edge as u32,
-            session: self.edges[edge].session,
-            from_peer: peer,
-            to,
-            at: self.now,
-            asked: 0,
-            answered: 0,
-            seen: None,
-            outcome: None,
-            orphan: false,
-        };
-        self.crowd.signals.insert(number, sent);
-        self.edges[edge].open.push(number);
-        self.send_signal(edge, number);
-    }
-
-    fn send_signal(&mut self, edge: usize, number: u64) {
-        let Some(sent) = self.crowd.signals.get_mut(&number) else { return };
-        sent.at = self.now;
-        sent.asked += 1;
-        let to = sent.to;
-        let size = match self.scenario.payload {
-            0 => [200, 600, 2_000][number as usize % 3],
-            size => size,
-        };
-        let data = Bytes::from(vec![b'1'; size]);
-        self.ask(edge, Request::Signal { id: number.to_string().into(), to, topic: None, data });
-    }
-
-    pub(crate) fn acknowledge(&mut self, edge: usize) {
-        self.edges[edge].ack_planned = false;
-        let Edge { seen, acked, .. } = self.edges[edge];
-        if seen > acked {
-            self.edges[edge].acked = seen;
-            self.ask(edge, Request::Ack { seq: seen });
-        }
-    }
-
-    /// The host has closed a socket.
-    pub(crate) fn hung(&mut self, key: EdgeKey) {
-        let (edge, socket) = edge_of(key);
-        if self.edges[edge].socket == socket && self.edges[edge].is_connected() {
-            self.session_lost(edge, 0);
-            self.plan(edge, SEC, Wish::Come);
-        }
-    }
-
-    /// An edge is told something.
-    pub(crate) fn told(&mut self, key: EdgeKey, event: Event) {
-        let (edge, socket) = edge_of(key);
-        if self.edges[edge].socket != socket || !self.edges[edge].is_connected() {
-            return;
-        }
-        let seq = match &event {
-            Event::PeerJoined { seq, .. }
-            | Event::PeerLeft { seq, .. }
-            | Event::Signal { seq, .. }
-            | Event::Receipt { seq, .. }
-            | Event::Broadcast { seq, .. }
-            | Event::Tally { seq, .. } => Some(*seq),
-            _ => None,
-        };
-        if let Some(seq) = seq {
-            let seen = self.edges[edge].seen;
-            if seq <= seen {
-                return;
-            }
-            if seq != seen + 1 {
-                let host = self.edges[edge].place;
-                self.violated(&[host], format!("edge {edge} was told {seq} after {seen}: something was left out"));
-            }
-            self.edges[edge].seen = seq;
-        }
-        self.takes(edge, event);
-        let Edge { seen, acked, ack_planned, .. } = self.edges[edge];
-        if seen >= acked + ACK_EVERY {
-            self.acknowledge(edge);
-        } else if seen > acked && !ack_planned {
-            self.edges[edge].ack_planned = true;
-            self.plan(edge, ACK_AFTER, Wish::Ack);
-        }
-    }
-
-    fn takes(&mut self, edge: usize, event: Event) {
-        match event {
-            Event::Greeting { challenge } => self.say_hello(edge, &challenge),
-            Event::Welcome(welcome) => {
-                self.edges[edge].standing = Standing::Open;
-                self.edges[edge].since = self.now;
-                self.edges[edge].token = Some(welcome.token);
-                self.edges[edge].peer = Some(welcome.peer);
-                if welcome.resumed {
-                    self.set_away(edge, None);
-                    // What the host may never have got is asked again; what it has got is attached to the same delivery.
-                    for number in self.edges[edge].open.clone() {
-                        self.send_signal(edge, number);
-                    }
-                    self.shout_again(edge);
-                } else {
-                    self.welcomed(edge);
-                }
-            }
-            Event::Left { topic, .. } => {
-                // Its join may have been answered after it asked to leave.
-                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic)) {
-                    view.remove(&topic);
-                }
-            }
-            Event::Joined(sample) | Event::Watching(sample) => {
-                if let Some(topic) = number_of(&sample.topic) {
-                    let now = self.now;
-                    let complete = sample.members.len() == sample.total;
-                    if let Some(view) = self.edges[edge].view.as_mut().filter(|_| complete) {
-                        let (joined, members) = view.entry(topic).or_default();
-                        *joined = now;
-                        members.extend(sample.members.iter().map(|member| (member.peer, now)));
-                    }
-                }
-                sample.members.iter().for_each(|member| self.meets(edge, member));
-            }
-            Event::PeerJoined { topic, member, .. } => {
-                let now = self.now;
-                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic))
-                    && let Some((_, members)) = view.get_mut(&topic)
-                {
-                    members.insert(member.peer, now);
-                }
-                self.meets(edge, &member);
-            }
-            Event::PeerLeft { topic, peer, .. } => {
-                if let Some((view, topic)) = self.edges[edge].view.as_mut().zip(number_of(&topic))
-                    && let Some((_, members)) = view.get_mut(&topic)
-                {
-                    members.remove(&peer);
-                }
-                self.edges[edge].known.retain(|known| *known != peer);
-            }
-            Event::Signal { id, from, .. } => self.signal_seen(edge, &id, from),
-            Event::Receipt { id, outcome, .. } => self.receipt_seen(edge, &id, outcome),
-            Event::Broadcast { id, from, .. } => self.shout_heard(edge, &id, from),
-            Event::Tally { id, reach, .. } => self.tally_heard(edge, &id, reach),
-            Event::Error { id: None, refusal, known, .. } => self.turned_away(edge, refusal, known),
-            _ => {}
-        }
-    }
-
-    fn meets(&mut self, edge: usize, member: &Member) {
-        let known = &mut self.edges[edge].known;
-        if known.len() < KNOWN_MAX && !known.contains(&member.peer) {
-            known.push(member.peer);
-        }
-    }
-
-    fn turned_away(&mut self, edge: usize, refusal: Refusal, known: Option<u64>) {
-        match refusal {
-            Refusal::SessionLost => {
-                // The socket stays usable for a fresh hello; here a new one is opened.
-                self.break_socket(edge);
-                self.session_lost(edge, Self::grace());
-                self.plan(edge, 10 * MS, Wish::Come);
-            }
-            Refusal::ClaimOld => {
-                if let Some((keyed, known)) = self.edges[edge].keyed.as_mut().zip(known) {
-                    keyed.counter = keyed.counter.max(known);
-                }
-                self.break_socket(edge);
-                self.session_lost(edge, Self::grace());
-                self.plan(edge, 10 * MS, Wish::Come);
-            }
-            _ => {}
-        }
-    }
-
-    fn signal_seen(&mut self, edge: usize, id: &str, from: PeerId) {
-        let session = self.edges[edge].session;
-        let number: u64 = id.parse().unwrap_or(0);
-        let place = self.edges[edge].place;
-        let Some(sent) = self.crowd.signals.get_mut(&number) else {
-            return self
-                .violated(&[place], format!("edge {edge} got signal {id}, which nobody sent, or sent long ago"));
-        };
-        let again = sent.seen.replace((edge as u32, session));
-        let (right, outcome) = (Some(sent.to) == self.edges[edge].peer && sent.from_peer == from, sent.outcome);
-        let last = self.edges[edge].last_from.insert(from, number);
-        if !right {
-            self.violated(
-                &[place],
-                format!("edge {edge} got signal {id} from {from:?}, which is not for it, or not its"),
-            );
-        }
-        // Across its own sessions the client library drops what it has seen.
-        if again == Some((edge as u32, session)) {
-            self.violated(&[place], format!("edge {edge} got signal {id} twice"));
-        }
-        if last.is_some_and(|last| last > number) {
-            self.violated(&[place], format!("edge {edge} got signal {id} after {last:?} of the same sender"));
-        }
-        if matches!(outcome, Some(Outcome::Refused(refusal)) if refusal != Refusal::Gone) {
-            self.violated(&[place], format!("edge {edge} got signal {id}, which was refused: {outcome:?}"));
-        }
-        self.acknowledge(edge);
-    }
-
-    fn receipt_seen(&mut self, edge: usize, id: &str, outcome: Outcome) {
-        let number: u64 = id.parse().unwrap_or(0);
-        let place = self.edges[edge].place;
-        let Some(sent) = self.crowd.signals.get_mut(&number) else {
-            return self.violated(&[place], format!("edge {edge} got a receipt for {id}, which it did not send"));
-        };
-        sent.answered += 1;
-        // The application is told the first one.
-        let (too_many, before) = (sent.answered > sent.asked, *sent.outcome.get_or_insert(outcome));
-        let (seen, to) = (sent.seen, sent.to);
-        self.edges[edge].open.retain(|open| *open != number);
-        if too_many {
-            self.violated(&[place], format!("signal {id} has two receipts: {before:?} and {outcome:?}"));
-        }
-        if outcome == Outcome::Delivered && seen.is_none() {
-            self.violated(&[place], format!("signal {id} was told as delivered and {to:?} has not got it"));
-        }
-        if matches!(outcome, Outcome::Refused(refusal) if refusal != Refusal::Gone) && seen.is_some() {
-            self.violated(&[place], format!("signal {id} was got and is told as {outcome:?}"));
-        }
-        if outcome == Outcome::Refused(Refusal::NoSuchPeer) || outcome == Outcome::Refused(Refusal::Gone) {
-            self.edges[edge].known.retain(|known| *known != to);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aldis_wire::announcement::{Head, SignedHead, ops_hash};
+use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry, Outcome, Query, Range, Receipt, Signal};
 use aldis_wire::id::HostId;
@@ -22,6 +22,8 @@ const EVERY: At = 200 * MS;
 const KEPT_MAX: usize = 100;
 /// So many are played again before it is another host's turn: ten seconds.
 const PLAYED_OF_EACH: usize = 50;
+/// Of so many a liar says in each announcement that they are gone.
+const LOSSES_MAX: usize = 100;
 /// The age that a liar gives to what others made.
 const AGE_MS: u32 = 3_600_000;
 
@@ -46,10 +48,12 @@ pub enum Lie {
     Withholds,
     /// It asks for everything, and tells of hosts that are not there.
     Floods,
+    /// It says of everybody that he is gone.
+    Losses,
 }
 
 impl Lie {
-    const ALL: [(&'static str, Self); 9] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("digests", Self::Digests),
         ("forges", Self::Forges),
         ("replays", Self::Replays),
@@ -59,6 +63,7 @@ impl Lie {
         ("receipts", Self::Receipts),
         ("withholds", Self::Withholds),
         ("floods", Self::Floods),
+        ("losses", Self::Losses),
     ];
 
     /// Reads the words of a scenario; `all` are all of them.
@@ -154,7 +159,12 @@ impl World {
                 head.digest[0] ^= 1;
                 self.liars.wrong.insert(head.digest);
             }
-            self.tells(Lie::Intervals) || self.tells(Lie::Digests)
+            if self.tells(Lie::Losses) {
+                let ops = [told.ops.as_deref().unwrap_or_default(), &self.losses(place)].concat();
+                head.ops_hash = ops_hash(&ops);
+                told.ops = Some(ops.into());
+            }
+            self.tells(Lie::Intervals) || self.tells(Lie::Digests) || self.tells(Lie::Losses)
         } else {
             if self.tells(Lie::Ages) {
                 told.age_ms = AGE_MS;
@@ -194,6 +204,16 @@ impl World {
                 self.says(end, channel, &frame);
             }
         }
+    }
+
+    /// What says of everybody else that he is gone, whatever he says next.
+    fn losses(&self, place: Place) -> Bytes {
+        let all = (0..self.hosts.len()).cycle().skip(place + 1).take(LOSSES_MAX.min(self.hosts.len() - 1));
+        let known = all.filter_map(|other| {
+            let host = self.hosts[other].id;
+            Some(Op::Lost { host, epoch: self.beliefs.marks.get(&host)?.0, seq: u64::MAX })
+        });
+        encode_ops(&known.collect::<Vec<_>>()).expect("few and short")
     }
 
     /// A liar keeps what it hears.

@@ -17,6 +17,7 @@ pub fn scenario(defect: Defect) -> (&'static str, u64) {
         Defect::AcceptReplay | Defect::NoBackOff => ("replays", 3),
         Defect::TrustInterval => ("silence", 3),
         Defect::ExceedQueue => ("slow", 2),
+        Defect::BelieveAnyLoss | Defect::NeverRefute => ("losses", 2),
         Defect::RouteBack | Defect::IgnoreOrder => ("large", 2),
         Defect::LeakRoutes | Defect::LeakSessions | Defect::ForgetGone | Defect::NoTimeout => ("farewell", 3),
         Defect::BlameOthersForSleep => ("sleep", 3),

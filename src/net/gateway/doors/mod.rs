@@ -1,9 +1,7 @@
 //! The front doors: our own protocol, and those of other systems (wire/DOORS.md).
 //!
-//! Each door is a [`super::dialect::Dialect`] and the routes that lead to it. What several doors need is in `callees`.
+//! Each door is a [`super::dialect::Dialect`] and the routes that lead to it.
 
-#[allow(dead_code, reason = "for the doors")]
-mod callees;
 mod dxos;
 mod matchbox;
 pub(super) mod native;
@@ -22,7 +20,6 @@ use crate::doors::Door;
 use crate::net::hub::DoorCounts;
 
 /// What the routes of a door are made of.
-#[allow(dead_code, reason = "for the doors")]
 struct Porch<'a> {
     front: &'a Arc<Front>,
     counts: Arc<DoorCounts>,

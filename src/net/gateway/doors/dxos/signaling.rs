@@ -379,8 +379,12 @@ impl Dialect for Signaling {
 
     fn event(&mut self, event: Event, desk: &mut Desk<'_>) {
         let event = match self.post.event(event, desk) {
-            Ok(None) => return,
-            Ok(Some((call, ended))) => return desk.send_binary(rpc::response(call, ending(ended))),
+            Ok(calls) => {
+                for (call, ended) in calls {
+                    desk.send_binary(rpc::response(call, ending(ended)));
+                }
+                return;
+            }
             Err(event) => event,
         };
         match event {

@@ -1,8 +1,8 @@
 //! One client's socket.
 //!
 //! ```text
-//! opened -> (welcome) -> is the id anybody's? -> join its topic -> OPEN -> ...
-//!        -> (resumed) -----------------------------------------> OPEN
+//! opened -> (welcome) --------> is the id anybody's? -> join its topic -> OPEN -> ...
+//!        -> (resumed) -> OPEN -> is the id anybody's? -> join its topic ---------> ...
 //! ```
 //! Whenever somebody else appears in the id's topic, both homes compare what both say (`claim::owner`), and one gives way.
 
@@ -29,7 +29,10 @@ use crate::relay::io::{Event, Hello, Identity, Member, Request, RequestId, Token
 const FULL: &str = "Server has reached its concurrent user limit";
 /// After somebody came to the id's topic: others that come meanwhile are looked at together.
 const CHECK_AFTER: Duration = Duration::from_millis(50);
-/// After a refusal for want of tokens.
+/// So long after it came, a client that meets itself elsewhere is the newer one: what it did there last was not known
+/// here yet. It says so once, and then gives way.
+const INSISTS: Duration = Duration::from_secs(2);
+/// After a question that was refused.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
 
 /// One client.
@@ -39,6 +42,8 @@ pub(super) struct Client {
     who: Result<Who, &'static str>,
     calls: Option<Calls>,
     stage: Stage,
+    /// Whether it was told OPEN.
+    greeted: bool,
     /// Names this socket in the registry.
     holder: u64,
     generation: u32,
@@ -46,6 +51,8 @@ pub(super) struct Client {
     session: Option<(PeerId, Token)>,
     /// The newest question about our own id.
     asked: Option<RequestId>,
+    /// Until when it may say that it is the newer one.
+    insists: Option<Instant>,
     /// When to ask again.
     check: Option<Instant>,
     /// Whether the client said that it goes.
@@ -55,7 +62,7 @@ pub(super) struct Client {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// There is no session yet.
-    Greeted,
+    Knocking,
     /// An older session is asked for.
     Resuming,
     /// Has anybody the id?
@@ -77,11 +84,13 @@ impl Client {
             shop,
             who,
             calls,
-            stage: Stage::Greeted,
+            stage: Stage::Knocking,
+            greeted: false,
             holder: 0,
             generation: 0,
             session: None,
             asked: None,
+            insists: None,
             check: None,
             left: false,
         }
@@ -104,8 +113,10 @@ impl Client {
 
     fn heard(&mut self, text: &str, desk: &mut Desk<'_>) {
         let (Ok(who), Some(calls)) = (&self.who, &mut self.calls) else { return };
+        if self.stage == Stage::Over {
+            return;
+        }
         match codec::read(text) {
-            _ if self.stage == Stage::Over => {}
             None => {}
             Some(Said::Leave) => self.end(None, desk),
             Some(Said::To { kind, dst, payload }) if *dst == **who.id() => {
@@ -129,26 +140,31 @@ impl Client {
             return self.end(None, desk);
         }
         self.session = Some((welcome.peer, welcome.token));
-        if welcome.resumed {
-            self.open(desk);
-            // It may have ended before it was a member.
-            return self.join(desk);
-        }
         self.stage = Stage::Looking;
         let topic = who.topic.clone();
+        if welcome.resumed {
+            // Before what was sent to it meanwhile.
+            self.greet(desk);
+        }
         self.asked = Some(desk.discover(topic, CLAIMANTS_MAX));
     }
 
     /// Whether the id is anybody's, before we show that we want it.
     fn looked(&mut self, members: &[Member], desk: &mut Desk<'_>) {
-        let Ok(who) = &self.who else { return };
-        let claims = claims(members);
+        let (Ok(who), Some((peer, _))) = (&self.who, self.session) else { return };
+        let mut claims = claims(members);
+        let own = claims.iter().filter(|(_, claim)| claim.proof == who.proof);
+        let above = own.map(|(_, claim)| claim.generation.saturating_add(1)).max().unwrap_or(0);
+        if self.greeted {
+            // It comes back, and the id is its own as far as that of a client that stayed.
+            claims.push((peer, self.claim(who)));
+        }
         if owner(who.id(), &claims).is_some_and(|(_, claim)| claim.proof != who.proof) {
             return self.taken(desk);
         }
-        let own = claims.iter().filter(|(_, claim)| claim.proof == who.proof);
-        self.generation = own.map(|(_, claim)| claim.generation.saturating_add(1)).max().unwrap_or(0);
+        self.generation = self.generation.max(above);
         self.stage = Stage::Joining;
+        self.insists = Some(desk.now() + INSISTS);
         self.join(desk);
     }
 
@@ -167,39 +183,48 @@ impl Client {
         // A sample leaves out who asks for it.
         claims.push((peer, own));
         match owner(who.id(), &claims) {
-            Some((owner, _)) if owner == peer => {
-                if self.stage == Stage::Joining {
-                    self.open(desk);
+            Some((owner, _)) if owner == peer => self.stays(desk),
+            Some((_, claim)) if claim.proof == own.proof => {
+                if self.insists.take().is_some_and(|until| desk.now() < until) {
+                    self.generation = claim.generation.saturating_add(1);
+                    self.join(desk);
+                } else {
+                    // The client is at another host now.
+                    self.end(None, desk);
                 }
             }
-            // The client is at another host now.
-            Some((_, claim)) if claim.proof == own.proof => self.end(None, desk),
             _ => self.taken(desk),
         }
     }
 
-    fn open(&mut self, desk: &mut Desk<'_>) {
+    fn stays(&mut self, desk: &mut Desk<'_>) {
         let (Ok(who), Some(calls), Some((_, token))) = (&self.who, &mut self.calls, self.session) else { return };
-        self.stage = Stage::Open;
         self.shop.registry.keep(who.topic.id, self.holder, Session { token, generation: self.generation });
-        desk.send_text(codec::OPEN);
+        if std::mem::replace(&mut self.stage, Stage::Open) == Stage::Open {
+            return;
+        }
         if self.shop.discovery {
             let (id, meta) = (desk.fresh_id(), Some(Bytes::copy_from_slice(who.id().as_bytes())));
             desk.ask(Request::Join { id, topic: who.names.everybody(), meta });
         }
         calls.begin(desk);
+        self.greet(desk);
+    }
+
+    fn greet(&mut self, desk: &mut Desk<'_>) {
+        if !std::mem::replace(&mut self.greeted, true) {
+            desk.send_text(codec::OPEN);
+        }
     }
 
     fn refused(&mut self, id: Option<&RequestId>, refusal: Refusal, desk: &mut Desk<'_>) {
         match (id, refusal, self.stage) {
             (None, Refusal::SessionLost, Stage::Resuming) => {
-                self.stage = Stage::Greeted;
+                self.stage = Stage::Knocking;
                 desk.hello();
             }
-            (Some(id), Refusal::RateLimited, Stage::Open) if self.asked.as_ref() == Some(id) => {
-                self.check = Some(desk.now() + CHECK_AGAIN);
-            }
-            (Some(_), _, Stage::Open) => {}
+            (Some(id), ..) if self.asked.as_ref() != Some(id) => {}
+            (Some(_), _, Stage::Open) => self.check = Some(desk.now() + CHECK_AGAIN),
             (_, Refusal::Overloaded | Refusal::TooManyEdges, _) => self.end(Some(codec::error(FULL)), desk),
             _ => self.end(Some(codec::error(refusal.sentence())), desk),
         }
@@ -307,18 +332,16 @@ impl Dialect for Client {
     /// A client whose socket broke may come back to its id; one that closed it gives the id up, as at the original.
     fn gone(&mut self, desk: &mut Desk<'_>) {
         let (Ok(who), Some(calls)) = (&self.who, &mut self.calls) else { return desk.ask(Request::Bye) };
-        let registry = &self.shop.registry;
-        match self.stage {
-            // It is on another socket: the session is that one's now.
-            Stage::Open | Stage::Resuming if !registry.holds(who.topic.id, self.holder) => {}
-            Stage::Open | Stage::Resuming if !self.left => {
-                calls.drop_all(desk);
-                registry.wait(who.topic.id, self.holder, desk.now());
-            }
-            _ => {
-                registry.free(who.topic.id, self.holder);
-                desk.ask(Request::Bye);
-            }
+        let (registry, topic) = (&self.shop.registry, who.topic.id);
+        let may_come_back = self.stage != Stage::Over && (self.greeted || self.stage == Stage::Resuming);
+        if may_come_back && !registry.holds(topic, self.holder) {
+            // It has come back on another socket: the session is that one's.
+        } else if may_come_back && !self.left {
+            calls.drop_all(desk);
+            registry.wait(topic, self.holder, desk.now());
+        } else {
+            registry.free(topic, self.holder);
+            desk.ask(Request::Bye);
         }
     }
 }

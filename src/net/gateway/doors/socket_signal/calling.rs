@@ -16,7 +16,6 @@ use super::members::{OWNERS_MAX, owner, swarm};
 use super::respond;
 use super::words::{self, Fault, Key, TOO_MANY_OPEN, Target};
 use crate::net::gateway::dialect::Desk;
-use crate::net::gateway::doors::callees::was_absent;
 use crate::relay::io::{Event, Member, RequestId};
 
 /// Calls of one client that wait for their answers, as many as its library has open; and as many signals that wait for
@@ -187,4 +186,9 @@ fn refuse(call: &Call, refusal: Refusal, desk: &mut Desk<'_>) {
         Fault::Failed(refusal.sentence())
     };
     respond(desk, call.reply, true, &fault.json());
+}
+
+/// Whether a signal came to nothing because its target is not there any more.
+fn was_absent(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(Refusal::NoSuchPeer | Refusal::Gone))
 }

@@ -148,10 +148,30 @@ fn a_client_that_comes_back_with_its_token_has_its_session_again() {
     let resumed = Identity::Resumed { token: Token([9; 32]), seq: 0 };
     assert!(matches!(&asked[..], [Request::Hello(hello)] if hello.identity == resumed), "{asked:?}");
     second.welcome(true);
-    assert_eq!(second.table.texts(), [codec::OPEN]);
+    assert_eq!(second.table.texts(), [codec::OPEN], "before anything else");
+    // It was at another host meanwhile, where its session still waits.
+    let proof = second.client.who.as_ref().unwrap().proof;
+    let elsewhere = member(2, 3, THERE, proof);
+    second.answer(vec![elsewhere.clone()]);
+    second.answer(vec![elsewhere]);
+    assert_eq!((second.client.stage, second.client.generation), (Stage::Open, 4), "it is here now");
+    assert_eq!((second.table.texts(), second.table.closed()), (vec![], None));
     // The old socket, if it only seemed gone, has no say any more.
     assert_eq!(first.gone(), []);
     assert!(shop.registry.holds(second.client.who.as_ref().unwrap().topic.id, second.client.holder));
+}
+
+#[test]
+fn who_comes_back_to_an_id_that_a_stranger_claims_meanwhile_keeps_it_by_the_same_rule_as_who_stays() {
+    for (id, keeps) in [(id_of(HERE, THERE), true), (id_of(THERE, HERE), false)] {
+        let shop = shop(false);
+        Socket::at(&shop, &id).gone();
+        let mut socket = Socket::open(&shop, &format!("key=k&id={id}&token=t"));
+        socket.welcome(true);
+        socket.answer(vec![member(2, 0, THERE, [3; 32])]);
+        let told: &[&str] = if keeps { &[codec::OPEN] } else { &[codec::OPEN, TAKEN] };
+        assert_eq!(socket.table.texts(), told, "{id}");
+    }
 }
 
 #[test]
@@ -190,9 +210,22 @@ fn of_two_strangers_the_one_whose_home_hashes_higher_gives_way() {
 fn an_older_session_gives_way_to_the_same_client_at_another_host_without_a_word() {
     let mut socket = Socket::at(&shop(false), "me");
     let proof = socket.client.who.as_ref().unwrap().proof;
+    socket.table.ahead += INSISTS;
     socket.rivals(vec![member(2, 1, THERE, proof)]);
     assert_eq!((socket.table.texts(), socket.table.closed()), (vec![], Some(None)));
     assert_eq!(socket.gone(), [Request::Bye]);
+}
+
+#[test]
+fn who_has_just_come_insists_once_on_being_the_newer_session() {
+    let mut socket = Socket::at(&shop(false), "me");
+    let proof = socket.client.who.as_ref().unwrap().proof;
+    socket.rivals(vec![member(2, 8, THERE, proof)]);
+    assert_eq!(socket.client.generation, 9);
+    socket.answer(vec![member(2, 8, THERE, proof)]);
+    assert_eq!((socket.table.texts(), socket.table.closed()), (vec![], None), "it joined again, and stays");
+    socket.rivals(vec![member(2, 10, THERE, proof)]);
+    assert_eq!(socket.table.closed(), Some(None));
 }
 
 #[test]

@@ -145,6 +145,8 @@ pub(crate) struct Announcer {
     pub(crate) recorded: Moment,
     /// When we last answered that we are not gone.
     pub(crate) answered: Option<Moment>,
+    /// Until then we answer again: somebody lied about us, and that may still be on its way to others.
+    pub(crate) answers_until: Moment,
     /// Signals taken since the last status.
     pub(crate) signals: u32,
     /// What the process used of the processors, as last told.
@@ -204,6 +206,7 @@ impl State {
                 neighbours_before: Vec::new(),
                 recorded: now,
                 answered: None,
+                answers_until: now,
                 signals: 0,
                 load_percent: 0,
                 last_status: now,

@@ -177,7 +177,9 @@ impl State {
         match &mut link.phase {
             Phase::Greeting { verified: true, .. } => self.admit(now, key, out),
             Phase::Greeting { welcomed, .. } => *welcomed = true,
-            Phase::Admitted | Phase::Closing => self.misbehaved(now, key, Fault::OutOfOrder, out),
+            Phase::Admitted => self.misbehaved(now, key, Fault::OutOfOrder, out),
+            // It crossed our goodbye.
+            Phase::Closing => {}
         }
     }
 

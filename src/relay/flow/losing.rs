@@ -65,9 +65,14 @@ impl State {
             let listed = neighbours.contains(&teller) || neighbours_before.contains(&teller);
             let listed = listed || self.links.to_host(teller).is_some();
             let refutes = listed && !self.planted.has(Defect::NeverRefute);
-            if refutes && mark >= (self.announcer.epoch, self.announcer.seq) {
+            let ours = (self.announcer.epoch, self.announcer.seq);
+            if refutes && mark >= ours {
                 let earliest = self.announcer.answered.map_or(now, |last| last + LOST_ANSWER_INTERVAL);
                 self.timers.set_earlier(Timer::Answer, earliest.max(now));
+            }
+            // Nobody can have had such a head of ours: a lie, which is believed also by those whom our answer reaches first.
+            if refutes && mark > ours {
+                self.announcer.answers_until = now + LOST_UNREFUTED;
             }
             return;
         }
@@ -93,6 +98,9 @@ impl State {
     /// Somebody has said that we are gone.
     pub(crate) fn answer_lost(&mut self, now: Moment, out: &mut Outbox) {
         self.announcer.answered = Some(now);
+        if now < self.announcer.answers_until {
+            self.timers.set_earlier(Timer::Answer, now + LOST_ANSWER_INTERVAL * 3 / 2);
+        }
         self.announce(now, out);
     }
 

@@ -120,8 +120,10 @@ struct End {
     pumping: bool,
     /// When the last frame on each channel arrives at the other end.
     arrivals: [At; CHANNELS],
-    /// What came here while the way was cut.
+    /// What was on its way here when the way was cut.
     held: VecDeque<(Channel, Bytes)>,
+    /// What was sent here while it was.
+    unsent: VecDeque<(Channel, Bytes)>,
 }
 
 impl End {
@@ -207,8 +209,9 @@ impl World {
             } else if !was && is {
                 // What was lost is sent again within a round trip and a bit.
                 let after = 3 * self.wires.ends[end.at()].one_way;
-                let held = std::mem::take(&mut self.wires.ends[end.at()].held);
-                for (channel, frame) in held {
+                let here = &mut self.wires.ends[end.at()];
+                let (held, unsent) = (std::mem::take(&mut here.held), std::mem::take(&mut here.unsent));
+                for (channel, frame) in held.into_iter().chain(unsent) {
                     self.arrives_after(end, channel, frame, after);
                 }
             }
@@ -333,7 +336,10 @@ impl World {
     /// A frame goes on its way at once.
     pub(crate) fn transmit(&mut self, end: EndId, channel: Channel, frame: Bytes) {
         let other = end.other();
-        let to = self.wires.ends[other.at()].place;
+        let (from, to) = (self.wires.ends[end.at()].place, self.wires.ends[other.at()].place);
+        if !self.wires.reaches(from, to) {
+            return self.wires.ends[other.at()].unsent.push_back((channel, frame));
+        }
         let time = frame.len() as u64 * SEC / self.bytes_a_second(to);
         let loss = self.wires.loss;
         let here = &mut self.wires.ends[end.at()];
@@ -384,7 +390,7 @@ impl World {
     fn stop_reading(&mut self, id: EndId) -> bool {
         let end = &mut self.wires.ends[id.at()];
         let read = std::mem::replace(&mut end.reads, false);
-        end.held = VecDeque::new();
+        (end.held, end.unsent) = (VecDeque::new(), VecDeque::new());
         (end.waiting, end.waiting_bytes) = Default::default();
         let place = end.place;
         self.hosts[place].ends.retain(|end| *end != id);
@@ -487,6 +493,7 @@ impl World {
                 pumping: false,
                 arrivals: [0; CHANNELS],
                 held: VecDeque::new(),
+                unsent: VecDeque::new(),
             });
             self.hosts[place].ends.push(id);
         }

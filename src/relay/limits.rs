@@ -230,6 +230,8 @@ pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 pub const LOST_UNREFUTED: Duration = Duration::from_secs(3);
 /// A neighbour that says goodbye because it ends is shown for so long: what it said last may come after its goodbye.
 pub const LEFT_SHOWN: Duration = Duration::from_secs(1);
+/// A goodbye is believed for so long after that: what a host said before it may still be on its way.
+pub const LEFT_BELIEVED: Duration = Duration::from_secs(8);
 /// A host that is said to be gone answers at most this often.
 pub const LOST_ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// Neighbours that a record lists tell one after the other, so that the first one's word reaches most others in time.

@@ -12,10 +12,15 @@ pub const GRACE: Duration = Duration::from_secs(30);
 /// From taking a signal to `unknown` at the latest. The promise to applications (DESIGN §3).
 pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sequenced messages kept for an edge until it acknowledges; then `too_slow`. When a host is lost, all its members of a
-/// topic leave in one moment, and nobody can acknowledge in between: a topic of 2,000 members at one host must fit.
-pub const UNACKED_MAX: usize = 2_048;
-/// Bytes of the same. With 10,000 silent edges this bounds their queues at 2.5 GiB; 16 of them fit 4 MiB.
+/// topic leave in one moment, and nobody can acknowledge in between: a topic of 3,000 members at one host must fit, or
+/// 32 topics of 90.
+pub const UNACKED_MAX: usize = 3_072;
+/// Bytes of signals and broadcasts among them. With 10,000 silent edges this bounds their queues at 2.5 GiB; 16 of them
+/// fit 4 MiB.
 pub const UNACKED_BYTES: usize = 256 << 10;
+/// Bytes of the others besides. When a host is found again, all its members of a topic come in one moment, with metas: 500
+/// with metas of full size must fit. Both together fit an edge's mailbox, beside answers.
+pub const UNACKED_EVENTS_BYTES: usize = 600 << 10;
 /// Part of `UNACKED_MAX` that signals may not take, so that receipts and events still fit; then `queue_full`.
 pub const UNACKED_RESERVE: usize = UNACKED_MAX - 192;
 /// Signals of one session that wait for their receipts; then `too_many_open`.

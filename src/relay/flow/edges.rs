@@ -15,7 +15,7 @@ use crate::relay::io::{
 };
 use crate::relay::limits::{CLAIM_TOKENS, DISCOVER_MAX, DISCOVERED_PER_TOKEN, HELLO_DEADLINE, PATIENCE};
 use crate::relay::planted::Defect;
-use crate::relay::sessions::SessionKey;
+use crate::relay::sessions::{SessionKey, Subscription};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -300,14 +300,16 @@ impl State {
 
     fn topic_asked(&mut self, now: Moment, edge: EdgeKey, session: SessionKey, request: Request, out: &mut Outbox) {
         match request {
-            Request::Join { id, topic, meta } => self.join_asked(now, edge, session, id, topic, meta, out),
+            Request::Join { id, topic, meta, quiet } => {
+                self.join_asked(now, edge, session, id, topic, (meta, quiet), out);
+            }
             Request::Leave { id, topic } => {
                 let Some(peer) = self.sessions.find(session).map(|session| session.peer) else { return };
                 let is_member = self.directory.roster(self.own).is_some_and(|own| own.meta(topic.id, peer).is_some());
                 if is_member && !self.planted.has(Defect::ForgetLeave) {
                     self.change(now, Op::Leave { topic: topic.id, peer }, out);
                 }
-                self.sessions.loosen(session, topic.id, |subscription| subscription.member = false);
+                self.sessions.loosen(session, topic.id, Subscription::leave);
                 out.tell(edge, Event::Left { id, topic: topic.name });
             }
             Request::Watch { id, topic } => {
@@ -344,24 +346,25 @@ impl State {
         key: SessionKey,
         id: RequestId,
         topic: Topic,
-        meta: Option<Bytes>,
+        (meta, quiet): (Option<Bytes>, bool),
         out: &mut Outbox,
     ) {
         let Some(session) = self.sessions.find_mut(key) else { return };
         let (peer, meta) = (session.peer, meta.unwrap_or_else(|| session.meta.clone()));
         let old = self.directory.roster(self.own).and_then(|own| own.meta(topic.id, peer));
-        if old != Some(&meta[..]) {
+        let is_new = old != Some(&meta[..]);
+        if is_new {
             if let Err(wait) = session.changes.take(now, self.settings.edge_change_rate, 1) {
                 let refusal = Refusal::RateLimited;
                 return Self::refuse_with(edge, Some(id), refusal, Some(wait), String::new(), out);
             }
-            if let Err(refusal) = self.sessions.follow(key, &topic, |subscription| subscription.member = true) {
-                return Self::refuse(edge, Some(id), refusal, out);
-            }
-            if !self.change(now, Op::Join { topic: topic.id, peer, meta }, out) {
-                self.sessions.loosen(key, topic.id, |subscription| subscription.member = false);
-                return Self::refuse(edge, Some(id), Refusal::Overloaded, out);
-            }
+        }
+        if let Err(refusal) = self.sessions.follow(key, &topic, |subscription| subscription.join(quiet)) {
+            return Self::refuse(edge, Some(id), refusal, out);
+        }
+        if is_new && !self.change(now, Op::Join { topic: topic.id, peer, meta }, out) {
+            self.sessions.loosen(key, topic.id, Subscription::leave);
+            return Self::refuse(edge, Some(id), Refusal::Overloaded, out);
         }
         let sample = self.sample(key, id, &topic, aldis_wire::limits::SAMPLE_MAX);
         out.tell(edge, Event::Joined(sample));

@@ -56,7 +56,7 @@ impl Seat {
         self.again = None;
         let topic = self.topic.clone();
         desk.ask(match &self.wanted {
-            Some(meta) => Request::Join { id, topic, meta: Some(meta.clone()) },
+            Some(meta) => Request::Join { id, topic, meta: Some(meta.clone()), quiet: false },
             None => Request::Leave { id, topic },
         });
     }

@@ -89,7 +89,7 @@ impl Scene {
 
     /// The membership asked for since the last look is granted.
     fn granted(&mut self, members: Vec<Member>) -> (Topic, Bytes) {
-        let io::Request::Join { id, topic, meta } = self.asked() else { panic!("not a join") };
+        let io::Request::Join { id, topic, meta, .. } = self.asked() else { panic!("not a join") };
         let total = members.len();
         self.told(Event::Joined(Sample { id, topic: topic.name.clone(), members, total }));
         (topic, meta.unwrap())

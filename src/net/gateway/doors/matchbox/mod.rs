@@ -97,7 +97,7 @@ impl Matchbox {
     fn join_lobby(&mut self, desk: &mut Desk<'_>) {
         let Some(room) = &self.room else { return };
         let (id, meta) = (desk.fresh_id(), room.mine().encode());
-        desk.ask(Request::Join { id, topic: self.lobby(), meta: Some(meta.into()) });
+        desk.ask(Request::Join { id, topic: self.lobby(), meta: Some(meta.into()), quiet: false });
     }
 
     fn saw(&mut self, members: &[Member]) {
@@ -139,7 +139,7 @@ impl Matchbox {
         self.join_lobby(desk);
         let topic = Topic { id, name: "group".into() };
         let id = desk.fresh_id();
-        desk.ask(Request::Join { id, topic, meta: None });
+        desk.ask(Request::Join { id, topic, meta: None, quiet: false });
     }
 
     fn left(&mut self, topic: &str, peer: PeerId, reason: LeftReason, desk: &mut Desk<'_>) {

@@ -123,7 +123,7 @@ impl Dialect for PubSub {
             Ok(Wish::Subscribe(tongue, names)) => {
                 for name in names.iter().filter(|name| name.len() <= TOPIC_NAME_BYTES) {
                     let (id, topic) = (desk.fresh_id(), self.topic(tongue, name));
-                    desk.ask(Request::Join { id, topic, meta: None });
+                    desk.ask(Request::Join { id, topic, meta: None, quiet: true });
                 }
             }
             Ok(Wish::Unsubscribe(tongue, names)) => {

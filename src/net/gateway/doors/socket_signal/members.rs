@@ -241,7 +241,7 @@ impl Members {
         let id = desk.fresh_id();
         self.step = Some((id.clone(), next));
         desk.ask(match meta {
-            Some(meta) => Request::Join { id, topic, meta: Some(meta) },
+            Some(meta) => Request::Join { id, topic, meta: Some(meta), quiet: true },
             None => Request::Leave { id, topic },
         });
     }

@@ -134,8 +134,8 @@ impl<'a> Desk<'a> {
         self.machine.take(&mut std::iter::once(Input::EdgeErred { edge: self.edge, id, refusal, message }));
     }
 
-    /// The frame answers what the client was asked. Those are no more than the frames that it was sent, and do not count
-    /// as idle.
+    /// The frame answers what the client was asked, or waits until the machine may be asked. Those are bounded and do not
+    /// count as idle.
     pub(super) fn was_awaited(&mut self) {
         self.tray.asked = true;
     }
@@ -209,6 +209,11 @@ pub(super) mod testing {
         /// What was sent since the last look.
         pub(in crate::net::gateway) fn frames(&mut self) -> Vec<Message> {
             self.tray.frames.drain(..).collect()
+        }
+
+        /// Whether what came since the last look counts as idle.
+        pub(in crate::net::gateway) fn idle(&mut self) -> bool {
+            !std::mem::take(&mut self.tray.asked)
         }
 
         /// The text frames among them; everything else is a failure.

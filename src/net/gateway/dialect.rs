@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aldis_wire::id::{PeerId, TopicId};
+use aldis_wire::limits::SIGNAL_DATA_BYTES;
 use aldis_wire::refusal::Refusal;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, Utf8Bytes};
@@ -97,7 +98,7 @@ impl<'a> Desk<'a> {
         self.now
     }
 
-    /// Asks the machine. It answers with an event, later.
+    /// Asks the machine. It answers with an event, later. Data beyond the limit is refused in the same way.
     pub(super) fn ask(&mut self, request: Request) {
         self.ask_all([request]);
     }
@@ -106,7 +107,14 @@ impl<'a> Desk<'a> {
     pub(super) fn ask_all(&mut self, requests: impl IntoIterator<Item = Request>) {
         self.tray.asked = true;
         let edge = self.edge;
-        self.machine.take(&mut requests.into_iter().map(|request| Input::EdgeAsked { edge, request }));
+        self.machine.take(&mut requests.into_iter().map(|request| match request {
+            Request::Signal { id, data, .. } | Request::Broadcast { id, data, .. }
+                if data.len() > SIGNAL_DATA_BYTES =>
+            {
+                Input::EdgeErred { edge, id: Some(id), refusal: Refusal::TooBig, message: String::new() }
+            }
+            request => Input::EdgeAsked { edge, request },
+        }));
     }
 
     /// Begins a session as a peer that this host mints.

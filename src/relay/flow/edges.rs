@@ -353,11 +353,9 @@ impl State {
         let (peer, meta) = (session.peer, meta.unwrap_or_else(|| session.meta.clone()));
         let old = self.directory.roster(self.own).and_then(|own| own.meta(topic.id, peer));
         let is_new = old != Some(&meta[..]);
-        if is_new {
-            if let Err(wait) = session.changes.take(now, self.settings.edge_change_rate, 1) {
-                let refusal = Refusal::RateLimited;
-                return Self::refuse_with(edge, Some(id), refusal, Some(wait), String::new(), out);
-            }
+        if is_new && let Err(wait) = session.changes.take(now, self.settings.edge_change_rate, 1) {
+            let refusal = Refusal::RateLimited;
+            return Self::refuse_with(edge, Some(id), refusal, Some(wait), String::new(), out);
         }
         if let Err(refusal) = self.sessions.follow(key, &topic, |subscription| subscription.join(quiet)) {
             return Self::refuse(edge, Some(id), refusal, out);

@@ -30,6 +30,8 @@ const MESSAGE: u8 = 1;
 const SWARMS_MAX: usize = 28;
 /// Peers for which one socket receives messages. The library uses one.
 const MAILBOXES_MAX: usize = 4;
+/// Swarms, and mailboxes, that are asked for when as many others are still being left.
+const LEFT_TOO: usize = 2;
 /// Open streams of a socket: the library opens one for each swarm and each mailbox.
 const STREAMS_MAX: usize = 128;
 /// Peers seen by a socket in all its swarms, about 250 bytes each. Beyond that newcomers are not shown.
@@ -143,13 +145,16 @@ impl Signaling {
         }
         let topic = self.topic("swarm", &asked.swarm);
         let place = topic.name.clone();
-        if !self.swarms.contains_key(&place) && self.swarms.len() >= SWARMS_MAX {
-            return self.never(id, "swarms", desk);
+        if !has_room(&place, self.swarms.iter().map(|(place, swarm)| (place, &swarm.seat)), SWARMS_MAX) {
+            return never(id, "swarms", desk);
+        }
+        if self.streams.values().any(|stream| stream.place == place && *stream.peer == *asked.peer) {
+            return never(id, "streams of this peer in this swarm", desk);
         }
         self.open(id, place.clone(), asked.peer.into(), desk)?;
         let Some(meta) = presence::swarm_meta(&self.listed(&place)) else {
             self.streams.remove(&id);
-            return self.never(id, "peers in this swarm", desk);
+            return never(id, "peers in this swarm", desk);
         };
         let swarm = self.swarms.entry(place).or_insert_with(|| Swarm {
             seat: Seat::new(topic),
@@ -168,8 +173,11 @@ impl Signaling {
         }
         let topic = self.topic("peer", &asked.peer);
         let place = topic.name.clone();
-        if !self.mailboxes.contains_key(&place) && self.mailboxes.len() >= MAILBOXES_MAX {
-            return self.never(id, "peers that receive messages", desk);
+        if !has_room(&place, self.mailboxes.iter().map(|(place, mailbox)| (place, &mailbox.seat)), MAILBOXES_MAX) {
+            return never(id, "peers that receive messages", desk);
+        }
+        if self.streams.values().any(|stream| stream.place == place) {
+            return never(id, "streams of this peer", desk);
         }
         self.open(id, place.clone(), asked.peer.into(), desk)?;
         let stamp = self.clock.unix_ms(desk.now());
@@ -190,13 +198,6 @@ impl Signaling {
         Ok(())
     }
 
-    /// Refuses a stream for good. The library opens its streams one after the other, waits for each to be ready, and
-    /// begins anew 5 s later if it does not become so: an error alone would keep it from ever opening those behind it.
-    fn never(&mut self, id: i32, of_what: &str, desk: &mut Desk<'_>) -> Result<(), Failure> {
-        desk.send_binary(rpc::response(id, Answer::StreamReady(true)));
-        Err(Failure("LIMIT_REACHED", format!("too many {of_what}")))
-    }
-
     fn send(&mut self, id: i32, payload: &Bytes, desk: &mut Desk<'_>) -> Result<(), Failure> {
         let mail = rpc::mail(payload).ok_or_else(|| Failure::malformed("Message"))?;
         let data = door::wrap(NAME, &[&[MESSAGE], &payload[..]].concat());
@@ -206,7 +207,9 @@ impl Signaling {
         let topic = self.topic("peer", &mail.recipient);
         let own = self.mailboxes.get(&topic.name).filter(|mailbox| mailbox.seat.is_taken());
         let own = own.zip(self.me).map(|(mailbox, peer)| Socket { peer, stamp: mailbox.stamp });
-        self.post.send(id, topic, data, own, desk);
+        if let Some(ended) = self.post.send(id, topic, data, own, desk) {
+            desk.send_binary(rpc::response(id, ending(ended)));
+        }
         Ok(())
     }
 
@@ -440,6 +443,24 @@ impl Dialect for Signaling {
             self.tell(&place, &changes, desk);
         }
     }
+}
+
+/// Refuses a stream for good. The library opens its streams one after the other, waits for each to be ready, and
+/// begins anew 5 s later if it does not become so: an error alone would keep it from ever opening those behind it.
+fn never(id: i32, of_what: &str, desk: &mut Desk<'_>) -> Result<(), Failure> {
+    desk.send_binary(rpc::response(id, Answer::StreamReady(true)));
+    Err(Failure("LIMIT_REACHED", format!("too many {of_what}")))
+}
+
+/// Whether a socket may be at this place too. What it is leaving does not count, since the machine ends that before it takes
+/// the next request; but there is a bound on it, since a leave that is refused for now waits.
+fn has_room<'a>(place: &Arc<str>, seats: impl Iterator<Item = (&'a Arc<str>, &'a Seat)>, max: usize) -> bool {
+    let (mut all, mut wanted) = (0, 0);
+    for (_, seat) in seats.filter(|(other, _)| *other != place) {
+        all += 1;
+        wanted += usize::from(!seat.is_unwanted());
+    }
+    wanted < max && all < LEFT_TOO * max
 }
 
 fn swarm_event(id: i32, change: &Change) -> Vec<u8> {

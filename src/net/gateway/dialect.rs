@@ -193,6 +193,12 @@ impl<'a> Desk<'a> {
         self.tray.asked = true;
     }
 
+    /// The machine is asked for what the frame wants when others have been answered. Such frames do not count as idle; there
+    /// must be a bound on those that wait.
+    pub(super) fn will_ask(&mut self) {
+        self.tray.asked = true;
+    }
+
     /// An id for a request: no session of this host, resumed ones included, had it before.
     pub(super) fn fresh_id(&mut self) -> RequestId {
         self.tray.ids += 1;

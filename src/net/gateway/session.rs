@@ -128,8 +128,7 @@ impl<D: Dialect> Talk<'_, D> {
                 }
                 event = self.mailbox.next() => match event {
                     Some(event) => {
-                        self.told(event);
-                        self.told_in_silence();
+                        self.told_with_others(event);
                         None
                     }
                     None if self.mailbox.overflowed() => Some(End::Overflowed),
@@ -191,8 +190,9 @@ impl<D: Dialect> Talk<'_, D> {
         self.at_desk(|dialect, desk| dialect.event(event, desk));
     }
 
-    /// The same for those that wait, up to the first of which the client is told.
-    fn told_in_silence(&mut self) {
+    /// The same, and then for those that wait, up to the first of which the client is told.
+    fn told_with_others(&mut self, event: Event) {
+        self.told(event);
         for _ in 0..SILENT_EVENTS_MAX {
             if !self.tray.is_empty() || self.tray.close.is_some() {
                 return;
@@ -354,5 +354,65 @@ impl Quiet {
         let due = !self.pinged && self.since.elapsed() >= self.heartbeat;
         self.pinged |= due;
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use aldis_wire::id::PeerId;
+
+    use super::*;
+    use crate::net::gateway::{Open, Threshold, Timing};
+    use crate::net::hub::script::Script;
+    use crate::relay::io::{LeftReason, Output};
+
+    /// Says nothing but the seq of each hundredth event.
+    struct Taciturn;
+
+    impl Dialect for Taciturn {
+        fn opened(&mut self, _desk: &mut Desk<'_>) {}
+        fn text(&mut self, _text: &str, _desk: &mut Desk<'_>) {}
+        fn binary(&mut self, _bytes: &Bytes, _desk: &mut Desk<'_>) {}
+        fn event(&mut self, event: Event, desk: &mut Desk<'_>) {
+            if let Some(seq) = event.seq().filter(|seq| seq % 100 == 0) {
+                desk.send_text(seq.to_string());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn events_of_which_the_client_is_not_told_are_taken_and_acknowledged_together() {
+        let (hub, script) = Script::hub();
+        let front = Front {
+            hub: hub.clone(),
+            origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            timing: Timing::default(),
+            threshold: Threshold::default(),
+            takes_edges: Arc::default(),
+            open: Open::default(),
+        };
+        let counts = DoorCounts::default();
+        let mailbox = hub.open_edge(Ipv4Addr::LOCALHOST.into());
+        let edge = mailbox.key;
+        let left = |seq| {
+            let (topic, peer, reason) = ("t".into(), PeerId::new([1; 32]), LeftReason::Left);
+            Output::TellEdge { edge, event: Event::PeerLeft { seq, topic, peer, reason } }
+        };
+        let mut talk = Talk { front: &front, counts: &counts, mailbox, dialect: Taciturn, tray: Tray::default() };
+        script.says(&hub, (1..=150).map(left));
+        for (last, said) in [(100, true), (150, false)] {
+            let event = talk.mailbox.try_next().unwrap();
+            talk.told_with_others(event);
+            assert_eq!((talk.tray.unacknowledged.take(), talk.tray.pop().is_some()), (Some(last), said));
+        }
+        script.says(&hub, (1_001..=1_099).chain(1_101..=1_199).chain(1_201..=1_299).map(left));
+        let event = talk.mailbox.try_next().unwrap();
+        talk.told_with_others(event);
+        assert!(talk.mailbox.try_next().is_some(), "reading goes on meanwhile");
     }
 }

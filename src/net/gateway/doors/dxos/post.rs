@@ -94,26 +94,22 @@ pub(super) struct Post {
 }
 
 impl Post {
-    /// Sends data to whoever listens on `topic`. What the call is answered, if that is known already.
-    pub(super) fn send(
-        &mut self,
-        call: i32,
-        topic: Topic,
-        data: Bytes,
-        own: Option<Socket>,
-        desk: &mut Desk<'_>,
-    ) -> Option<Ended> {
+    /// Sends data to whoever listens on `topic`.
+    pub(super) fn send(&mut self, call: i32, topic: Topic, data: Bytes, own: Option<Socket>, desk: &mut Desk<'_>) {
         self.next += 1;
         let id = self.next;
-        let has_room = self.has_room();
+        // Behind what waits for the recipient, unless another letter to it is already on its way there.
+        let first = |(_, look): &(RequestId, Look)| matches!(look, Look::First(id, _) if self.is_to(*id, topic.id));
+        let may_wait = self.has_room() && !self.asked.iter().any(first);
         match self.absent.iter_mut().find(|absent| absent.topic.id == topic.id) {
-            // By a look-up of its own it might overtake those that wait.
-            Some(_) if !has_room => return Some(FULL),
-            Some(absent) => absent.letters.push(id),
-            None => self.asked.push_back((desk.discover(topic.clone(), SOCKETS_MAX), Look::First(id, own))),
+            Some(absent) if may_wait => absent.letters.push(id),
+            _ => self.asked.push_back((desk.discover(topic.clone(), SOCKETS_MAX), Look::First(id, own))),
         }
         self.letters.insert(id, Letter { call, topic, data, open: 0, news: None, answered: false });
-        None
+    }
+
+    fn is_to(&self, id: u64, topic: TopicId) -> bool {
+        self.letters.get(&id).is_some_and(|letter| letter.topic.id == topic)
     }
 
     /// Shows an event to the post. `Ok` when it was its own, with the calls that it ends; `Err` gives the event back.
@@ -182,6 +178,7 @@ impl Post {
                         }
                         Some(absent)
                     }
+                    // To be sent by itself, it would overtake those that wait.
                     Some(absent) => {
                         self.absent.push(absent);
                         return self.over(id, FULL).into_iter().collect();
@@ -310,7 +307,7 @@ mod tests {
 
         fn writes(&mut self, call: i32, own: Option<Socket>) {
             let topic = Topic { id: TopicId::new([1; 32]), name: "t".into() };
-            assert_eq!(self.post.send(call, topic, Bytes::from_static(b"hi"), own, &mut self.table.desk()), None);
+            self.post.send(call, topic, Bytes::from_static(b"hi"), own, &mut self.table.desk());
         }
 
         /// The answer to the one look-up.
@@ -454,9 +451,9 @@ mod tests {
         for _ in 1..WAITING_MAX {
             scene.writes(10, None);
         }
-        let topic = |n| Topic { id: TopicId::new([n; 32]), name: "t".into() };
-        let mut write = |n| scene.post.send(9, topic(n), Bytes::new(), None, &mut scene.table.desk());
-        assert_eq!((write(1), write(2)), (Some(FULL), None), "it would overtake those that wait");
+        assert_eq!(scene.sends(None, vec![]), Some((9, FULL)), "it would overtake those that wait");
+        let other = Topic { id: TopicId::new([2; 32]), name: "t".into() };
+        scene.post.send(9, other, Bytes::new(), None, &mut scene.table.desk());
         assert_eq!(scene.finds(vec![]), [(9, Ended::Done)], "one too many to wait");
         scene.looks_again();
         let id = Some(scene.table.requests()[0].id().unwrap().clone());
@@ -464,6 +461,34 @@ mod tests {
         let error = Event::Error { id, refusal, message, known: None, retry_after: None };
         let ended = scene.post.event(error, &mut scene.table.desk()).unwrap();
         assert_eq!(ended.len(), WAITING_MAX);
+        assert!(scene.is_empty());
+    }
+
+    #[test]
+    fn a_letter_for_which_there_was_no_room_does_not_overtake_those_that_wait_and_is_not_overtaken() {
+        let mut scene = Scene::new();
+        let other = Topic { id: TopicId::new([2; 32]), name: "t".into() };
+        scene.post.send(1, other, Bytes::new(), None, &mut scene.table.desk());
+        assert_eq!(scene.finds(vec![]), []);
+        scene.post.absent[0].looks = PATIENCE.len();
+        assert_eq!(scene.sends(None, vec![]), None);
+        (2..WAITING_MAX).for_each(|_| scene.writes(9, None));
+        scene.writes(10, None);
+        let pending = scene.table.requests();
+        // The other recipient is given up, and there is room.
+        scene.post.absent[0].at = Some(Instant::now());
+        scene.post.woken(&mut scene.table.desk());
+        assert_eq!(scene.finds(vec![]), [(1, Ended::Done)]);
+        scene.writes(11, None);
+        let last = scene.table.requests();
+        for request in [pending, last] {
+            let id = request[0].id().unwrap().clone();
+            let event = Event::Peers(Sample { id, topic: "t".into(), total: 1, members: vec![member(1, 5)] });
+            assert_eq!(scene.post.event(event, &mut scene.table.desk()), Ok(vec![]));
+        }
+        let calls: Vec<i32> =
+            scene.all_sent().iter().map(|(_, id)| scene.receipt(id, Outcome::Delivered).unwrap().0).collect();
+        assert_eq!(calls, [[9; WAITING_MAX - 1].to_vec(), vec![10, 11]].concat());
         assert!(scene.is_empty());
     }
 

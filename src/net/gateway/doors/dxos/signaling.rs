@@ -1,6 +1,6 @@
 //! One socket: its calls, its streams, and the memberships that follow from them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use aldis_wire::door;
@@ -66,8 +66,6 @@ struct Stream {
 struct Swarm {
     seat: Seat,
     view: View,
-    /// The look-up of members that did not fit into the answer to the join.
-    look: Option<RequestId>,
 }
 
 /// A peer's own topic, in which the sockets meet that receive its messages.
@@ -84,6 +82,10 @@ pub(super) struct Signaling {
     streams: BTreeMap<i32, Stream>,
     swarms: HashMap<Arc<str>, Swarm>,
     mailboxes: HashMap<Arc<str>, Mailbox>,
+    /// Swarms, each once, whose members did not fit into the answer to the join. They are looked up one after the other: two
+    /// answers of full size may be more than a mailbox holds.
+    looks: VecDeque<Arc<str>>,
+    looking: Option<RequestId>,
     post: Post,
 }
 
@@ -113,6 +115,8 @@ impl Signaling {
             streams: BTreeMap::new(),
             swarms: HashMap::new(),
             mailboxes: HashMap::new(),
+            looks: VecDeque::new(),
+            looking: None,
             post: Post::default(),
         }
     }
@@ -156,11 +160,7 @@ impl Signaling {
             self.streams.remove(&id);
             return never(id, "peers in this swarm", desk);
         };
-        let swarm = self.swarms.entry(place).or_insert_with(|| Swarm {
-            seat: Seat::new(topic),
-            view: View::default(),
-            look: None,
-        });
+        let swarm = self.swarms.entry(place).or_insert_with(|| Swarm { seat: Seat::new(topic), view: View::default() });
         swarm.seat.want(Some(meta), desk);
         Ok(())
     }
@@ -207,9 +207,7 @@ impl Signaling {
         let topic = self.topic("peer", &mail.recipient);
         let own = self.mailboxes.get(&topic.name).filter(|mailbox| mailbox.seat.is_taken());
         let own = own.zip(self.me).map(|(mailbox, peer)| Socket { peer, stamp: mailbox.stamp });
-        if let Some(ended) = self.post.send(id, topic, data, own, desk) {
-            desk.send_binary(rpc::response(id, ending(ended)));
-        }
+        self.post.send(id, topic, data, own, desk);
         Ok(())
     }
 
@@ -254,10 +252,11 @@ impl Signaling {
         }
         let is_new = swarm.seat.granted();
         let mut changes = swarm.view.lists(None, listed, usize::MAX);
-        if is_new && sample.total > sample.members.len() {
-            swarm.look = Some(desk.discover(swarm.seat.topic().clone(), DISCOVER_MAX));
+        if is_new && sample.total > sample.members.len() && !self.looks.contains(&place) {
+            self.looks.push_back(place.clone());
         }
         changes.extend(self.seen(&place, sample, desk.now()));
+        self.look(desk);
         self.tell(&place, &changes, desk);
         let Some(swarm) = self.swarms.get(&place) else { return };
         for (id, stream) in self.streams.iter_mut().filter(|(_, stream)| stream.place == place && !stream.ready) {
@@ -266,6 +265,15 @@ impl Signaling {
             for change in swarm.view.everybody().filter(|change| *change.peer() != stream.peer) {
                 desk.send_binary(swarm_event(*id, &change));
             }
+        }
+    }
+
+    /// Looks up the next swarm, unless one is being looked up.
+    fn look(&mut self, desk: &mut Desk<'_>) {
+        while self.looking.is_none() {
+            let Some(place) = self.looks.pop_front() else { return };
+            let swarm = self.swarms.get(&place).filter(|swarm| swarm.seat.is_taken());
+            self.looking = swarm.map(|swarm| desk.discover(swarm.seat.topic().clone(), DISCOVER_MAX));
         }
     }
 
@@ -313,6 +321,9 @@ impl Signaling {
 
     /// The machine has refused a membership, or its end.
     fn refused(&mut self, id: &RequestId, refusal: Refusal, desk: &mut Desk<'_>) {
+        if self.looking.take_if(|asked| asked == id).is_some() {
+            return self.look(desk);
+        }
         let now = desk.now();
         let seats = self.swarms.values_mut().map(|swarm| &mut swarm.seat);
         let mut seats = seats.chain(self.mailboxes.values_mut().map(|mailbox| &mut mailbox.seat));
@@ -395,13 +406,11 @@ impl Dialect for Signaling {
             Event::Joined(sample) => self.granted(sample, desk),
             Event::Left { id, topic } => self.given_up(&id, &topic),
             Event::Peers(sample) => {
-                let place = sample.topic.clone();
-                if let Some(swarm) = self.swarms.get_mut(&place)
-                    && swarm.look.as_ref() == Some(&sample.id)
-                {
-                    swarm.look = None;
+                if self.looking.take_if(|asked| *asked == sample.id).is_some() {
+                    let place = sample.topic.clone();
                     let changes = self.seen(&place, sample, desk.now());
                     self.tell(&place, &changes, desk);
+                    self.look(desk);
                 }
             }
             Event::PeerJoined { topic, member, .. } => {

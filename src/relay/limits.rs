@@ -41,8 +41,8 @@ pub const BYTES_PER_TOKEN: usize = 16 << 10;
 pub const BROADCAST_COPIES_BYTES: usize = 16 << 20;
 /// What one copy weighs besides its data.
 pub const BROADCAST_OVERHEAD_BYTES: usize = 256;
-/// Places in queues of members here that the broadcasts of one other host may take; then `rate_limited`. A frame of 200
-/// bytes may cost as many as the topic has members here.
+/// Places in queues of members here that the broadcasts of one other host may take, each once more for each
+/// `BYTES_PER_TOKEN`; then `rate_limited`. A frame of 200 bytes may cost as many as there are followers of the topic here.
 pub const HOST_DELIVERIES: Rate = Rate { per_second: 50_000, burst: 200_000 };
 /// Broadcasts remembered by a host because they came for members here, about 250 bytes each; their senders as well.
 pub const REMEMBERED_SPREADS_MAX: usize = 65_536;
@@ -83,6 +83,8 @@ pub const COUNTERS_MAX: usize = 65_536;
 /// Members that an answer to `discover` has at most. Our own protocol asks for 64, since they must fit one frame; doors of
 /// other systems owe their clients whole lists. With metas of full size, as many fit an edge's mailbox.
 pub const DISCOVER_MAX: usize = 768;
+/// A look-up counts as one request for each so many members that are asked for: as many as our own protocol asks for.
+pub const DISCOVERED_PER_TOKEN: usize = aldis_wire::limits::SAMPLE_MAX;
 
 /// Requests per second of one edge, and how many may come at once; then `rate_limited`.
 /// A page that meets 32 others trickles some 20 candidates to each.
@@ -228,6 +230,8 @@ pub const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 pub const LOST_UNREFUTED: Duration = Duration::from_secs(3);
 /// A neighbour that says goodbye because it ends is shown for so long: what it said last may come after its goodbye.
 pub const LEFT_SHOWN: Duration = Duration::from_secs(1);
+/// A goodbye is believed for so long after that: what a host said before it may still be on its way.
+pub const LEFT_BELIEVED: Duration = Duration::from_secs(8);
 /// A host that is said to be gone answers at most this often.
 pub const LOST_ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// Neighbours that a record lists tell one after the other, so that the first one's word reaches most others in time.

@@ -20,8 +20,8 @@ use bytes::Bytes;
 use super::bucket::Bucket;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{
-    COMPARED, EXPIRED_KEPT, FLOODED_SEQ_MAX, FLOODS, HEAD_CHECKS, LEFT_SHOWN, LOG_BYTES, LOG_MAX, LOST_RATE,
-    LOST_TOKENS, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
+    COMPARED, EXPIRED_KEPT, FLOODED_SEQ_MAX, FLOODS, HEAD_CHECKS, LEFT_BELIEVED, LEFT_SHOWN, LOG_BYTES, LOG_MAX,
+    LOST_RATE, LOST_TOKENS, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
 };
 use super::roster::Roster;
 
@@ -209,7 +209,7 @@ impl Origin {
         [self.suspected, left].into_iter().flatten().fold(silent, Moment::min)
     }
 
-    /// Notes that the origin has said that it ends: nothing of this epoch keeps it alive for long.
+    /// Notes that the origin has said that it ends: what it has said until then and comes late does not keep it alive.
     pub(crate) fn says_goodbye(&mut self, now: Moment) {
         self.left = Some((self.newest.0, now + LEFT_SHOWN));
     }
@@ -260,6 +260,8 @@ impl Origin {
             self.newest = head.mark();
             self.came = now;
             self.suspected = None;
+            // Who has something new to say so long after a goodbye has not ended: of two hosts with one key one goes on.
+            self.left = self.left.filter(|(_, until)| now < *until + LEFT_BELIEVED);
             self.interval = head.interval();
         }
         newer

@@ -510,15 +510,21 @@ impl Sessions {
         Some((local.name.clone(), local.followers.iter().copied().collect()))
     }
 
+    /// How many sessions follow a topic: at least as many as are members of it.
+    #[must_use]
+    pub(crate) fn followers_count(&self, topic: TopicId) -> usize {
+        self.topics.get(&topic).map_or(0, |local| local.followers.len())
+    }
+
     /// The name by which edges here call a topic, and the sessions that are members of it.
     #[must_use]
-    pub(crate) fn members(&self, topic: TopicId) -> Option<(Arc<str>, Vec<SessionKey>)> {
+    pub(crate) fn members(&self, topic: TopicId) -> Option<(Arc<str>, impl Iterator<Item = SessionKey>)> {
         let local = self.topics.get(&topic)?;
-        let is_member = |key: &SessionKey| {
+        let is_member = move |key: &SessionKey| {
             let subscriptions = self.find(*key).map(|session| &session.subscriptions);
             subscriptions.and_then(|all| all.find(topic)).is_some_and(|subscription| subscription.member)
         };
-        Some((local.name.clone(), local.followers.iter().copied().filter(is_member).collect()))
+        Some((local.name.clone(), local.followers.iter().copied().filter(is_member)))
     }
 
     /// The name of a topic, if the session follows it.

@@ -191,6 +191,20 @@ fn the_edges_of_one_address_share_an_allowance() {
 }
 
 #[test]
+fn a_look_up_counts_as_one_request_for_each_64_members_that_are_asked_for() {
+    let mut world = World::with_hosts(1);
+    for (limit, tokens) in [(0, 1), (64, 1), (65, 2), (usize::MAX, DISCOVER_MAX / 64)] {
+        let edge = world.edge(0);
+        for _ in 0..EDGE_RATE.burst {
+            world.discover(edge, "room", limit);
+        }
+        let heard = world.says(edge);
+        let answered = heard.iter().filter(|word| *word != "error rate_limited").count();
+        assert_eq!(answered, (EDGE_RATE.burst as usize - 1) / tokens, "{limit}");
+    }
+}
+
+#[test]
 fn joins_are_limited_and_the_network_is_spared() {
     let mut world = World::with_hosts(2);
     let edge = world.edge(0);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aldis::relay::io::{DialKey, LinkKey, Note, Output};
 use aldis::relay::limits::{
-    FULL_MESH_SHED, LINKS_CHOSEN, LOST_ANSWER_INTERVAL, LOST_RATE, LOST_TOKENS, LOST_UNREFUTED, TEND_INTERVAL,
+    FULL_MESH_SHED, LEFT_BELIEVED, LINKS_CHOSEN, LOST_ANSWER_INTERVAL, LOST_RATE, LOST_TOKENS, LOST_UNREFUTED,
+    TEND_INTERVAL,
 };
 use aldis_wire::announcement::{Op, Status};
 use aldis_wire::host::{Announcement, Frame, GoodbyeReason, HaveEntry};
@@ -154,6 +155,12 @@ fn a_neighbour_that_says_goodbye_because_it_ends_is_not_shown_for_long_and_its_n
     announce(&mut house, link, &mut leaving, &[]);
     house.wait(ms(1_100));
     assert!(!is_live(&house, leaving.id));
+    let mut other = Player::new(2);
+    let by_other = house.link(&other);
+    begin(&mut house, by_other, &mut other);
+    house.wait(LEFT_BELIEVED);
+    announce(&mut house, by_other, &mut leaving, &[]);
+    assert!(is_live(&house, leaving.id), "another host with its key goes on");
     leaving.restart();
     let link = house.link(&leaving);
     begin(&mut house, link, &mut leaving);

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aldis_wire::id::{PeerId, TopicId};
+use aldis_wire::limits::SIGNAL_DATA_BYTES;
 use aldis_wire::refusal::Refusal;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, Utf8Bytes};
@@ -150,7 +151,7 @@ impl<'a> Desk<'a> {
         self.now
     }
 
-    /// Asks the machine. It answers with an event, later.
+    /// Asks the machine. It answers with an event, later. Data beyond the limit is refused in the same way.
     pub(super) fn ask(&mut self, request: Request) {
         self.ask_all([request]);
     }
@@ -159,7 +160,14 @@ impl<'a> Desk<'a> {
     pub(super) fn ask_all(&mut self, requests: impl IntoIterator<Item = Request>) {
         self.tray.asked = true;
         let edge = self.edge;
-        self.machine.take(&mut requests.into_iter().map(|request| Input::EdgeAsked { edge, request }));
+        self.machine.take(&mut requests.into_iter().map(|request| match request {
+            Request::Signal { id, data, .. } | Request::Broadcast { id, data, .. }
+                if data.len() > SIGNAL_DATA_BYTES =>
+            {
+                Input::EdgeErred { edge, id: Some(id), refusal: Refusal::TooBig, message: String::new() }
+            }
+            request => Input::EdgeAsked { edge, request },
+        }));
     }
 
     /// Begins a session as a peer that this host mints.
@@ -187,8 +195,8 @@ impl<'a> Desk<'a> {
         self.machine.take(&mut std::iter::once(Input::EdgeErred { edge: self.edge, id, refusal, message }));
     }
 
-    /// The frame answers what the client was asked. Those are no more than the frames that it was sent, and do not count
-    /// as idle.
+    /// The frame answers what the client was asked, or waits until the machine may be asked. Those are bounded and do not
+    /// count as idle.
     pub(super) fn was_awaited(&mut self) {
         self.tray.asked = true;
     }
@@ -273,6 +281,11 @@ pub(super) mod testing {
         /// Whether more was sent than may wait.
         pub(in crate::net::gateway) fn overflowed(&mut self) -> bool {
             self.tray.has_overflowed()
+        }
+
+        /// Whether what came since the last look counts as idle.
+        pub(in crate::net::gateway) fn idle(&mut self) -> bool {
+            !std::mem::take(&mut self.tray.asked)
         }
 
         /// The text frames among them; everything else is a failure.

@@ -13,7 +13,7 @@ use crate::relay::io::{
     EdgeKey, Event, Hello, Identity, Input, Moment, Note, Outbox, Output, Request, RequestId, Sample, Token, Topic,
     Welcome,
 };
-use crate::relay::limits::{CLAIM_TOKENS, DISCOVER_MAX, HELLO_DEADLINE, PATIENCE};
+use crate::relay::limits::{CLAIM_TOKENS, DISCOVER_MAX, DISCOVERED_PER_TOKEN, HELLO_DEADLINE, PATIENCE};
 use crate::relay::planted::Defect;
 use crate::relay::sessions::SessionKey;
 use crate::relay::state::State;
@@ -25,7 +25,7 @@ impl State {
         match input {
             Input::EdgeOpened { edge, address } => self.edge_opened(now, edge, address, out),
             Input::EdgeAsked { edge, request } => self.edge_asked(now, edge, request, out),
-            Input::EdgeErred { edge, id, refusal, message } if self.may_ask(now, edge, id.as_ref(), out) => {
+            Input::EdgeErred { edge, id, refusal, message } if self.may_ask(now, edge, id.as_ref(), 1, out) => {
                 Self::refuse_with(edge, id, refusal, None, message, out);
             }
             Input::EdgeClosed { edge } => self.edge_closed(now, edge),
@@ -81,11 +81,11 @@ impl State {
     }
 
     /// Takes a request's tokens; if there are none, says so to the edge.
-    fn may_ask(&mut self, now: Moment, edge: EdgeKey, id: Option<&RequestId>, out: &mut Outbox) -> bool {
+    fn may_ask(&mut self, now: Moment, edge: EdgeKey, id: Option<&RequestId>, tokens: u32, out: &mut Outbox) -> bool {
         let Some(found) = self.sessions.edge_mut(edge) else { return false };
-        let own = found.bucket.take(now, self.settings.edge_rate, 1);
+        let own = found.bucket.take(now, self.settings.edge_rate, tokens);
         let address = found.address;
-        match own.and_then(|()| self.addresses.take_request(now, address, &self.settings)) {
+        match own.and_then(|()| self.addresses.take_requests(now, address, &self.settings, tokens)) {
             Ok(()) => true,
             Err(wait) => {
                 Self::refuse_with(edge, id.cloned(), Refusal::RateLimited, Some(wait), String::new(), out);
@@ -122,7 +122,11 @@ impl State {
             return self.broadcast_asked(now, edge, session, request, out);
         }
         let id = request.id().cloned();
-        if !self.may_ask(now, edge, id.as_ref(), out) {
+        let tokens = match &request {
+            Request::Discover { limit, .. } => limit.min(&DISCOVER_MAX).div_ceil(DISCOVERED_PER_TOKEN).max(1),
+            _ => 1,
+        };
+        if !self.may_ask(now, edge, id.as_ref(), u32::try_from(tokens).unwrap_or(u32::MAX), out) {
             return;
         }
         match (request, session) {

@@ -10,13 +10,14 @@ import { fileURLToPath } from "node:url";
 
 import { startNetwork, until } from "../../browser/hosts.mjs";
 
+const MEETING_MS = 45_000;
 /**
- * Of two peers with offers the one with the lower id never answers, so they meet when that one announces itself: four times
- * in its first two seconds, once when it comes back, else at the interval of the tracker, 120 s.
+ * Of two peers the one with the lower id never answers, so they meet when that one announces itself: four times in its first
+ * two seconds, then every two minutes. So here whoever is there first has a high id, and newcomers have lower ones. Ids are
+ * drawn by the library; so many processes are tried.
  */
-const MEETING_MS = 150_000;
-/** Newcomers that are tried for a low id, so that nobody waits for that interval but by rare chance. */
-const NEWCOMERS_MAX = 8;
+const PROCESSES_MAX = 20;
+const HIGH = "a";
 
 let network;
 before(async () => { network = await startNetwork(3); });
@@ -40,11 +41,11 @@ async function newPeer(context, room, hosts) {
   return { self, told, has, say: (text) => { child.stdin.write(`${text}\n`); }, end: () => child.kill("SIGKILL") };
 }
 
-/** A new peer that another one, who announced itself long ago, answers. */
-async function newcomer(context, room, hosts, other) {
+/** The first peer of a room, or one that joins `first`. */
+async function fittingPeer(context, room, hosts, first) {
   for (let tried = 1; ; tried += 1) {
     const peer = await newPeer(context, room, hosts);
-    if (peer.self < other.self || tried === NEWCOMERS_MAX) return peer;
+    if ((first ? peer.self < first.self : peer.self > HIGH) || tried === PROCESSES_MAX) return peer;
     peer.end();
   }
 }
@@ -62,22 +63,24 @@ async function talk(one, other) {
 
 test("two peers at two hosts reach a data channel", async (context) => {
   const room = randomUUID();
-  const peers = await Promise.all(network.hosts.slice(0, 2).map((host) => newPeer(context, room, [host])));
-  await meet(...peers);
-  await talk(...peers);
+  const one = await fittingPeer(context, room, [network.hosts[0]]);
+  const other = await fittingPeer(context, room, [network.hosts[1]], one);
+  await meet(one, other);
+  await talk(one, other);
 });
 
 test("a peer comes back by itself after its host was killed, and meets who comes later", async (context) => {
   const room = randomUUID();
   const [home, elsewhere] = network.hosts;
-  const [one, other] = await Promise.all([home, elsewhere].map((host) => newPeer(context, room, [host])));
+  const one = await fittingPeer(context, room, [home]);
+  const other = await fittingPeer(context, room, [elsewhere], one);
   await meet(one, other);
   await home.kill();
   await talk(one, other);
   home.start();
   await home.started();
   await until(async () => (await home.status()).edges === 1, "it is back");
-  const late = await newcomer(context, room, [elsewhere], one);
+  const late = await fittingPeer(context, room, [elsewhere], one);
   await meet(one, late);
   await talk(one, late);
   assert.equal(one.told.filter(([what]) => what === "self").length, 1, "it is the same process");
@@ -86,10 +89,11 @@ test("a peer comes back by itself after its host was killed, and meets who comes
 test("a peer with the addresses of two hosts is found by the one that lives", async (context) => {
   const room = randomUUID();
   const [dying, living, third] = network.hosts;
-  const [one, neighbour] = await Promise.all([[dying, living], [dying]].map((hosts) => newPeer(context, room, hosts)));
+  const one = await fittingPeer(context, room, [dying, living]);
+  const neighbour = await fittingPeer(context, room, [dying], one);
   await meet(one, neighbour);
   await dying.kill();
-  const other = await newcomer(context, room, [third], one);
+  const other = await fittingPeer(context, room, [third], one);
   await meet(one, other);
   await talk(one, other);
   dying.start();

@@ -180,6 +180,11 @@ impl Room {
         group.iter().enumerate().filter_map(other).collect()
     }
 
+    /// Whether a client belongs to our client's group, as it is now.
+    pub(super) fn has_in_group(&self, peer: PeerId) -> bool {
+        self.group().contains(&uuid(peer))
+    }
+
     /// Our client's group, leader first; empty while it waits.
     fn group(&self) -> Vec<Uuid> {
         let Some(leader) = self.groups().leaders.get(&uuid(self.me)).copied() else { return Vec::new() };

@@ -17,7 +17,7 @@ use super::super::super::dialect::{Desk, Dialect};
 use super::post::{Ended, Post, Socket};
 use super::presence::{self, Key, Presence};
 use super::rpc::{self, Answer, Content, Request, RpcMessage};
-use super::seat::Seat;
+use super::seat::{Seat, has_room};
 use super::view::{Change, View};
 use crate::doors::Door;
 use crate::relay::io::{Event, LeftReason, RequestId, Sample, Topic};
@@ -30,8 +30,6 @@ const MESSAGE: u8 = 1;
 const SWARMS_MAX: usize = 28;
 /// Peers for which one socket receives messages. The library uses one.
 const MAILBOXES_MAX: usize = 4;
-/// Swarms, and mailboxes, that are asked for when as many others are still being left.
-const LEFT_TOO: usize = 2;
 /// Open streams of a socket: the library opens one for each swarm and each mailbox.
 const STREAMS_MAX: usize = 128;
 /// Peers seen by a socket in all its swarms, about 250 bytes each. Beyond that newcomers are not shown.
@@ -405,13 +403,11 @@ impl Dialect for Signaling {
             Event::Welcome(welcome) => self.me = Some(welcome.peer),
             Event::Joined(sample) => self.granted(sample, desk),
             Event::Left { id, topic } => self.given_up(&id, &topic),
-            Event::Peers(sample) => {
-                if self.looking.take_if(|asked| *asked == sample.id).is_some() {
-                    let place = sample.topic.clone();
-                    let changes = self.seen(&place, sample, desk.now());
-                    self.tell(&place, &changes, desk);
-                    self.look(desk);
-                }
+            Event::Peers(sample) if self.looking.take_if(|asked| *asked == sample.id).is_some() => {
+                let place = sample.topic.clone();
+                let changes = self.seen(&place, sample, desk.now());
+                self.tell(&place, &changes, desk);
+                self.look(desk);
             }
             Event::PeerJoined { topic, member, .. } => {
                 let changes = self.came(&topic, member.peer, &member.meta, desk.now());
@@ -459,17 +455,6 @@ impl Dialect for Signaling {
 fn never(id: i32, of_what: &str, desk: &mut Desk<'_>) -> Result<(), Failure> {
     desk.send_binary(rpc::response(id, Answer::StreamReady(true)));
     Err(Failure("LIMIT_REACHED", format!("too many {of_what}")))
-}
-
-/// Whether a socket may be at this place too. What it is leaving does not count, since the machine ends that before it takes
-/// the next request; but there is a bound on it, since a leave that is refused for now waits.
-fn has_room<'a>(place: &Arc<str>, seats: impl Iterator<Item = (&'a Arc<str>, &'a Seat)>, max: usize) -> bool {
-    let (mut all, mut wanted) = (0, 0);
-    for (_, seat) in seats.filter(|(other, _)| *other != place) {
-        all += 1;
-        wanted += usize::from(!seat.is_unwanted());
-    }
-    wanted < max && all < LEFT_TOO * max
 }
 
 fn swarm_event(id: i32, change: &Change) -> Vec<u8> {

@@ -90,8 +90,9 @@ impl Seat {
     }
 }
 
-/// Whether a socket that may have so many seats may have one at this place too. What it is leaving does not count, since the machine ends that before it takes
-/// the next request; but there is a bound on it, since a leave that is refused for now waits.
+/// Whether a socket that may have so many seats may have one at this place too. What it is leaving does not count, since the
+/// machine ends that before it takes the next request; but there is a bound on it, since a leave that is refused for now
+/// waits.
 pub(super) fn has_room<'a>(
     place: &Arc<str>,
     seats: impl Iterator<Item = (&'a Arc<str>, &'a Seat)>,

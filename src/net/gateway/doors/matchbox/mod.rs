@@ -40,6 +40,8 @@ const LEADERLESS: Duration = Duration::from_millis(300);
 /// A client whose group is complete stays where newcomers wait for so long, to see others of the group who are gone before
 /// they have settled, too.
 const SETTLING: Duration = Duration::from_secs(5);
+/// A room for groups is reckoned no more often than this: with leaders in great numbers it takes a millisecond.
+const RECKONING: Duration = Duration::from_millis(100);
 /// What was refused for now is asked again after so long: five tokens of the bucket for joins.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -87,6 +89,9 @@ struct Matchbox {
     /// What was asked about memberships and has no answer yet: no more than the machine has events for it.
     asked: BTreeSet<RequestId>,
     wake: Option<Instant>,
+    /// When it was reckoned last who belongs together, and when to do so again, if something has changed.
+    reckoned: Option<Instant>,
+    reckon_at: Option<Instant>,
     /// When to ask again what was refused.
     again: Option<Instant>,
 }
@@ -94,7 +99,8 @@ struct Matchbox {
 impl Matchbox {
     fn new(network: Arc<Network>, name: String, size: Option<usize>, stamp: u64) -> Self {
         let (room, met, group, asked) = (None, BTreeSet::new(), None, BTreeSet::new());
-        Self { network, name, size, stamp, room, met, group, moved: false, asked, wake: None, again: None }
+        let (wake, again, reckoned, reckon_at) = (None, None, None, None);
+        Self { network, name, size, stamp, room, met, group, moved: false, asked, wake, reckoned, reckon_at, again }
     }
 
     /// Where everybody of this room waits or meets.
@@ -135,9 +141,19 @@ impl Matchbox {
         members.iter().for_each(|member| room.saw(member.peer, &member.meta));
     }
 
+    /// Does what follows from what is seen now: at once, or together with what is seen in the next moment.
+    fn reckon_soon(&mut self, desk: &mut Desk<'_>) {
+        let next = self.reckoned.filter(|_| self.size.is_some()).map(|last| last + RECKONING);
+        match next.filter(|next| *next > desk.now()) {
+            Some(next) => self.reckon_at = Some(next),
+            None => self.reckon(desk),
+        }
+    }
+
     /// Does what follows from what is seen now.
     fn reckon(&mut self, desk: &mut Desk<'_>) {
         let Some(room) = &mut self.room else { return };
+        (self.reckoned, self.reckon_at) = (Some(desk.now()), None);
         if self.group.is_some() {
             return;
         }
@@ -174,7 +190,7 @@ impl Matchbox {
         // Who leaves a room for groups and lives on has settled: nobody but its own group has to know it.
         let settled = topic == "lobby" && self.size.is_some() && reason == LeftReason::Left;
         if let Some(room) = &mut self.room
-            && !(settled && room.has_in_group(peer))
+            && !(settled && room.may_be_of_our_group(peer))
         {
             room.lost(peer);
         }
@@ -184,7 +200,7 @@ impl Matchbox {
         if self.met.remove(&peer) {
             desk.send_text(ToClient::PeerLeft(uuid(peer)).encode());
         }
-        self.reckon(desk);
+        self.reckon_soon(desk);
     }
 
     fn signal(&mut self, from: PeerId, data: &Bytes, desk: &mut Desk<'_>) {
@@ -243,18 +259,18 @@ impl Dialect for Matchbox {
                         let id = desk.discover(self.lobby(), MEMBERS_MAX);
                         self.asked.insert(id);
                     }
-                    self.reckon(desk);
+                    self.reckon_soon(desk);
                 }
             }
             Event::Left { id, .. } => _ = self.asked.remove(&id),
             Event::Peers(sample) => {
                 self.asked.remove(&sample.id);
                 self.saw(&sample.members);
-                self.reckon(desk);
+                self.reckon_soon(desk);
             }
             Event::PeerJoined { topic, member, .. } if &*topic == "lobby" => {
                 self.saw(&[member]);
-                self.reckon(desk);
+                self.reckon_soon(desk);
             }
             Event::PeerLeft { topic, peer, reason, .. } => self.left(&topic, peer, reason, desk),
             Event::Signal { from, data, .. } => self.signal(from, &data, desk),
@@ -266,7 +282,7 @@ impl Dialect for Matchbox {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.wake, self.again].into_iter().flatten().min()
+        [self.wake, self.reckon_at, self.again].into_iter().flatten().min()
     }
 
     fn woken(&mut self, desk: &mut Desk<'_>) {
@@ -276,6 +292,9 @@ impl Dialect for Matchbox {
             self.join_group(desk);
         }
         if self.wake.take_if(|at| *at <= now).is_none() {
+            if self.reckon_at.is_some_and(|at| at <= now) {
+                self.reckon(desk);
+            }
             return;
         }
         if self.group.is_some() {

@@ -37,6 +37,9 @@ use room::{GROUP_MAX, MEMBERS_MAX, Room};
 const NAME: &str = Door::Matchbox.name();
 /// A client waits so long for a leader before it becomes one: as long as the news of another one's coming takes.
 const LEADERLESS: Duration = Duration::from_millis(300);
+/// The next client whom a leader with room should take in waits so long before it leads, too: ten times as long as that
+/// takes.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// A client whose group is complete stays where newcomers wait for so long, to see others of the group who are gone before
 /// they have settled, too.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -89,6 +92,8 @@ struct Matchbox {
     /// What was asked about memberships and has no answer yet: no more than the machine has events for it.
     asked: BTreeSet<RequestId>,
     wake: Option<Instant>,
+    /// When it waits no longer for a leader that there is.
+    patience: Option<Instant>,
     /// When it was reckoned last who belongs together, and when to do so again, if something has changed.
     reckoned: Option<Instant>,
     reckon_at: Option<Instant>,
@@ -99,8 +104,9 @@ struct Matchbox {
 impl Matchbox {
     fn new(network: Arc<Network>, name: String, size: Option<usize>, stamp: u64) -> Self {
         let (room, met, group, asked) = (None, BTreeSet::new(), None, BTreeSet::new());
-        let (wake, again, reckoned, reckon_at) = (None, None, None, None);
-        Self { network, name, size, stamp, room, met, group, moved: false, asked, wake, reckoned, reckon_at, again }
+        let (wake, patience, reckoned, reckon_at, again) = (None, None, None, None, None);
+        let moved = false;
+        Self { network, name, size, stamp, room, met, group, moved, asked, wake, patience, reckoned, reckon_at, again }
     }
 
     /// Where everybody of this room waits or meets.
@@ -169,6 +175,8 @@ impl Matchbox {
         if taken_in {
             self.join_lobby(desk);
         }
+        let next = self.room.as_ref().is_some_and(Room::is_next);
+        self.patience = next.then(|| self.patience.unwrap_or(desk.now() + PATIENCE));
         let leaderless = self.room.as_ref().is_some_and(Room::wants_leader);
         self.wake = leaderless.then(|| self.wake.unwrap_or(desk.now() + LEADERLESS));
     }
@@ -182,6 +190,7 @@ impl Matchbox {
         let id = self.network.door_topic(NAME, &[self.name.as_bytes(), &size, group.as_bytes()]);
         self.group = Some(id);
         self.wake = Some(desk.now() + SETTLING);
+        self.patience = None;
         self.join_lobby(desk);
         self.join_group(desk);
     }
@@ -282,7 +291,7 @@ impl Dialect for Matchbox {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.wake, self.reckon_at, self.again].into_iter().flatten().min()
+        [self.wake, self.patience, self.reckon_at, self.again].into_iter().flatten().min()
     }
 
     fn woken(&mut self, desk: &mut Desk<'_>) {
@@ -290,6 +299,10 @@ impl Dialect for Matchbox {
         if self.again.take_if(|at| *at <= now).is_some() {
             self.join_lobby(desk);
             self.join_group(desk);
+        }
+        if self.patience.take_if(|at| *at <= now).is_some() {
+            self.room.iter_mut().for_each(Room::pass_over);
+            self.reckon_at = Some(now);
         }
         if self.wake.take_if(|at| *at <= now).is_none() {
             if self.reckon_at.is_some_and(|at| at <= now) {

@@ -6,7 +6,7 @@
 //! first takes in newcomers. A group that is complete is settled: it takes in nobody any more, whoever leaves.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aldis_wire::id::PeerId;
 use uuid::Uuid;
@@ -83,6 +83,8 @@ pub(super) struct Room {
     size: Option<usize>,
     /// The others.
     members: BTreeMap<PeerId, Place>,
+    /// Leaders among them that did not take in our client though they had room.
+    passed_over: BTreeSet<PeerId>,
     /// What was reckoned since the last change.
     groups: OnceCell<Groups>,
 }
@@ -100,7 +102,14 @@ struct Groups {
 
 impl Room {
     pub(super) fn new(me: PeerId, size: Option<usize>, stamp: u64) -> Self {
-        Self { me, mine: Place { stamp, state: State::Waits }, size, members: BTreeMap::new(), groups: OnceCell::new() }
+        Self {
+            me,
+            mine: Place { stamp, state: State::Waits },
+            size,
+            members: BTreeMap::new(),
+            passed_over: BTreeSet::new(),
+            groups: OnceCell::new(),
+        }
     }
 
     /// Takes in a member, or its new meta. Beyond the bound it is not seen.
@@ -118,6 +127,7 @@ impl Room {
     /// A member is gone.
     pub(super) fn lost(&mut self, peer: PeerId) {
         self.members.remove(&peer);
+        self.passed_over.remove(&peer);
         self.groups.take();
     }
 
@@ -138,6 +148,19 @@ impl Room {
         }
         let groups = self.groups();
         groups.open.is_none() && groups.waiting.first() == Some(&self.me)
+    }
+
+    /// Whether our client is the next whom a leader with room has to take in.
+    pub(super) fn is_next(&self) -> bool {
+        let groups = self.groups();
+        self.mine.state == State::Waits && groups.open.is_some() && groups.waiting.first() == Some(&self.me)
+    }
+
+    /// No leader has taken in our client: as if none of them had room.
+    pub(super) fn pass_over(&mut self) {
+        let leads = |(peer, place): (&PeerId, &Place)| place.led().is_some().then_some(*peer);
+        self.passed_over.extend(self.members.iter().filter_map(leads));
+        self.groups.take();
     }
 
     /// Our client leads from now on.
@@ -225,7 +248,8 @@ impl Room {
             led.iter().for_each(|id| _ = leaders.entry(*id).or_insert(leader));
         }
         let size = self.size.unwrap_or_default();
-        let open = leads.clone().find(|(_, led)| 1 + led.len() < size).map(|(leader, _)| leader);
+        let has_room = |(leader, led): &(PeerId, &[Uuid])| 1 + led.len() < size && !self.passed_over.contains(leader);
+        let open = leads.clone().find(has_room).map(|(leader, _)| leader);
         let waits = |(peer, place): &(PeerId, &Place)| {
             (place.state == State::Waits && !leaders.contains_key(&uuid(*peer))).then_some(*peer)
         };

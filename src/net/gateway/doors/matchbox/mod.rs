@@ -37,9 +37,14 @@ use room::{GROUP_MAX, MEMBERS_MAX, Room};
 const NAME: &str = Door::Matchbox.name();
 /// A client waits so long for a leader before it becomes one: as long as the news of another one's coming takes.
 const LEADERLESS: Duration = Duration::from_millis(300);
+/// The next client whom a leader with room should take in waits so long before it leads, too: ten times as long as that
+/// takes.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// A client whose group is complete stays where newcomers wait for so long, to see others of the group who are gone before
 /// they have settled, too.
 const SETTLING: Duration = Duration::from_secs(5);
+/// A room for groups is reckoned no more often than this: with leaders in great numbers it takes a millisecond.
+const RECKONING: Duration = Duration::from_millis(100);
 /// What was refused for now is asked again after so long: five tokens of the bucket for joins.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -87,6 +92,11 @@ struct Matchbox {
     /// What was asked about memberships and has no answer yet: no more than the machine has events for it.
     asked: BTreeSet<RequestId>,
     wake: Option<Instant>,
+    /// When it waits no longer for a leader that there is.
+    patience: Option<Instant>,
+    /// When it was reckoned last who belongs together, and when to do so again, if something has changed.
+    reckoned: Option<Instant>,
+    reckon_at: Option<Instant>,
     /// When to ask again what was refused.
     again: Option<Instant>,
 }
@@ -94,7 +104,9 @@ struct Matchbox {
 impl Matchbox {
     fn new(network: Arc<Network>, name: String, size: Option<usize>, stamp: u64) -> Self {
         let (room, met, group, asked) = (None, BTreeSet::new(), None, BTreeSet::new());
-        Self { network, name, size, stamp, room, met, group, moved: false, asked, wake: None, again: None }
+        let (wake, patience, reckoned, reckon_at, again) = (None, None, None, None, None);
+        let moved = false;
+        Self { network, name, size, stamp, room, met, group, moved, asked, wake, patience, reckoned, reckon_at, again }
     }
 
     /// Where everybody of this room waits or meets.
@@ -139,9 +151,19 @@ impl Matchbox {
         members.iter().for_each(|member| room.saw(member.peer, &member.meta));
     }
 
+    /// Does what follows from what is seen now: at once, or together with what is seen in the next moment.
+    fn reckon_soon(&mut self, desk: &mut Desk<'_>) {
+        let next = self.reckoned.filter(|_| self.size.is_some()).map(|last| last + RECKONING);
+        match next.filter(|next| *next > desk.now()) {
+            Some(next) => self.reckon_at = Some(next),
+            None => self.reckon(desk),
+        }
+    }
+
     /// Does what follows from what is seen now.
     fn reckon(&mut self, desk: &mut Desk<'_>) {
         let Some(room) = &mut self.room else { return };
+        (self.reckoned, self.reckon_at) = (Some(desk.now()), None);
         if self.group.is_some() {
             return;
         }
@@ -157,6 +179,8 @@ impl Matchbox {
         if taken_in {
             self.join_lobby(desk);
         }
+        let next = self.room.as_ref().is_some_and(Room::is_next);
+        self.patience = next.then(|| self.patience.unwrap_or(desk.now() + PATIENCE));
         let leaderless = self.room.as_ref().is_some_and(Room::wants_leader);
         self.wake = leaderless.then(|| self.wake.unwrap_or(desk.now() + LEADERLESS));
     }
@@ -170,6 +194,7 @@ impl Matchbox {
         let id = self.network.door_topic(NAME, &[self.name.as_bytes(), &size, group.as_bytes()]);
         self.group = Some(id);
         self.wake = Some(desk.now() + SETTLING);
+        self.patience = None;
         self.join_lobby(desk);
         self.join_group(desk);
     }
@@ -178,7 +203,7 @@ impl Matchbox {
         // Who leaves a room for groups and lives on has settled: nobody but its own group has to know it.
         let settled = topic == "lobby" && self.size.is_some() && reason == LeftReason::Left;
         if let Some(room) = &mut self.room
-            && !(settled && room.has_in_group(peer))
+            && !(settled && room.may_be_of_our_group(peer))
         {
             room.lost(peer);
         }
@@ -188,7 +213,7 @@ impl Matchbox {
         if self.met.remove(&peer) {
             desk.send_text(ToClient::PeerLeft(uuid(peer)).encode());
         }
-        self.reckon(desk);
+        self.reckon_soon(desk);
     }
 
     fn signal(&mut self, from: PeerId, data: &Bytes, desk: &mut Desk<'_>) {
@@ -247,18 +272,18 @@ impl Dialect for Matchbox {
                         let id = desk.discover(self.lobby(), MEMBERS_MAX);
                         self.asked.insert(id);
                     }
-                    self.reckon(desk);
+                    self.reckon_soon(desk);
                 }
             }
             Event::Left { id, .. } => _ = self.asked.remove(&id),
             Event::Peers(sample) => {
                 self.asked.remove(&sample.id);
                 self.saw(&sample.members);
-                self.reckon(desk);
+                self.reckon_soon(desk);
             }
             Event::PeerJoined { topic, member, .. } if &*topic == "lobby" => {
                 self.saw(&[member]);
-                self.reckon(desk);
+                self.reckon_soon(desk);
             }
             Event::PeerLeft { topic, peer, reason, .. } => self.left(&topic, peer, reason, desk),
             Event::Signal { from, data, .. } => self.signal(from, &data, desk),
@@ -270,7 +295,7 @@ impl Dialect for Matchbox {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        [self.wake, self.again].into_iter().flatten().min()
+        [self.wake, self.patience, self.reckon_at, self.again].into_iter().flatten().min()
     }
 
     fn woken(&mut self, desk: &mut Desk<'_>) {
@@ -279,7 +304,14 @@ impl Dialect for Matchbox {
             self.join_lobby(desk);
             self.join_group(desk);
         }
+        if self.patience.take_if(|at| *at <= now).is_some() {
+            self.room.iter_mut().for_each(Room::pass_over);
+            self.reckon_at = Some(now);
+        }
         if self.wake.take_if(|at| *at <= now).is_none() {
+            if self.reckon_at.is_some_and(|at| at <= now) {
+                self.reckon(desk);
+            }
             return;
         }
         if self.group.is_some() {

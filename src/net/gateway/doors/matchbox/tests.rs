@@ -185,7 +185,41 @@ fn who_has_settled_elsewhere_makes_room_for_newcomers() {
     wait(&mut matchbox, &mut table);
     assert_eq!(table.texts(), Vec::<String>::new());
     table.say(&mut matchbox, came(7, 160));
+    wait(&mut matchbox, &mut table);
     assert_eq!(table.texts(), [ToClient::NewPeer(uuid(peer(7))).encode()]);
+}
+
+#[test]
+fn a_leader_that_takes_in_nobody_holds_up_a_room_for_seconds_and_no_longer() {
+    let (mut matchbox, mut table) = client(Some(2), 100);
+    let meta = Place { stamp: 0, state: State::Leads(vec![]) }.encode();
+    let member = Member { peer: peer(1), meta: meta.into() };
+    table.say(&mut matchbox, Event::PeerJoined { seq: 1, topic: "lobby".into(), member });
+    table.ahead += PATIENCE / 2;
+    matchbox.woken(&mut table.desk());
+    assert_eq!(table.requests(), [], "an honest leader has its time");
+    wait(&mut matchbox, &mut table);
+    wait(&mut matchbox, &mut table);
+    table.say(&mut matchbox, came(7, 160));
+    wait(&mut matchbox, &mut table);
+    assert_eq!(table.texts(), [ToClient::NewPeer(uuid(peer(7))).encode()]);
+}
+
+#[test]
+fn a_room_for_groups_is_reckoned_once_for_all_that_a_moment_brings() {
+    let (mut matchbox, mut table) = client(Some(60), 100);
+    table.say(&mut matchbox, came(4, 150));
+    wait(&mut matchbox, &mut table);
+    assert_eq!(table.texts(), [ToClient::NewPeer(uuid(peer(4))).encode()]);
+    table.requests();
+    for n in 6..9 {
+        table.say(&mut matchbox, came(n, 150 + u64::from(n)));
+    }
+    assert_eq!((table.texts().len(), table.requests()), (0, vec![]));
+    table.ahead += RECKONING;
+    matchbox.woken(&mut table.desk());
+    assert_eq!((table.texts().len(), table.requests().len()), (3, 1), "one meta names all of them");
+    assert_eq!(matchbox.deadline(), None);
 }
 
 #[test]

@@ -183,6 +183,23 @@ fn what_a_newcomer_publishes_at_once_all_arrives_in_order_though_the_host_refuse
 }
 
 #[test]
+fn a_message_that_waits_is_not_overtaken_by_one_that_was_not_sent_yet() {
+    let (mut sender, mut table) = client();
+    for n in [1, 2] {
+        sender.text(&format!(r#"{{"type":"publish","topic":"room","n":{n}}}"#), &mut table.desk());
+    }
+    let asked = table.requests();
+    table.say(&mut sender, refused(asked[0].id().unwrap().clone(), Refusal::RateLimited));
+    let id = asked[1].id().unwrap().clone();
+    table.say(&mut sender, Event::Peers(Sample { id, topic: "yjs:room".into(), members: vec![], total: 1 }));
+    assert_eq!(table.requests(), []);
+    wait(&mut sender, &mut table);
+    let sent: Vec<_> = served(&mut sender, &mut table, 1).into_iter().map(|(_, data)| data).collect();
+    let body = |n| Body::encode_yjs(1, format!(r#"{{"type":"publish","topic":"room","n":{n}}}"#).as_bytes());
+    assert_eq!(sent, [body(1), body(2)]);
+}
+
+#[test]
 fn a_message_that_somebody_has_is_not_sent_again() {
     let (mut sender, mut table) = client();
     for (taken, unknown) in [(1, 0), (0, 1)] {

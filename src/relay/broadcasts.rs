@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::bucket::Bucket;
 use super::io::{Moment, Reach, RequestId};
 use super::limits::{
-    DEDUPLICATION, HOST_DELIVERIES, OPEN_BROADCASTS_MAX, REMEMBERED_BROADCASTS_MAX, REMEMBERED_SPREADS_MAX,
-    SIGNAL_TIMEOUT,
+    BYTES_PER_TOKEN, DEDUPLICATION, HOST_DELIVERIES, OPEN_BROADCASTS_MAX, REMEMBERED_BROADCASTS_MAX,
+    REMEMBERED_SPREADS_MAX, SIGNAL_TIMEOUT,
 };
 use super::signals::Path;
 
@@ -305,9 +305,10 @@ impl Heard {
         self.by_id.get(&(from, id.clone())).copied()
     }
 
-    /// Whether a host may have something put into so many queues more.
-    pub(crate) fn may_deliver(&mut self, now: Moment, home: HostId, members: usize) -> bool {
-        let tokens = u32::try_from(members).unwrap_or(u32::MAX).saturating_add(1);
+    /// Whether a host may have so many bytes put into so many queues more.
+    pub(crate) fn may_deliver(&mut self, now: Moment, home: HostId, places: usize, bytes: usize) -> bool {
+        let tokens = places.saturating_add(1).saturating_mul(1 + bytes / BYTES_PER_TOKEN);
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         self.deliveries.entry(home).or_default().take(now, HOST_DELIVERIES, tokens).is_ok()
     }
 

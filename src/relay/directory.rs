@@ -31,6 +31,9 @@ use topics::Topics;
 
 /// Homes from which a sample is drawn, for each member that is wanted.
 const HOMES_SHUFFLED: usize = 4;
+/// Members among which each of a sample is drawn by chance. A look-up costs what it answers, however many members and
+/// homes a topic has.
+const DRAWN_FOR_EACH: usize = 4;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -210,40 +213,42 @@ impl Directory {
         let mut homes: Vec<u32> = self.topics.homes(number, from).take(HOMES_SHUFFLED * limit.max(1)).collect();
         shuffle(&mut homes, &mut random);
         homes.truncate(limit.saturating_add(1));
-        let mut hands: Vec<Vec<Member>> = homes
-            .into_iter()
-            .map(|home| self.draw((topic, number), home, except, limit, &mut random))
-            .filter(|hand| !hand.is_empty())
-            .collect();
+        let window = DRAWN_FOR_EACH * limit.div_ceil(homes.len().max(1));
+        let mut hands = Vec::with_capacity(homes.len());
+        for home in homes {
+            let from = random(self.hosts.at(home).map_or(1, |held| held.roster.slots()));
+            hands.push((self.members_from((topic, number), home, from, except), Vec::new()));
+        }
         let mut sample = Vec::new();
         while sample.len() < limit && !hands.is_empty() {
-            for hand in &mut hands {
-                if sample.len() < limit {
-                    sample.extend(hand.pop());
+            hands.retain_mut(|(members, hand)| {
+                if sample.len() >= limit {
+                    return false;
                 }
-            }
-            hands.retain(|hand| !hand.is_empty());
+                if hand.is_empty() {
+                    hand.extend(members.by_ref().take(window));
+                    shuffle(hand, &mut random);
+                }
+                let drawn: Option<(PeerId, &[u8])> = hand.pop();
+                sample.extend(drawn.map(|(peer, meta)| Member { peer, meta: Bytes::copy_from_slice(meta) }));
+                drawn.is_some()
+            });
         }
         sample
     }
 
-    /// Up to `limit` members of a topic at one home by chance, without walking a large set for a small sample.
-    fn draw(
+    /// Members of a topic at one home, other than `except`, beginning with a slot and going round.
+    fn members_from(
         &self,
         (topic, number): (TopicId, u32),
         home: u32,
+        from: usize,
         except: PeerId,
-        limit: usize,
-        random: &mut impl FnMut(usize) -> usize,
-    ) -> Vec<Member> {
-        let Some(held) = self.hosts.at(home) else { return Vec::new() };
-        let from = Slot::try_from(random(held.roster.slots())).unwrap_or(0);
-        let members = self.topics.members(number, home, from).filter_map(|slot| held.roster.member_at(slot));
-        let others = members.filter(|(other, peer, _)| *other == topic && *peer != except);
-        let mut hand: Vec<Member> =
-            others.take(limit).map(|(_, peer, meta)| Member { peer, meta: Bytes::copy_from_slice(meta) }).collect();
-        shuffle(&mut hand, random);
-        hand
+    ) -> impl Iterator<Item = (PeerId, &[u8])> {
+        let from = Slot::try_from(from).unwrap_or(0);
+        let roster = self.hosts.at(home).map(|held| &held.roster);
+        let members = self.topics.members(number, home, from).filter_map(move |slot| roster?.member_at(slot));
+        members.filter(move |(other, peer, _)| *other == topic && *peer != except).map(|(_, peer, meta)| (peer, meta))
     }
 
     /// The highest counter known of a keyed peer, present or gone, and where.
@@ -505,6 +510,39 @@ mod tests {
         directory.apply(former, &[gone], None).unwrap();
         directory.apply(former, &[claim(former, 7)], None).unwrap();
         assert_eq!(directory.home(peer), Some(former), "a newer one does");
+    }
+
+    #[test]
+    fn a_look_up_draws_from_all_homes_alike_and_costs_what_it_answers() {
+        const HOMES: usize = 16;
+        const LIMIT: usize = 300;
+        let topic = TopicId::new([9; 32]);
+        let mut directory = Directory::new(NetworkTag::new([4; 8]), || 7);
+        for number in 1..=HOMES {
+            let host = HostId::new([u8::try_from(number).unwrap(); 32]);
+            directory.insert(host);
+            for member in 0..LIMIT as u128 {
+                let nonce = member.to_be_bytes();
+                let peer = Proof::mint(host, &nonce);
+                let join = Op::Join { topic, peer, meta: Bytes::new() };
+                let ops = [Op::Present { peer, proof: Proof::Minted { nonce } }, join];
+                directory.apply(host, &ops, None).unwrap();
+            }
+        }
+        let (mut draw, mut drawn) = (chance(), 0);
+        let sample = directory.sample(topic, PeerId::new([0; 32]), LIMIT, |below| {
+            drawn += 1;
+            draw(below)
+        });
+        let mut by_home: BTreeMap<HostId, BTreeMap<PeerId, usize>> = BTreeMap::new();
+        for member in &sample {
+            *by_home.entry(directory.home(member.peer).unwrap()).or_default().entry(member.peer).or_default() += 1;
+        }
+        assert_eq!((sample.len(), by_home.len()), (LIMIT, HOMES));
+        for members in by_home.values() {
+            assert!((LIMIT / HOMES..=LIMIT / HOMES + 1).contains(&members.len()), "{}", members.len());
+        }
+        assert!(drawn <= (DRAWN_FOR_EACH + 1) * (LIMIT + HOMES), "{drawn} numbers for {LIMIT} members");
     }
 
     /// What one host says: each peer's counter, and its topics with metas.

@@ -12,10 +12,15 @@ pub const GRACE: Duration = Duration::from_secs(30);
 /// From taking a signal to `unknown` at the latest. The promise to applications (DESIGN §3).
 pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sequenced messages kept for an edge until it acknowledges; then `too_slow`. When a host is lost, all its members of a
-/// topic leave in one moment, and nobody can acknowledge in between: a topic of 2,000 members at one host must fit.
-pub const UNACKED_MAX: usize = 2_048;
-/// Bytes of the same. With 10,000 silent edges this bounds their queues at 2.5 GiB; 16 of them fit 4 MiB.
+/// topic leave in one moment, and nobody can acknowledge in between: a topic of 3,000 members at one host must fit, or
+/// 32 topics of 90.
+pub const UNACKED_MAX: usize = 3_072;
+/// Bytes of signals and broadcasts among them. With 10,000 silent edges this bounds their queues at 2.5 GiB; 16 of them
+/// fit 4 MiB.
 pub const UNACKED_BYTES: usize = 256 << 10;
+/// Bytes of the others besides. When a host is found again, all its members of a topic come in one moment, with metas: 500
+/// with metas of full size must fit. Both together fit an edge's mailbox, beside answers.
+pub const UNACKED_EVENTS_BYTES: usize = 600 << 10;
 /// Part of `UNACKED_MAX` that signals may not take, so that receipts and events still fit; then `queue_full`.
 pub const UNACKED_RESERVE: usize = UNACKED_MAX - 192;
 /// Signals of one session that wait for their receipts; then `too_many_open`.
@@ -41,8 +46,8 @@ pub const BYTES_PER_TOKEN: usize = 16 << 10;
 pub const BROADCAST_COPIES_BYTES: usize = 16 << 20;
 /// What one copy weighs besides its data.
 pub const BROADCAST_OVERHEAD_BYTES: usize = 256;
-/// Places in queues of members here that the broadcasts of one other host may take; then `rate_limited`. A frame of 200
-/// bytes may cost as many as the topic has members here.
+/// Places in queues of members here that the broadcasts of one other host may take, each once more for each
+/// `BYTES_PER_TOKEN`; then `rate_limited`. A frame of 200 bytes may cost as many as there are followers of the topic here.
 pub const HOST_DELIVERIES: Rate = Rate { per_second: 50_000, burst: 200_000 };
 /// Broadcasts remembered by a host because they came for members here, about 250 bytes each; their senders as well.
 pub const REMEMBERED_SPREADS_MAX: usize = 65_536;
@@ -83,6 +88,8 @@ pub const COUNTERS_MAX: usize = 65_536;
 /// Members that an answer to `discover` has at most. Our own protocol asks for 64, since they must fit one frame; doors of
 /// other systems owe their clients whole lists. With metas of full size, as many fit an edge's mailbox.
 pub const DISCOVER_MAX: usize = 768;
+/// A look-up counts as one request for each so many members that are asked for: as many as our own protocol asks for.
+pub const DISCOVERED_PER_TOKEN: usize = aldis_wire::limits::SAMPLE_MAX;
 
 /// Requests per second of one edge, and how many may come at once; then `rate_limited`.
 /// A page that meets 32 others trickles some 20 candidates to each.

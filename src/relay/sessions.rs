@@ -16,7 +16,7 @@ use super::bucket::Bucket;
 use super::io::{EdgeKey, Event, Moment, RequestId, Token, Topic};
 use super::limits::{
     BROADCAST_RESERVE, BROADCAST_RESERVE_BYTES, DEDUPLICATION, SENDERS_REMEMBERED_MAX, SESSIONS_MAX, UNACKED_BYTES,
-    UNACKED_MAX, UNACKED_RESERVE,
+    UNACKED_EVENTS_BYTES, UNACKED_MAX, UNACKED_RESERVE,
 };
 use super::signals::Outgoing;
 
@@ -45,8 +45,27 @@ pub(crate) struct Edge {
 pub(crate) struct Subscription {
     /// Whether it is a member.
     pub(crate) member: bool,
+    /// Whether it is a member that is not to be told who comes and goes.
+    pub(crate) quiet: bool,
     /// Whether it watches.
     pub(crate) watching: bool,
+}
+
+impl Subscription {
+    /// Becomes a member.
+    pub(crate) fn join(&mut self, quiet: bool) {
+        (self.member, self.quiet) = (true, quiet);
+    }
+
+    /// Is a member no more.
+    pub(crate) fn leave(&mut self) {
+        (self.member, self.quiet) = (false, false);
+    }
+
+    /// Whether it is told who comes and goes.
+    fn is_told(&self) -> bool {
+        self.watching || self.member && !self.quiet
+    }
 }
 
 /// What a session has of all topics, ordered by topic. It is one or two nearly always, for which a tree would take ten
@@ -193,7 +212,7 @@ impl Session {
         sender_home: Option<HostId>,
         event: impl FnOnce(u64) -> Event,
     ) -> Result<Option<Event>, Refusal> {
-        if self.unacked.len() >= UNACKED_MAX || self.unacked_bytes + bytes > 2 * UNACKED_BYTES {
+        if self.unacked.len() >= UNACKED_MAX || self.unacked_bytes + bytes > UNACKED_BYTES + UNACKED_EVENTS_BYTES {
             return Err(Refusal::TooSlow);
         }
         self.last_seq += 1;
@@ -294,7 +313,19 @@ impl Unacked {
 #[derive(Debug)]
 struct Local {
     name: Arc<str>,
-    followers: BTreeSet<SessionKey>,
+    /// Those that are told who comes and goes.
+    told: BTreeSet<SessionKey>,
+    /// Those that are not.
+    quiet: BTreeSet<SessionKey>,
+}
+
+impl Local {
+    fn put(&mut self, key: SessionKey, is_told: bool) {
+        let (into, out_of) =
+            if is_told { (&mut self.told, &mut self.quiet) } else { (&mut self.quiet, &mut self.told) };
+        out_of.remove(&key);
+        into.insert(key);
+    }
 }
 
 /// All edges and sessions of this host.
@@ -476,9 +507,9 @@ impl Sessions {
         let Some(session) = self.all.get_mut(&key) else { return Err(Refusal::SessionLost) };
         let subscription = session.subscriptions.find_or_insert(topic.id).ok_or(Refusal::TooManyTopics)?;
         set(subscription);
-        let local = self.topics.entry(topic.id);
-        let local = local.or_insert_with(|| Local { name: topic.name.clone(), followers: BTreeSet::new() });
-        local.followers.insert(key);
+        let is_told = subscription.is_told();
+        let new = || Local { name: topic.name.clone(), told: BTreeSet::new(), quiet: BTreeSet::new() };
+        self.topics.entry(topic.id).or_insert_with(new).put(key, is_told);
         Ok(())
     }
 
@@ -490,35 +521,44 @@ impl Sessions {
             if *subscription == Subscription::default() {
                 session.subscriptions.remove(topic);
                 self.unfollow(topic, key);
+            } else if let Some(local) = self.topics.get_mut(&topic) {
+                local.put(key, subscription.is_told());
             }
         }
     }
 
     fn unfollow(&mut self, topic: TopicId, key: SessionKey) {
         if let Some(local) = self.topics.get_mut(&topic) {
-            local.followers.remove(&key);
-            if local.followers.is_empty() {
+            local.told.remove(&key);
+            local.quiet.remove(&key);
+            if local.told.is_empty() && local.quiet.is_empty() {
                 self.topics.remove(&topic);
             }
         }
     }
 
-    /// The name by which edges here call a topic, and the sessions that follow it.
+    /// The name by which edges here call a topic, and the sessions that are told who comes and goes.
     #[must_use]
-    pub(crate) fn followers(&self, topic: TopicId) -> Option<(Arc<str>, Vec<SessionKey>)> {
-        let local = self.topics.get(&topic)?;
-        Some((local.name.clone(), local.followers.iter().copied().collect()))
+    pub(crate) fn told(&self, topic: TopicId) -> Option<(Arc<str>, Vec<SessionKey>)> {
+        let local = self.topics.get(&topic).filter(|local| !local.told.is_empty())?;
+        Some((local.name.clone(), local.told.iter().copied().collect()))
+    }
+
+    /// How many sessions follow a topic: at least as many as are members of it.
+    #[must_use]
+    pub(crate) fn followers_count(&self, topic: TopicId) -> usize {
+        self.topics.get(&topic).map_or(0, |local| local.told.len() + local.quiet.len())
     }
 
     /// The name by which edges here call a topic, and the sessions that are members of it.
     #[must_use]
-    pub(crate) fn members(&self, topic: TopicId) -> Option<(Arc<str>, Vec<SessionKey>)> {
+    pub(crate) fn members(&self, topic: TopicId) -> Option<(Arc<str>, impl Iterator<Item = SessionKey>)> {
         let local = self.topics.get(&topic)?;
-        let is_member = |key: &SessionKey| {
+        let is_member = move |key: &SessionKey| {
             let subscriptions = self.find(*key).map(|session| &session.subscriptions);
             subscriptions.and_then(|all| all.find(topic)).is_some_and(|subscription| subscription.member)
         };
-        Some((local.name.clone(), local.followers.iter().copied().filter(is_member).collect()))
+        Some((local.name.clone(), local.told.iter().chain(&local.quiet).copied().filter(is_member)))
     }
 
     /// The name of a topic, if the session follows it.

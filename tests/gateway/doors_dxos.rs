@@ -280,3 +280,30 @@ async fn a_message_that_is_too_big_is_refused_and_the_largest_is_not() {
     a.say(send(2, 11, &vec![0; largest + 1])).await;
     assert_eq!(a.hear().await, Got::Failed(2, "TOO_BIG".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_asks_to_be_told_everything_sixteen_times_is_cut_when_that_becomes_too_much() {
+    let house = House::start();
+    // Each comes as sixteen peers with sixteen streams; the first is told least at once.
+    for newcomer in 0..64 {
+        let mut client = Client::connect(&house).await;
+        for own in 0..16 {
+            let key = [[newcomer; 16], [own; 16]].concat();
+            client.say(request(own, "Join", &[field(1, &[7; 32]), field(2, &key)].concat())).await;
+        }
+        let mut ready = 0;
+        while ready < 16 {
+            match within("a frame", client.0.next()).await.unwrap().unwrap() {
+                Message::Binary(frame) => ready += usize::from(matches!(read(&frame), Got::Ready(_))),
+                Message::Close(Some(close)) => {
+                    assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "too_slow"));
+                    assert!(newcomer > 4, "cut as number {newcomer}");
+                    return;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        tokio::spawn(async move { while let Some(Ok(_)) = client.0.next().await {} });
+    }
+    panic!("nobody was cut");
+}

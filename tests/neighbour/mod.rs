@@ -376,7 +376,7 @@ impl House {
             Event::Welcome(welcome) => Some(welcome.peer),
             _ => None,
         });
-        let join = Request::Join { id: Arc::from("join"), topic: named(topic), meta: None };
+        let join = Request::Join { id: Arc::from("join"), topic: named(topic), meta: None, quiet: false };
         self.handle(Input::EdgeAsked { edge, request: join });
         (edge, peer.unwrap())
     }

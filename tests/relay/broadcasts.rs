@@ -447,6 +447,51 @@ fn one_host_may_put_so_much_into_the_queues_of_members_here() {
 }
 
 #[test]
+fn what_is_large_counts_more_than_once_for_each_place_that_it_takes() {
+    let mut house = House::new();
+    let members = 500;
+    let edges: Vec<EdgeKey> = (0..members).map(|_| house.edge("s0").0).collect();
+    let (_, link, peers) = neighbour(&mut house, 1, 1);
+    let mut taken = 0;
+    for n in 1..=u64::from(HOST_DELIVERIES.burst) / (members + 1) {
+        let Frame::Broadcast(mut broadcast) = frame(&peers[0], "s0", &format!("{n}"), n) else { unreachable!() };
+        broadcast.data = Bytes::from(vec![b'1'; SIGNAL_DATA_BYTES]);
+        let effects = house.send(link, &Frame::Broadcast(broadcast));
+        taken += u64::from(spreads(&effects, link) != [Spread::Refused(Refusal::RateLimited)]);
+        let (seq, first) = (u64::MAX, edges[0]);
+        house.handle(Input::EdgeAsked { edge: first, request: Request::Ack { seq } });
+    }
+    let each = (members + 1) * (1 + SIGNAL_DATA_BYTES as u64 / 16_384);
+    assert_eq!(taken, u64::from(HOST_DELIVERIES.burst) / each);
+}
+
+#[test]
+fn what_found_nobody_is_not_remembered_and_reaches_who_comes_later() {
+    let mut house = House::new();
+    let (_, link, peers) = neighbour(&mut house, 1, 1);
+    let nobody = house.send(link, &frame(&peers[0], "s0", "a", 1));
+    assert_eq!(spreads(&nobody, link), [Spread::Refused(Refusal::NoSuchPeer)]);
+    let (edge, _) = house.edge("s0");
+    assert_eq!(told(&house.send(link, &frame(&peers[0], "s0", "a", 1)), edge), 1);
+    assert_eq!(told(&house.send(link, &frame(&peers[0], "s0", "a", 1)), edge), 0, "now it is");
+}
+
+#[test]
+fn what_costs_more_requests_than_may_come_at_once_goes_when_nothing_else_was_asked() {
+    let mut house = House::new();
+    let (edge, _) = house.edge("s0");
+    let (_, link, _) = neighbour(&mut house, 1, 0);
+    for number in 2..252 {
+        roster(&mut house, &mut Player::new(number), link, 1);
+    }
+    house.wait(Duration::from_secs(1));
+    let effects = house.handle(asked(edge, "a", 60_000));
+    assert!(!effects.frames(link).is_empty(), "a thousand requests for 250 hosts and 60 kB: as many as the link takes");
+    let effects = house.handle(asked(edge, "b", 60_000));
+    assert_eq!(reaches(&effects, edge), [refused(Refusal::RateLimited)]);
+}
+
+#[test]
 fn copies_to_very_many_hosts_are_bounded_in_bytes_and_each_counts_as_a_request() {
     let mut house = House::new();
     let (edge, _) = house.edge("s0");

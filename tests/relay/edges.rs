@@ -6,7 +6,7 @@ use aldis::relay::io::{Event, Hello, Identity, Input, Request, Token};
 use aldis::relay::limits::{
     ADDRESS_OPEN_RATE, ADDRESS_RATE, DISCOVER_MAX, EDGE_CHANGE_RATE, EDGE_RATE, EDGES_PER_ADDRESS_MAX, HELLO_DEADLINE,
     OPEN_SIGNALS_MAX, PATIENCE, REMEMBERED_SIGNALS_MAX, SIGNAL_TIMEOUT, SILENT_EDGES_PER_ADDRESS_MAX, UNACKED_BYTES,
-    UNACKED_MAX, UNACKED_RESERVE,
+    UNACKED_EVENTS_BYTES, UNACKED_MAX, UNACKED_RESERVE,
 };
 use aldis_wire::host::Outcome;
 use aldis_wire::id::PeerId;
@@ -191,6 +191,20 @@ fn the_edges_of_one_address_share_an_allowance() {
 }
 
 #[test]
+fn a_look_up_counts_as_one_request_for_each_64_members_that_are_asked_for() {
+    let mut world = World::with_hosts(1);
+    for (limit, tokens) in [(0, 1), (64, 1), (65, 2), (usize::MAX, DISCOVER_MAX / 64)] {
+        let edge = world.edge(0);
+        for _ in 0..EDGE_RATE.burst {
+            world.discover(edge, "room", limit);
+        }
+        let heard = world.says(edge);
+        let answered = heard.iter().filter(|word| *word != "error rate_limited").count();
+        assert_eq!(answered, (EDGE_RATE.burst as usize - 1) / tokens, "{limit}");
+    }
+}
+
+#[test]
 fn joins_are_limited_and_the_network_is_spared() {
     let mut world = World::with_hosts(2);
     let edge = world.edge(0);
@@ -297,7 +311,7 @@ fn an_edge_that_cannot_take_its_events_any_more_is_ended_as_too_slow() {
     world.watch(slow, "room");
     let busy = world.edge(0);
     let mut n = 0;
-    while world.edges[slow].open && n < 3_000 {
+    while world.edges[slow].open && n < 2 * UNACKED_MAX {
         world.join_as(busy, "room", &format!("{n}"));
         world.run(ms(250));
         n += 1;
@@ -306,6 +320,37 @@ fn an_edge_that_cannot_take_its_events_any_more_is_ended_as_too_slow() {
     assert_eq!(world.says(slow).last().unwrap(), "error too_slow");
     world.resume(slow);
     assert_eq!(world.says(slow).last().unwrap(), "error session_lost");
+}
+
+#[test]
+fn who_joins_quietly_is_shown_and_reached_but_not_told_who_comes_and_goes() {
+    let mut world = World::with_hosts(2);
+    let (quiet, busy) = (world.edge(0), world.edge(1));
+    let topic = world.topic(0, "room");
+    let join = |quiet| Request::Join { id: "j".into(), topic: topic.clone(), meta: None, quiet };
+    let comes_and_goes = |world: &mut World| {
+        world.join(busy, "room");
+        world.run(secs(1));
+        world.leave(busy, "room");
+        world.run(secs(1));
+        let told = world.heard(quiet);
+        told.iter().filter(|event| matches!(event, Event::PeerJoined { .. } | Event::PeerLeft { .. })).count()
+    };
+    world.ask(quiet, join(true));
+    assert_eq!((comes_and_goes(&mut world), world.total(1, "room")), (0, 1));
+    world.broadcast(busy, "room", "a", "1");
+    world.run(secs(1));
+    assert_eq!(world.says(quiet).len(), 1, "a broadcast reaches it");
+    world.watch(quiet, "room");
+    assert_eq!(comes_and_goes(&mut world), 2, "it watches as well");
+    world.ask(quiet, Request::Unwatch { id: "u".into(), topic: topic.clone() });
+    assert_eq!(comes_and_goes(&mut world), 0);
+    world.ask(quiet, join(false));
+    assert_eq!(comes_and_goes(&mut world), 2, "the last join counts");
+    world.ask(quiet, join(true));
+    assert_eq!(comes_and_goes(&mut world), 0);
+    world.leave(quiet, "room");
+    assert_eq!((comes_and_goes(&mut world), world.hosts[0].relay.as_ref().unwrap().tables().topics), (0, 0));
 }
 
 #[test]
@@ -332,7 +377,7 @@ fn hundreds_of_edges_that_all_stop_reading_end_one_after_the_other_and_bring_nob
         world.edges[*edge].events = Vec::new();
     }
     // Each event weighs 1 KiB, with what it counts besides its meta.
-    for n in 0..2 * UNACKED_BYTES / 1_024 {
+    for n in 0..(UNACKED_BYTES + UNACKED_EVENTS_BYTES) / 1_024 {
         world.join_as(busy, "noise", &format!("{n:0>891}"));
     }
     assert!(edges.iter().all(|edge| world.edges[*edge].open), "their queues are just full");

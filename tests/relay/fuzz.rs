@@ -144,7 +144,9 @@ impl Crowd {
         self.n += 1;
         let id = format!("{}", self.n - self.chance.below(3) as u64).as_str().into();
         let request = match self.chance.below(12) {
-            0 | 1 => Request::Join { id, topic, meta: Some(self.chance.bytes(1_024)) },
+            0 | 1 => {
+                Request::Join { id, topic, meta: Some(self.chance.bytes(1_024)), quiet: self.chance.below(2) == 0 }
+            }
             2 => Request::Leave { id, topic },
             3 => Request::Watch { id, topic },
             4 => Request::Unwatch { id, topic },
@@ -359,7 +361,7 @@ impl Crowd {
         let bounds = [
             (tables.sessions, limits::SESSIONS_MAX),
             (tables.unacked_max, limits::UNACKED_MAX),
-            (tables.unacked_bytes_max, 2 * limits::UNACKED_BYTES),
+            (tables.unacked_bytes_max, limits::UNACKED_BYTES + limits::UNACKED_EVENTS_BYTES),
             (tables.open_signals, tables.sessions * limits::OPEN_SIGNALS_MAX),
             (tables.remembered_signals_max, limits::REMEMBERED_SIGNALS_MAX + limits::OPEN_SIGNALS_MAX),
             (tables.open_broadcasts, tables.sessions * limits::OPEN_BROADCASTS_MAX),

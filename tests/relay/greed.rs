@@ -135,7 +135,8 @@ fn edges_with_large_metas_are_refused_before_the_network_ignores_their_host() {
     let (edge, _) = house.edge("room");
     let ask = |house: &mut House, number: usize| {
         let meta = Bytes::from(format!("\"{number:06}{}\"", "m".repeat(1_000)));
-        let request = Request::Join { id: number.to_string().into(), topic: named("room"), meta: Some(meta) };
+        let request =
+            Request::Join { id: number.to_string().into(), topic: named("room"), meta: Some(meta), quiet: false };
         let effects = house.handle(aldis::relay::io::Input::EdgeAsked { edge, request });
         house.take(&effects);
         let refusal = effects.told(edge).into_iter().find_map(|event| match event {

@@ -2,6 +2,7 @@
 
 use aldis::relay::io::{Event, Hello, Identity, Note, Request};
 use aldis_wire::host::Outcome;
+use aldis_wire::limits::PEER_TOPICS_MAX;
 use ed25519_dalek::SigningKey;
 
 use crate::world::{World, ms, secs};
@@ -24,6 +25,47 @@ fn a_host_with_a_large_topic_comes_and_goes_and_nobody_is_cut_for_it() {
     let left = world.heard(watcher);
     assert!(world.edges[watcher].open, "it reads and acknowledges all that it is told");
     assert_eq!(left.iter().filter(|event| matches!(event, Event::PeerLeft { .. })).count(), 600);
+}
+
+#[test]
+fn a_host_whose_members_say_much_of_themselves_is_parted_and_found_again_and_nobody_is_cut_for_it() {
+    let mut world = World::with_hosts(2);
+    let watcher = world.edge(0);
+    world.watch(watcher, "crowd");
+    for n in 0..500 {
+        let edge = world.edge(1);
+        world.join_as(edge, "crowd", &format!("{n:0>992}"));
+        world.run(ms(25));
+    }
+    world.part(&[0], &[1]);
+    world.run(secs(15));
+    assert_eq!(world.total(0, "crowd"), 0);
+    world.heard(watcher);
+    world.heal(&[0], &[1]);
+    world.run(secs(10));
+    assert!(world.edges[watcher].open, "it reads and acknowledges all that it is told");
+    let came = world.heard(watcher);
+    assert_eq!(came.iter().filter(|event| matches!(event, Event::PeerJoined { .. })).count(), 500);
+}
+
+#[test]
+fn a_member_of_many_topics_outlives_a_host_whose_edges_are_in_all_of_them() {
+    let mut world = World::with_hosts(2);
+    let topics: Vec<String> = (0..PEER_TOPICS_MAX).map(|n| format!("topic {n}")).collect();
+    let member = world.edge(0);
+    topics.iter().for_each(|topic| world.join(member, topic));
+    for _ in 0..70 {
+        let edge = world.edge(1);
+        topics.iter().for_each(|topic| world.join(edge, topic));
+        world.run(ms(250));
+    }
+    world.heard(member);
+    world.kill(1);
+    world.run(secs(20));
+    let left = world.heard(member);
+    assert!(world.edges[member].open, "it reads and acknowledges all that it is told");
+    let count = left.iter().filter(|event| matches!(event, Event::PeerLeft { .. })).count();
+    assert_eq!(count, 70 * PEER_TOPICS_MAX);
 }
 
 #[test]

@@ -156,14 +156,14 @@ impl World {
     /// An edge joins a topic.
     pub fn join(&mut self, edge: usize, name: &str) {
         let topic = self.topic(self.edges[edge].place, name);
-        self.ask(edge, Request::Join { id: "j".into(), topic, meta: None });
+        self.ask(edge, Request::Join { id: "j".into(), topic, meta: None, quiet: false });
     }
 
     /// An edge joins a topic and says something of itself.
     pub fn join_as(&mut self, edge: usize, name: &str, meta: &str) {
         let topic = self.topic(self.edges[edge].place, name);
         let meta = Some(Bytes::copy_from_slice(meta.as_bytes()));
-        self.ask(edge, Request::Join { id: "j".into(), topic, meta });
+        self.ask(edge, Request::Join { id: "j".into(), topic, meta, quiet: false });
     }
 
     /// An edge leaves a topic.

@@ -104,7 +104,10 @@ impl Bench {
 
 fn joined(edge: u64, number: u32) -> Input {
     let topic = Topic { id: topic(number), name: Arc::from(number.to_string()) };
-    Input::EdgeAsked { edge: EdgeKey(edge), request: Request::Join { id: Arc::from("join"), topic, meta: None } }
+    Input::EdgeAsked {
+        edge: EdgeKey(edge),
+        request: Request::Join { id: Arc::from("join"), topic, meta: None, quiet: false },
+    }
 }
 
 fn left(edge: u64, number: u32) -> Input {

@@ -22,15 +22,25 @@ impl Bucket {
 
     /// Whether there was a token left.
     pub(super) fn take(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        let left = self.tokens.checked_sub(1);
+        self.tokens = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Whether nothing is lost by forgetting it.
+    pub(super) fn is_full(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.tokens >= self.rate.burst
+    }
+
+    fn fill(&mut self, now: Instant) {
         let seconds = now.saturating_duration_since(self.filled).as_secs();
         if seconds > 0 {
             let earned = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(self.rate.per_second);
             self.tokens = self.tokens.saturating_add(earned).min(self.rate.burst);
             self.filled += Duration::from_secs(seconds);
         }
-        let left = self.tokens.checked_sub(1);
-        self.tokens = left.unwrap_or(0);
-        left.is_some()
     }
 }
 

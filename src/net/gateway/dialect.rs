@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aldis_wire::id::{PeerId, TopicId};
+use aldis_wire::limits::SIGNAL_DATA_BYTES;
 use aldis_wire::refusal::Refusal;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, Utf8Bytes};
@@ -13,6 +14,12 @@ use tokio::time::Instant;
 
 use crate::net::hub::Hub;
 use crate::relay::io::{EdgeKey, Event, Hello, Identity, Input, Request, RequestId, Topic};
+
+/// What may wait for one socket to be written. One event makes up to 200 KiB in ordinary use; a client that asks to be told
+/// everything many times over is cut beyond it.
+pub(super) const TRAY_BYTES: usize = 1 << 20;
+/// What a frame takes besides its bytes.
+const FRAME_BYTES: usize = 64;
 
 /// One protocol of one socket.
 ///
@@ -68,7 +75,11 @@ impl Machine for Hub {
 #[derive(Debug, Default)]
 pub(super) struct Tray {
     /// For the socket, in order.
-    pub(super) frames: VecDeque<Message>,
+    frames: VecDeque<Message>,
+    /// How much memory they take.
+    bytes: usize,
+    /// Whether there was more than [`TRAY_BYTES`]: what came after is lost, and the socket must be cut.
+    overflowed: bool,
     /// Whether the socket is to be closed after them, and with which code.
     pub(super) close: Option<Option<u16>>,
     /// Whether anything was asked of the machine, which counts and limits it.
@@ -77,6 +88,49 @@ pub(super) struct Tray {
     pub(super) unacknowledged: Option<u64>,
     /// Requests that were given an id.
     ids: u64,
+}
+
+impl Tray {
+    fn put(&mut self, frame: Message) {
+        let size = size(&frame);
+        self.overflowed |= self.bytes + size > TRAY_BYTES;
+        if !self.overflowed {
+            self.bytes += size;
+            self.frames.push_back(frame);
+        }
+    }
+
+    /// The next frame for the socket.
+    pub(super) fn pop(&mut self) -> Option<Message> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= size(&frame);
+        if self.frames.is_empty() {
+            // An idle edge must stay small; room for a few frames is had again in no time.
+            self.frames = VecDeque::new();
+        }
+        Some(frame)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Whether there was more than may wait. There is room for last words then.
+    pub(super) fn has_overflowed(&mut self) -> bool {
+        if self.overflowed {
+            (self.frames, self.bytes) = (VecDeque::new(), 0);
+        }
+        std::mem::take(&mut self.overflowed)
+    }
+}
+
+fn size(frame: &Message) -> usize {
+    FRAME_BYTES
+        + match frame {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+            _ => 0,
+        }
 }
 
 /// Where a dialect says what is to be done.
@@ -97,7 +151,7 @@ impl<'a> Desk<'a> {
         self.now
     }
 
-    /// Asks the machine. It answers with an event, later.
+    /// Asks the machine. It answers with an event, later. Data beyond the limit is refused in the same way.
     pub(super) fn ask(&mut self, request: Request) {
         self.ask_all([request]);
     }
@@ -106,7 +160,14 @@ impl<'a> Desk<'a> {
     pub(super) fn ask_all(&mut self, requests: impl IntoIterator<Item = Request>) {
         self.tray.asked = true;
         let edge = self.edge;
-        self.machine.take(&mut requests.into_iter().map(|request| Input::EdgeAsked { edge, request }));
+        self.machine.take(&mut requests.into_iter().map(|request| match request {
+            Request::Signal { id, data, .. } | Request::Broadcast { id, data, .. }
+                if data.len() > SIGNAL_DATA_BYTES =>
+            {
+                Input::EdgeErred { edge, id: Some(id), refusal: Refusal::TooBig, message: String::new() }
+            }
+            request => Input::EdgeAsked { edge, request },
+        }));
     }
 
     /// Begins a session as a peer that this host mints.
@@ -134,9 +195,15 @@ impl<'a> Desk<'a> {
         self.machine.take(&mut std::iter::once(Input::EdgeErred { edge: self.edge, id, refusal, message }));
     }
 
-    /// The frame answers what the client was asked. Those are no more than the frames that it was sent, and do not count
-    /// as idle.
+    /// The frame answers what the client was asked, or waits until the machine may be asked. Those are bounded and do not
+    /// count as idle.
     pub(super) fn was_awaited(&mut self) {
+        self.tray.asked = true;
+    }
+
+    /// The machine is asked for what the frame wants when others have been answered. Such frames do not count as idle; there
+    /// must be a bound on those that wait.
+    pub(super) fn will_ask(&mut self) {
         self.tray.asked = true;
     }
 
@@ -148,12 +215,12 @@ impl<'a> Desk<'a> {
 
     /// Sends a text frame to the client. What is not UTF-8 becomes an empty frame.
     pub(super) fn send_text(&mut self, text: impl TryInto<Utf8Bytes>) {
-        self.tray.frames.push_back(Message::Text(text.try_into().unwrap_or_default()));
+        self.tray.put(Message::Text(text.try_into().unwrap_or_default()));
     }
 
     /// Sends a binary frame to the client.
     pub(super) fn send_binary(&mut self, bytes: impl Into<Bytes>) {
-        self.tray.frames.push_back(Message::Binary(bytes.into()));
+        self.tray.put(Message::Binary(bytes.into()));
     }
 
     /// Closes the socket after what was sent; with an RFC 6455 code, or with none.
@@ -208,7 +275,17 @@ pub(super) mod testing {
 
         /// What was sent since the last look.
         pub(in crate::net::gateway) fn frames(&mut self) -> Vec<Message> {
-            self.tray.frames.drain(..).collect()
+            std::iter::from_fn(|| self.tray.pop()).collect()
+        }
+
+        /// Whether more was sent than may wait.
+        pub(in crate::net::gateway) fn overflowed(&mut self) -> bool {
+            self.tray.has_overflowed()
+        }
+
+        /// Whether what came since the last look counts as idle.
+        pub(in crate::net::gateway) fn idle(&mut self) -> bool {
+            !std::mem::take(&mut self.tray.asked)
         }
 
         /// The text frames among them; everything else is a failure.
@@ -226,5 +303,35 @@ pub(super) mod testing {
         pub(in crate::net::gateway) fn say(&mut self, dialect: &mut impl Dialect, event: Event) {
             dialect.event(event, &mut self.desk());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Table;
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_socket_is_bounded_in_bytes_and_in_number() {
+        for length in [0, 1_000] {
+            let mut table = Table::default();
+            for _ in 0..20_000 {
+                table.desk().send_binary(vec![0; length]);
+            }
+            assert!(table.overflowed());
+            assert!(table.frames().is_empty(), "what is cut is told nothing of it");
+            table.desk().send_text("last words");
+            assert_eq!((table.overflowed(), table.texts().len()), (false, 1));
+        }
+    }
+
+    #[test]
+    fn what_was_written_makes_room() {
+        let mut table = Table::default();
+        for _ in 0..100 {
+            table.desk().send_binary(vec![0; TRAY_BYTES / 2]);
+            assert_eq!(table.frames().len(), 1);
+        }
+        assert!(!table.overflowed());
     }
 }

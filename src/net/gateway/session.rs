@@ -3,7 +3,6 @@
 //! What arrives goes through the dialect to the machine at once, on this task. What the machine says to this edge waits in
 //! the mailbox, and everything that waits goes out before one flush.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::task::ready;
@@ -26,6 +25,9 @@ use crate::relay::limits::Rate;
 /// Bytes after which no further event joins a batch, so that reading is not starved, and an edge on a slow line has the
 /// whole deadline for so much.
 const BATCH_BYTES: usize = 64 << 10;
+/// Events that are taken at once while the dialect has nothing to say of them, so that all are acknowledged together. Each
+/// takes microseconds, and reading waits meanwhile.
+const SILENT_EVENTS_MAX: usize = 256;
 /// After the last words a socket has so long to read them and close. Closing at once would reset the connection while
 /// the edge still sends, and the words might be lost.
 const LINGER: Duration = Duration::from_secs(1);
@@ -47,6 +49,8 @@ enum End {
     Dismissed(Option<u16>),
     /// The machine had more for it than may wait.
     Overflowed,
+    /// The dialect had more for it than may wait.
+    Swamped,
     /// It took nothing for ten seconds.
     Stuck,
     /// Nothing was heard from it.
@@ -70,7 +74,7 @@ impl End {
             End::Gone | End::Stuck | End::Cut => None,
             End::Closed => Some((None, Some(1000))),
             End::Dismissed(code) => Some((None, code)),
-            End::Overflowed | End::Silent => Some((Some(Refusal::TooSlow), Some(1008))),
+            End::Overflowed | End::Swamped | End::Silent => Some((Some(Refusal::TooSlow), Some(1008))),
             End::TooBig => Some((Some(Refusal::TooBig), Some(1009))),
             End::NotUtf8 => Some((Some(Refusal::Malformed), Some(1007))),
             End::BadFrame => Some((Some(Refusal::BadFrame), Some(1002))),
@@ -124,7 +128,7 @@ impl<D: Dialect> Talk<'_, D> {
                 }
                 event = self.mailbox.next() => match event {
                     Some(event) => {
-                        self.told(event);
+                        self.told_with_others(event);
                         None
                     }
                     None if self.mailbox.overflowed() => Some(End::Overflowed),
@@ -186,21 +190,36 @@ impl<D: Dialect> Talk<'_, D> {
         self.at_desk(|dialect, desk| dialect.event(event, desk));
     }
 
+    /// The same, and then for those that wait, up to the first of which the client is told.
+    fn told_with_others(&mut self, event: Event) {
+        self.told(event);
+        for _ in 0..SILENT_EVENTS_MAX {
+            if !self.tray.is_empty() || self.tray.close.is_some() {
+                return;
+            }
+            let Some(event) = self.mailbox.try_next() else { return };
+            self.told(event);
+        }
+    }
+
     /// Writes what lies in the tray and what waits in the mailbox, then flushes. One future does it all: every edge
     /// holds room for it.
     async fn write(&mut self, socket: &mut WebSocket) -> Option<End> {
-        if !self.tray.frames.is_empty() {
+        if self.tray.has_overflowed() {
+            return Some(End::Swamped);
+        }
+        if !self.tray.is_empty() {
             let mut bytes = 0;
             let front = self.front;
             let writing = poll_fn(|cx| {
-                while let Some(length) = self.tray.frames.front().map(length) {
+                while !self.tray.is_empty() {
                     ready!(socket.poll_ready_unpin(cx))?;
-                    bytes += length;
-                    if let Some(frame) = self.tray.frames.pop_front() {
+                    if let Some(frame) = self.tray.pop() {
+                        bytes += length(&frame);
                         self.counts.sent.add();
                         socket.start_send_unpin(frame)?;
                     }
-                    while bytes < BATCH_BYTES && self.tray.frames.is_empty() && self.tray.close.is_none() {
+                    while bytes < BATCH_BYTES && self.tray.is_empty() && self.tray.close.is_none() {
                         let Some(event) = self.mailbox.try_next() else { break };
                         self.told(event);
                     }
@@ -210,8 +229,10 @@ impl<D: Dialect> Talk<'_, D> {
             if let Some(end) = written(front, writing).await {
                 return Some(end);
             }
-            // An idle edge must stay small; room for a few frames is had again in no time.
-            self.tray.frames = VecDeque::new();
+            // What was told meanwhile.
+            if self.tray.has_overflowed() {
+                return Some(End::Swamped);
+            }
         }
         if let Some(seq) = self.tray.unacknowledged.take() {
             self.at_desk(|_, desk| desk.ask(Request::Ack { seq }));
@@ -239,7 +260,7 @@ impl<D: Dialect> Talk<'_, D> {
             });
         }
         loop {
-            while let Some(frame) = self.tray.frames.pop_front() {
+            while let Some(frame) = self.tray.pop() {
                 if socket.feed(frame).await.is_err() {
                     return false;
                 }
@@ -333,5 +354,65 @@ impl Quiet {
         let due = !self.pinged && self.since.elapsed() >= self.heartbeat;
         self.pinged |= due;
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use aldis_wire::id::PeerId;
+
+    use super::*;
+    use crate::net::gateway::{Open, Threshold, Timing};
+    use crate::net::hub::script::Script;
+    use crate::relay::io::{LeftReason, Output};
+
+    /// Says nothing but the seq of each hundredth event.
+    struct Taciturn;
+
+    impl Dialect for Taciturn {
+        fn opened(&mut self, _desk: &mut Desk<'_>) {}
+        fn text(&mut self, _text: &str, _desk: &mut Desk<'_>) {}
+        fn binary(&mut self, _bytes: &Bytes, _desk: &mut Desk<'_>) {}
+        fn event(&mut self, event: Event, desk: &mut Desk<'_>) {
+            if let Some(seq) = event.seq().filter(|seq| seq % 100 == 0) {
+                desk.send_text(seq.to_string());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn events_of_which_the_client_is_not_told_are_taken_and_acknowledged_together() {
+        let (hub, script) = Script::hub();
+        let front = Front {
+            hub: hub.clone(),
+            origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            timing: Timing::default(),
+            threshold: Threshold::default(),
+            takes_edges: Arc::default(),
+            open: Open::default(),
+        };
+        let counts = DoorCounts::default();
+        let mailbox = hub.open_edge(Ipv4Addr::LOCALHOST.into());
+        let edge = mailbox.key;
+        let left = |seq| {
+            let (topic, peer, reason) = ("t".into(), PeerId::new([1; 32]), LeftReason::Left);
+            Output::TellEdge { edge, event: Event::PeerLeft { seq, topic, peer, reason } }
+        };
+        let mut talk = Talk { front: &front, counts: &counts, mailbox, dialect: Taciturn, tray: Tray::default() };
+        script.says(&hub, (1..=150).map(left));
+        for (last, said) in [(100, true), (150, false)] {
+            let event = talk.mailbox.try_next().unwrap();
+            talk.told_with_others(event);
+            assert_eq!((talk.tray.unacknowledged.take(), talk.tray.pop().is_some()), (Some(last), said));
+        }
+        script.says(&hub, (1_001..=1_099).chain(1_101..=1_199).chain(1_201..=1_299).map(left));
+        let event = talk.mailbox.try_next().unwrap();
+        talk.told_with_others(event);
+        assert!(talk.mailbox.try_next().is_some(), "reading goes on meanwhile");
     }
 }

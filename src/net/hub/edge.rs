@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 use super::{Hub, lock};
 use crate::relay::io::{EdgeKey, Event, Sample};
 
-/// Events that wait for a socket. The machine keeps at most 2,048 unacknowledged ones; the rest are answers to requests
+/// Events that wait for a socket. The machine keeps at most 3,072 unacknowledged ones; the rest are answers to requests
 /// that came faster than the edge reads. Beyond it the socket is cut.
 pub const EDGE_QUEUE_MAX: usize = 4_096;
-/// Bytes that wait for a socket: a resumed session brings at most 512 KiB, an answer with 64 members about 70 KiB.
+/// Bytes that wait for a socket: a resumed session brings at most 856 KiB, an answer with 64 members about 70 KiB.
 /// Beyond it the socket is cut.
 pub const EDGE_QUEUE_BYTES: usize = 1 << 20;
 /// What an event counts besides its data.

@@ -16,7 +16,9 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::broadcasts::{Ended, Taken};
 use crate::relay::io::{EdgeKey, Event, Fault, LinkKey, Moment, Note, Outbox, Reach, Request, RequestId};
-use crate::relay::limits::{BROADCAST_COPIES_BYTES, BROADCAST_OVERHEAD_BYTES, BYTES_PER_TOKEN, MEMBERS_PER_TOKEN};
+use crate::relay::limits::{
+    BROADCAST_COPIES_BYTES, BROADCAST_OVERHEAD_BYTES, BYTES_PER_TOKEN, MEMBERS_PER_TOKEN, Rate,
+};
 use crate::relay::planted::Defect;
 use crate::relay::sessions::SessionKey;
 use crate::relay::signals::{Doubt, Path};
@@ -79,24 +81,26 @@ impl State {
         }
     }
 
-    /// Takes the tokens of so many requests from an edge and its address; why not, if there are too few.
+    /// Takes the tokens of so many requests from an edge and its address; why not, if there are too few. What costs more than
+    /// may come at once costs that and the one that was taken before it, or no pause would ever be long enough.
     fn take_requests(&mut self, now: Moment, edge: EdgeKey, tokens: u32) -> Option<Refusal> {
         if tokens == 0 {
             return None;
         }
         let found = self.sessions.edge_mut(edge)?;
         let address = found.address;
-        let own = found.bucket.take(now, self.settings.edge_rate, tokens);
-        let taken = own.and_then(|()| self.addresses.take_requests(now, address, &self.settings, tokens));
+        let at_once = |rate: Rate| tokens.min(rate.burst.saturating_sub(1).max(1));
+        let own = found.bucket.take(now, self.settings.edge_rate, at_once(self.settings.edge_rate));
+        let of_address = at_once(self.settings.address_rate);
+        let taken = own.and_then(|()| self.addresses.take_requests(now, address, &self.settings, of_address));
         taken.err().map(|_| Refusal::RateLimited)
     }
 
     /// The hosts to which a broadcast of a session goes: those that have members besides the sender.
     fn homes_for(&self, key: SessionKey, topic: TopicId, echo: bool) -> Vec<HostId> {
-        let (_, here) = self.sessions.members(topic).unwrap_or_default();
         let mut homes = self.directory.homes_of(topic);
         homes.retain(|home| *home != self.own);
-        if here.iter().any(|member| *member != key || echo) {
+        if self.sessions.members(topic).is_some_and(|(_, mut here)| here.any(|member| member != key || echo)) {
             homes.push(self.own);
         }
         homes
@@ -182,14 +186,17 @@ impl State {
         if let Some((known, spread)) = self.heard.find(from, &id).filter(|_| !repeat) {
             return if known == topic { spread } else { Spread::Refused(Refusal::BadField) };
         }
-        let (name, members) = self.sessions.members(topic).unwrap_or_else(|| (Arc::from(""), Vec::new()));
-        if home != self.own && !self.heard.may_deliver(now, home, members.len()) {
+        // Before anything is done for each of them: refusing must not cost what delivering does.
+        let places = self.sessions.followers_count(topic);
+        if home != self.own && !self.heard.may_deliver(now, home, places, broadcast.data.len()) {
             return Spread::Refused(Refusal::RateLimited);
         }
         let counter = broadcast.proof.counter();
         if !self.heard.is_next(from, counter, (session, n)) && !repeat {
             return Spread::Refused(Refusal::Overtaken);
         }
+        let members = self.sessions.members(topic).map(|(name, members)| (name, members.collect()));
+        let (name, members): (_, Vec<SessionKey>) = members.unwrap_or_else(|| (Arc::from(""), Vec::new()));
         let bytes = BROADCAST_OVERHEAD_BYTES + broadcast.data.len();
         let (mut told, mut missed) = (0, 0);
         for member in members {
@@ -210,7 +217,8 @@ impl State {
         }
         out.note(Note::BroadcastSpread { members: told, missed });
         let spread = match (told, missed) {
-            (0, 0) => Spread::Refused(Refusal::NoSuchPeer),
+            // Not remembered: nobody has it, and what costs a host nothing must not push out what others sent.
+            (0, 0) => return Spread::Refused(Refusal::NoSuchPeer),
             (0, _) => Spread::Refused(Refusal::QueueFull),
             (members, missed) => Spread::Taken { members, missed },
         };

@@ -13,9 +13,9 @@ use crate::relay::io::{
     EdgeKey, Event, Hello, Identity, Input, Moment, Note, Outbox, Output, Request, RequestId, Sample, Token, Topic,
     Welcome,
 };
-use crate::relay::limits::{CLAIM_TOKENS, DISCOVER_MAX, HELLO_DEADLINE, PATIENCE};
+use crate::relay::limits::{CLAIM_TOKENS, DISCOVER_MAX, DISCOVERED_PER_TOKEN, HELLO_DEADLINE, PATIENCE};
 use crate::relay::planted::Defect;
-use crate::relay::sessions::SessionKey;
+use crate::relay::sessions::{SessionKey, Subscription};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -25,7 +25,7 @@ impl State {
         match input {
             Input::EdgeOpened { edge, address } => self.edge_opened(now, edge, address, out),
             Input::EdgeAsked { edge, request } => self.edge_asked(now, edge, request, out),
-            Input::EdgeErred { edge, id, refusal, message } if self.may_ask(now, edge, id.as_ref(), out) => {
+            Input::EdgeErred { edge, id, refusal, message } if self.may_ask(now, edge, id.as_ref(), 1, out) => {
                 Self::refuse_with(edge, id, refusal, None, message, out);
             }
             Input::EdgeClosed { edge } => self.edge_closed(now, edge),
@@ -81,11 +81,11 @@ impl State {
     }
 
     /// Takes a request's tokens; if there are none, says so to the edge.
-    fn may_ask(&mut self, now: Moment, edge: EdgeKey, id: Option<&RequestId>, out: &mut Outbox) -> bool {
+    fn may_ask(&mut self, now: Moment, edge: EdgeKey, id: Option<&RequestId>, tokens: u32, out: &mut Outbox) -> bool {
         let Some(found) = self.sessions.edge_mut(edge) else { return false };
-        let own = found.bucket.take(now, self.settings.edge_rate, 1);
+        let own = found.bucket.take(now, self.settings.edge_rate, tokens);
         let address = found.address;
-        match own.and_then(|()| self.addresses.take_request(now, address, &self.settings)) {
+        match own.and_then(|()| self.addresses.take_requests(now, address, &self.settings, tokens)) {
             Ok(()) => true,
             Err(wait) => {
                 Self::refuse_with(edge, id.cloned(), Refusal::RateLimited, Some(wait), String::new(), out);
@@ -122,7 +122,11 @@ impl State {
             return self.broadcast_asked(now, edge, session, request, out);
         }
         let id = request.id().cloned();
-        if !self.may_ask(now, edge, id.as_ref(), out) {
+        let tokens = match &request {
+            Request::Discover { limit, .. } => limit.min(&DISCOVER_MAX).div_ceil(DISCOVERED_PER_TOKEN).max(1),
+            _ => 1,
+        };
+        if !self.may_ask(now, edge, id.as_ref(), u32::try_from(tokens).unwrap_or(u32::MAX), out) {
             return;
         }
         match (request, session) {
@@ -296,14 +300,16 @@ impl State {
 
     fn topic_asked(&mut self, now: Moment, edge: EdgeKey, session: SessionKey, request: Request, out: &mut Outbox) {
         match request {
-            Request::Join { id, topic, meta } => self.join_asked(now, edge, session, id, topic, meta, out),
+            Request::Join { id, topic, meta, quiet } => {
+                self.join_asked(now, edge, session, id, topic, (meta, quiet), out);
+            }
             Request::Leave { id, topic } => {
                 let Some(peer) = self.sessions.find(session).map(|session| session.peer) else { return };
                 let is_member = self.directory.roster(self.own).is_some_and(|own| own.meta(topic.id, peer).is_some());
                 if is_member && !self.planted.has(Defect::ForgetLeave) {
                     self.change(now, Op::Leave { topic: topic.id, peer }, out);
                 }
-                self.sessions.loosen(session, topic.id, |subscription| subscription.member = false);
+                self.sessions.loosen(session, topic.id, Subscription::leave);
                 out.tell(edge, Event::Left { id, topic: topic.name });
             }
             Request::Watch { id, topic } => {
@@ -340,24 +346,23 @@ impl State {
         key: SessionKey,
         id: RequestId,
         topic: Topic,
-        meta: Option<Bytes>,
+        (meta, quiet): (Option<Bytes>, bool),
         out: &mut Outbox,
     ) {
         let Some(session) = self.sessions.find_mut(key) else { return };
         let (peer, meta) = (session.peer, meta.unwrap_or_else(|| session.meta.clone()));
         let old = self.directory.roster(self.own).and_then(|own| own.meta(topic.id, peer));
-        if old != Some(&meta[..]) {
-            if let Err(wait) = session.changes.take(now, self.settings.edge_change_rate, 1) {
-                let refusal = Refusal::RateLimited;
-                return Self::refuse_with(edge, Some(id), refusal, Some(wait), String::new(), out);
-            }
-            if let Err(refusal) = self.sessions.follow(key, &topic, |subscription| subscription.member = true) {
-                return Self::refuse(edge, Some(id), refusal, out);
-            }
-            if !self.change(now, Op::Join { topic: topic.id, peer, meta }, out) {
-                self.sessions.loosen(key, topic.id, |subscription| subscription.member = false);
-                return Self::refuse(edge, Some(id), Refusal::Overloaded, out);
-            }
+        let is_new = old != Some(&meta[..]);
+        if is_new && let Err(wait) = session.changes.take(now, self.settings.edge_change_rate, 1) {
+            let refusal = Refusal::RateLimited;
+            return Self::refuse_with(edge, Some(id), refusal, Some(wait), String::new(), out);
+        }
+        if let Err(refusal) = self.sessions.follow(key, &topic, |subscription| subscription.join(quiet)) {
+            return Self::refuse(edge, Some(id), refusal, out);
+        }
+        if is_new && !self.change(now, Op::Join { topic: topic.id, peer, meta }, out) {
+            self.sessions.loosen(key, topic.id, Subscription::leave);
+            return Self::refuse(edge, Some(id), Refusal::Overloaded, out);
         }
         let sample = self.sample(key, id, &topic, aldis_wire::limits::SAMPLE_MAX);
         out.tell(edge, Event::Joined(sample));

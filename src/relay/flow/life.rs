@@ -115,8 +115,8 @@ impl State {
     pub(crate) fn tell_followers(&mut self, now: Moment, shown: Vec<Shown>, out: &mut Outbox) {
         self.directory.remember_departed(now);
         for Shown { topic, peer, how } in shown {
-            let Some((name, followers)) = self.sessions.followers(topic) else { continue };
-            for key in followers {
+            let Some((name, told)) = self.sessions.told(topic) else { continue };
+            for key in told {
                 let Some(session) = self.sessions.find_mut(key).filter(|session| session.peer != peer) else {
                     continue;
                 };

@@ -35,6 +35,8 @@ pub enum Request {
         topic: Topic,
         /// Shown to other members; `None` for the session's default.
         meta: Option<Bytes>,
+        /// Not to be told who comes and goes, unless by watching: for doors whose clients have no word for it.
+        quiet: bool,
     },
     /// End a membership.
     Leave {

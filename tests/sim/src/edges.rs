@@ -449,7 +449,7 @@ impl World {
         let topic = self.crowd.slots[slot];
         if !self.edges[edge].topics.contains(&topic) {
             self.edges[edge].topics.push(topic);
-            let request = Request::Join { id: "j".into(), topic: self.crowd.topic(topic), meta: None };
+            let request = Request::Join { id: "j".into(), topic: self.crowd.topic(topic), meta: None, quiet: false };
             self.ask(edge, request);
         }
     }

@@ -89,7 +89,7 @@ impl World {
         }
         let key = self.socket(edge);
         let topic = self.probes.topic();
-        let join = Request::Join { id: "p".into(), topic: topic.clone(), meta: None };
+        let join = Request::Join { id: "p".into(), topic: topic.clone(), meta: None, quiet: false };
         self.input(place, Input::EdgeAsked { edge: key, request: join });
         let leave = Request::Leave { id: "p".into(), topic };
         self.later(SEEN, Happening::Asked(place, key, Box::new(leave)));

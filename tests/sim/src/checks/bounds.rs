@@ -40,7 +40,11 @@ fn bounds(tables: &Tables) -> Vec<(&'static str, usize, usize)> {
     vec![
         ("sessions", tables.sessions, limits::SESSIONS_MAX),
         ("messages not acknowledged by one edge", tables.unacked_max, limits::UNACKED_MAX),
-        ("bytes not acknowledged by one edge", tables.unacked_bytes_max, limits::UNACKED_BYTES),
+        (
+            "bytes not acknowledged by one edge",
+            tables.unacked_bytes_max,
+            limits::UNACKED_BYTES + limits::UNACKED_EVENTS_BYTES,
+        ),
         ("signals remembered of one session", tables.remembered_signals_max, limits::REMEMBERED_SIGNALS_MAX),
         ("broadcasts remembered of one session", tables.remembered_broadcasts_max, limits::REMEMBERED_BROADCASTS_MAX),
         ("broadcasts remembered", tables.spreads, limits::REMEMBERED_SPREADS_MAX),

@@ -1,8 +1,8 @@
 //! Messages on their way to peers. The recipient's key is a topic; its members are the sockets on which the recipient
-//! listens. The newest gets the message, and another one only when that one does not take it.
+//! listens, or anybody who says so. All of them get the message, so that nobody keeps it from the recipient.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use aldis_wire::host::Outcome;
@@ -14,14 +14,13 @@ use tokio::time::Instant;
 use super::super::super::dialect::Desk;
 use super::presence;
 use crate::relay::io::{Event, Member, RequestId, Topic};
+use crate::relay::limits::OPEN_SIGNALS_MAX;
 
 /// Sockets of one recipient that are looked at. A client has one for each host that it uses.
 const SOCKETS_MAX: usize = 8;
-/// A socket that has not answered for so long is in doubt: another one is tried, and preferred from then on. Twice the
-/// longest way around the world; half a second less than the library waits before it repeats a message.
-const DOUBT: Duration = Duration::from_millis(600);
-/// Sockets in doubt that are remembered until they answer or are gone.
-const DOUBTED_MAX: usize = 64;
+/// Messages to one of several sockets that have no receipt yet: one that is dead, and has not been missed yet, must leave
+/// room for the others.
+const OPEN_PER_SOCKET_MAX: usize = OPEN_SIGNALS_MAX / 4;
 
 /// A recipient that does not listen anywhere is looked for again after so long, and after so long once more: its client
 /// connects anew 0.1 s after its socket broke, and may be in a swarm a moment before it listens.
@@ -42,20 +41,12 @@ struct Letter {
     call: i32,
     topic: Topic,
     data: Bytes,
-    /// Where it may go besides; best last.
-    others: Vec<PeerId>,
     /// Signals that have no receipt yet.
     open: usize,
+    /// The best news so far.
+    news: Option<Ended>,
     /// Whether the call has its answer.
     answered: bool,
-}
-
-#[derive(Debug)]
-struct Sent {
-    letter: u64,
-    to: PeerId,
-    /// When it comes into doubt; `None` if it is.
-    doubtful: Option<Instant>,
 }
 
 /// A recipient that listens nowhere, and what waits for it, in order.
@@ -78,7 +69,7 @@ enum Look {
 }
 
 /// How a call ends.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// It was delivered, or there is nobody to deliver it to.
     Done,
@@ -88,6 +79,8 @@ pub(super) enum Ended {
     Unknown,
 }
 
+const FULL: Ended = Ended::Refused(Refusal::TooManyOpen);
+
 /// The machine answers a look-up before it takes the next request, and refuses signals beyond its limit: there are never
 /// more entries than that, and those that wait.
 #[derive(Debug, Default)]
@@ -96,8 +89,8 @@ pub(super) struct Post {
     next: u64,
     asked: VecDeque<(RequestId, Look)>,
     absent: Vec<Absent>,
-    sent: HashMap<RequestId, Sent>,
-    doubted: BTreeSet<PeerId>,
+    /// Signals without a receipt: whose letters they carry, and where to.
+    sent: HashMap<RequestId, (u64, PeerId)>,
 }
 
 impl Post {
@@ -105,14 +98,18 @@ impl Post {
     pub(super) fn send(&mut self, call: i32, topic: Topic, data: Bytes, own: Option<Socket>, desk: &mut Desk<'_>) {
         self.next += 1;
         let id = self.next;
-        let has_room = self.has_room();
-        let absent = self.absent.iter_mut().find(|absent| absent.topic.id == topic.id);
-        if let Some(absent) = absent.filter(|_| has_room) {
-            absent.letters.push(id);
-        } else {
-            self.asked.push_back((desk.discover(topic.clone(), SOCKETS_MAX), Look::First(id, own)));
+        // Behind what waits for the recipient, unless another letter to it is already on its way there.
+        let first = |(_, look): &(RequestId, Look)| matches!(look, Look::First(id, _) if self.is_to(*id, topic.id));
+        let may_wait = self.has_room() && !self.asked.iter().any(first);
+        match self.absent.iter_mut().find(|absent| absent.topic.id == topic.id) {
+            Some(absent) if may_wait => absent.letters.push(id),
+            _ => self.asked.push_back((desk.discover(topic.clone(), SOCKETS_MAX), Look::First(id, own))),
         }
-        self.letters.insert(id, Letter { call, topic, data, others: Vec::new(), open: 0, answered: false });
+        self.letters.insert(id, Letter { call, topic, data, open: 0, news: None, answered: false });
+    }
+
+    fn is_to(&self, id: u64, topic: TopicId) -> bool {
+        self.letters.get(&id).is_some_and(|letter| letter.topic.id == topic)
     }
 
     /// Shows an event to the post. `Ok` when it was its own, with the calls that it ends; `Err` gives the event back.
@@ -123,7 +120,7 @@ impl Post {
                 None => Err(event),
             },
             Event::Receipt { ref id, outcome, .. } => match self.sent.remove(id) {
-                Some(sent) => Ok(self.receipt(sent, outcome, desk).into_iter().collect()),
+                Some((letter, _)) => Ok(self.receipt(letter, outcome).into_iter().collect()),
                 None => Err(event),
             },
             Event::Error { id: Some(ref id), refusal, .. } => match self.take(id) {
@@ -134,27 +131,14 @@ impl Post {
         }
     }
 
-    /// When another socket is tried, or a recipient looked for again.
+    /// When a recipient is looked for again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let waits = |sent: &&Sent| self.letters.get(&sent.letter).is_some_and(|letter| !letter.others.is_empty());
-        let doubts = self.sent.values().filter(waits).filter_map(|sent| sent.doubtful);
-        doubts.chain(self.absent.iter().filter_map(|absent| absent.at)).min()
+        self.absent.iter().filter_map(|absent| absent.at).min()
     }
 
-    /// Tries other sockets where one has not answered in time, and looks for those who were absent.
+    /// Looks for those who were absent.
     pub(super) fn woken(&mut self, desk: &mut Desk<'_>) {
         let now = desk.now();
-        let mut late = Vec::new();
-        for sent in self.sent.values_mut().filter(|sent| sent.doubtful.is_some_and(|at| at <= now)) {
-            sent.doubtful = None;
-            late.push((sent.letter, sent.to));
-        }
-        // In the order in which the client wrote them.
-        late.sort_unstable();
-        for (letter, to) in late {
-            self.doubt(to);
-            _ = self.try_next(letter, desk);
-        }
         for absent in self.absent.iter_mut().filter(|absent| absent.at.is_some_and(|at| at <= now)) {
             absent.at = None;
             let look = Look::Again(absent.topic.id);
@@ -179,34 +163,42 @@ impl Post {
 
     fn found(&mut self, look: Look, members: &[Member], desk: &mut Desk<'_>) -> Vec<(i32, Ended)> {
         let own = if let Look::First(_, own) = look { own } else { None };
-        let sockets = self.sockets(members, own);
+        let sockets = sockets(members, own);
+        let has_room = self.has_room();
         let absent = match look {
-            Look::First(id, _) => self.letters.get(&id).map(|letter| Absent {
-                topic: letter.topic.clone(),
-                letters: vec![id],
-                at: None,
-                looks: 0,
-            }),
+            Look::First(id, _) => {
+                let Some(topic) = self.letters.get(&id).map(|letter| letter.topic.clone()) else { return Vec::new() };
+                match self.absent(topic.id) {
+                    // Others were not found while this look-up was on its way.
+                    Some(mut absent) if has_room || !sockets.is_empty() => {
+                        absent.letters.push(id);
+                        if sockets.is_empty() {
+                            self.absent.push(absent);
+                            return Vec::new();
+                        }
+                        Some(absent)
+                    }
+                    // To be sent by itself, it would overtake those that wait.
+                    Some(absent) => {
+                        self.absent.push(absent);
+                        return self.over(id, FULL).into_iter().collect();
+                    }
+                    None => Some(Absent { topic, letters: vec![id], at: None, looks: 0 }),
+                }
+            }
             Look::Again(topic) => self.absent(topic),
         };
         let Some(mut absent) = absent else { return Vec::new() };
         if sockets.is_empty()
             && let Some(patience) = PATIENCE.get(absent.looks)
-            && (absent.looks > 0 || self.has_room())
+            && (absent.looks > 0 || has_room)
         {
             absent.at = Some(desk.now() + *patience);
             absent.looks += 1;
             self.absent.push(absent);
             return Vec::new();
         }
-        let mut ended = Vec::new();
-        for id in absent.letters {
-            if let Some(letter) = self.letters.get_mut(&id) {
-                letter.others.clone_from(&sockets);
-            }
-            ended.extend(self.try_next(id, desk));
-        }
-        ended
+        absent.letters.into_iter().filter_map(|id| self.send_to(id, &sockets, desk)).collect()
     }
 
     fn unfound(&mut self, look: Look, refusal: Refusal) -> Vec<(i32, Ended)> {
@@ -217,66 +209,58 @@ impl Post {
         letters.into_iter().filter_map(|id| self.over(id, Ended::Refused(refusal))).collect()
     }
 
-    /// Where a recipient listens, best last.
-    fn sockets(&self, members: &[Member], own: Option<Socket>) -> Vec<PeerId> {
-        let listens = |member: &Member| {
-            presence::read_mailbox_meta(&member.meta).map(|stamp| Socket { peer: member.peer, stamp })
-        };
-        let mut sockets: Vec<Socket> = members.iter().filter_map(listens).chain(own).collect();
-        sockets.sort_by_key(|it| (Reverse(self.doubted.contains(&it.peer)), it.stamp, it.peer));
-        sockets.into_iter().map(|socket| socket.peer).collect()
-    }
-
-    /// Sends a letter to the next socket. It is over when there is none, and no receipt to wait for.
-    fn try_next(&mut self, id: u64, desk: &mut Desk<'_>) -> Option<(i32, Ended)> {
+    /// Sends a letter to all sockets. It is over when there are none.
+    fn send_to(&mut self, id: u64, sockets: &[PeerId], desk: &mut Desk<'_>) -> Option<(i32, Ended)> {
         let letter = self.letters.get_mut(&id)?;
-        match letter.others.pop() {
-            Some(to) => {
-                letter.open += 1;
-                let request = desk.signal(to, Some(letter.topic.id), letter.data.clone());
-                self.sent.insert(request, Sent { letter: id, to, doubtful: Some(desk.now() + DOUBT) });
-                None
+        let data = std::mem::take(&mut letter.data);
+        for to in sockets {
+            let open = self.sent.values().filter(|(_, other)| other == to).count();
+            if sockets.len() > 1 && open >= OPEN_PER_SOCKET_MAX {
+                letter.news = Some(FULL);
+                continue;
             }
-            None if letter.open == 0 => self.over(id, Ended::Done),
-            None => None,
+            letter.open += 1;
+            let request = desk.signal(*to, Some(letter.topic.id), data.clone());
+            self.sent.insert(request, (id, *to));
         }
+        let news = letter.news.unwrap_or(Ended::Done);
+        if letter.open == 0 { self.over(id, news) } else { None }
     }
 
-    fn receipt(&mut self, sent: Sent, outcome: Outcome, desk: &mut Desk<'_>) -> Option<(i32, Ended)> {
-        let letter = self.letters.get_mut(&sent.letter)?;
+    /// The first that has it ends the call. Otherwise all have to say that they have not.
+    fn receipt(&mut self, id: u64, outcome: Outcome) -> Option<(i32, Ended)> {
+        let letter = self.letters.get_mut(&id)?;
         letter.open -= 1;
         match outcome {
-            Outcome::Delivered => {
-                self.doubted.remove(&sent.to);
-                self.over(sent.letter, Ended::Done)
+            Outcome::Delivered => return self.over(id, Ended::Done),
+            Outcome::Unknown => letter.news = Some(Ended::Unknown),
+            Outcome::Refused(refusal) if is_ours(refusal) && letter.news != Some(Ended::Unknown) => {
+                letter.news = Some(Ended::Refused(refusal));
             }
-            Outcome::Unknown => {
-                self.doubt(sent.to);
-                let last = self.letters.get(&sent.letter).is_some_and(|it| it.others.is_empty() && it.open == 0);
-                if last { self.over(sent.letter, Ended::Unknown) } else { self.try_next(sent.letter, desk) }
-            }
-            Outcome::Refused(refusal) if is_ours(refusal) => self.over(sent.letter, Ended::Refused(refusal)),
-            Outcome::Refused(_) => self.try_next(sent.letter, desk),
+            Outcome::Refused(_) => {}
         }
+        let news = letter.news.unwrap_or(Ended::Done);
+        if letter.open == 0 { self.over(id, news) } else { None }
     }
 
     /// Ends a call, once. The letter goes when its last receipt has come.
     fn over(&mut self, id: u64, ended: Ended) -> Option<(i32, Ended)> {
         let letter = self.letters.get_mut(&id)?;
-        letter.others.clear();
         let (call, answered) = (letter.call, std::mem::replace(&mut letter.answered, true));
         if letter.open == 0 {
             self.letters.remove(&id);
         }
         (!answered).then_some((call, ended))
     }
+}
 
-    fn doubt(&mut self, peer: PeerId) {
-        if self.doubted.len() >= DOUBTED_MAX {
-            self.doubted.pop_first();
-        }
-        self.doubted.insert(peer);
-    }
+/// Where a recipient listens, the newest first.
+fn sockets(members: &[Member], own: Option<Socket>) -> Vec<PeerId> {
+    let listens =
+        |member: &Member| presence::read_mailbox_meta(&member.meta).map(|stamp| Socket { peer: member.peer, stamp });
+    let mut sockets: Vec<Socket> = members.iter().filter_map(listens).chain(own).collect();
+    sockets.sort_by_key(|it| Reverse((it.stamp, it.peer)));
+    sockets.into_iter().map(|socket| socket.peer).collect()
 }
 
 /// Whether a refusal is about the sender or its message. All others are about the recipient.
@@ -348,11 +332,13 @@ mod tests {
             }
         }
 
-        /// Nothing is heard of a signal for so long that it comes into doubt.
-        fn is_late(&mut self, id: &RequestId) {
-            assert!(self.post.deadline().is_some_and(|at| at > Instant::now()));
-            self.post.sent.get_mut(id).unwrap().doubtful = Some(Instant::now());
-            self.post.woken(&mut self.table.desk());
+        /// To whom signals went, and their ids.
+        fn all_sent(&mut self) -> Vec<(PeerId, RequestId)> {
+            let sent = |request| match request {
+                Request::Signal { id, to, .. } => (to, id),
+                other => panic!("not a signal: {other:?}"),
+            };
+            self.table.requests().into_iter().map(sent).collect()
         }
 
         fn is_empty(&self) -> bool {
@@ -367,87 +353,60 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_socket_gets_it_and_nobody_else() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9), member(3, 7)]), None);
-        let (to, id) = scene.sent();
-        assert_eq!(to, peer(2));
-        assert_eq!(scene.receipt(&id, Outcome::Delivered), Some((9, Ended::Done)));
-        assert!(scene.table.requests().is_empty() && scene.is_empty());
-    }
-
-    #[test]
-    fn a_socket_that_is_gone_is_passed_over_at_once() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
-        let (_, id) = scene.sent();
-        assert_eq!(scene.receipt(&id, Outcome::Refused(Refusal::Gone)), None);
-        let (to, id) = scene.sent();
-        assert_eq!(to, peer(1));
-        assert_eq!(scene.receipt(&id, Outcome::Refused(Refusal::NoSuchPeer)), Some((9, Ended::Done)), "nobody is left");
-        assert!(scene.is_empty());
-    }
-
-    #[test]
-    fn a_socket_that_does_not_answer_is_passed_over_after_a_while_and_until_it_answers() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
-        let (to, late) = scene.sent();
-        assert_eq!(to, peer(2));
-        scene.is_late(&late);
-        let (to, id) = scene.sent();
-        assert_eq!(to, peer(1));
-        assert_eq!(scene.receipt(&id, Outcome::Delivered), Some((9, Ended::Done)));
-        assert_eq!(scene.post.deadline(), None, "nobody else is to be tried");
-        // The next one goes where somebody answers.
-        assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
-        let (to, id) = scene.sent();
-        assert_eq!(to, peer(1));
-        assert_eq!(scene.receipt(&id, Outcome::Delivered), Some((9, Ended::Done)));
-        assert_eq!(scene.receipt(&late, Outcome::Unknown), None, "that call has its answer");
-        // With no other choice, the silent one is tried again, and trusted again when it answers.
-        assert_eq!(scene.sends(None, vec![member(2, 9)]), None);
-        let (to, id) = scene.sent();
-        assert_eq!(to, peer(2));
-        assert_eq!(scene.receipt(&id, Outcome::Delivered), Some((9, Ended::Done)));
-        assert!(scene.post.doubted.is_empty() && scene.is_empty());
-    }
-
-    #[test]
-    fn what_was_delivered_goes_nowhere_else() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9), member(3, 3)]), None);
-        let (_, first) = scene.sent();
-        scene.is_late(&first);
-        let (_, second) = scene.sent();
-        assert_eq!(scene.receipt(&second, Outcome::Delivered), Some((9, Ended::Done)));
-        assert_eq!(scene.receipt(&first, Outcome::Refused(Refusal::Gone)), None);
-        assert!(scene.table.requests().is_empty() && scene.is_empty());
-    }
-
-    #[test]
-    fn a_call_is_answered_once_and_with_the_best_news() {
-        let mut scene = Scene::new();
-        assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
-        let (_, first) = scene.sent();
-        scene.is_late(&first);
-        let (_, second) = scene.sent();
-        assert_eq!(scene.receipt(&first, Outcome::Unknown), None, "the other may still take it");
-        assert_eq!(scene.receipt(&second, Outcome::Delivered), Some((9, Ended::Done)));
-        assert_eq!(scene.sends(None, vec![member(2, 9)]), None);
-        let (_, id) = scene.sent();
-        assert_eq!(scene.receipt(&id, Outcome::Unknown), Some((9, Ended::Unknown)));
-        assert!(scene.is_empty());
-    }
-
-    #[test]
-    fn a_message_to_oneself_goes_to_this_socket_unless_there_is_a_newer_one() {
+    fn all_sockets_get_it_and_the_first_that_has_it_ends_the_call() {
         let mut scene = Scene::new();
         let own = Some(Socket { peer: peer(7), stamp: 6 });
-        assert_eq!(scene.sends(own, vec![member(1, 5)]), None);
-        assert_eq!(scene.sent().0, peer(7));
-        assert_eq!(scene.sends(own, vec![member(1, 8)]), None);
-        assert_eq!(scene.sent().0, peer(1));
+        assert_eq!(scene.sends(own, vec![member(1, 5), member(2, u64::MAX), member(3, 7)]), None);
+        let sent = scene.all_sent();
+        assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [2, 3, 7, 1].map(peer));
+        let ends = [
+            (Outcome::Refused(Refusal::Gone), None),
+            (Outcome::Delivered, Some((9, Ended::Done))),
+            (Outcome::Unknown, None),
+            (Outcome::Delivered, None),
+        ];
+        for ((_, id), (outcome, ended)) in sent.iter().zip(ends) {
+            assert_eq!(scene.receipt(id, outcome), ended);
+        }
+        assert!(scene.table.requests().is_empty() && scene.is_empty());
+    }
+
+    #[test]
+    fn a_call_that_nobody_took_ends_with_the_best_news_when_all_have_answered() {
+        use Outcome::{Refused, Unknown};
+        let (gone, fast) = (Refused(Refusal::Gone), Refused(Refusal::RateLimited));
+        for (outcomes, ended) in [
+            ([gone, gone], Ended::Done),
+            ([Unknown, fast], Ended::Unknown),
+            ([fast, Unknown], Ended::Unknown),
+            ([fast, gone], Ended::Refused(Refusal::RateLimited)),
+        ] {
+            let mut scene = Scene::new();
+            assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
+            let sent = scene.all_sent();
+            assert_eq!(scene.receipt(&sent[0].1, outcomes[0]), None);
+            assert_eq!(scene.receipt(&sent[1].1, outcomes[1]), Some((9, ended)), "{outcomes:?}");
+            assert!(scene.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_socket_that_does_not_answer_leaves_room_for_those_that_do() {
+        let mut scene = Scene::new();
+        let mut silent = 0;
+        for _ in 0..OPEN_SIGNALS_MAX {
+            scene.sends(None, vec![member(1, 5), member(2, 9)]);
+            for (to, id) in scene.all_sent() {
+                if to == peer(1) {
+                    assert_eq!(scene.receipt(&id, Outcome::Delivered), Some((9, Ended::Done)));
+                } else {
+                    silent += 1;
+                }
+            }
+        }
+        assert_eq!(silent, OPEN_PER_SOCKET_MAX);
+        assert_eq!(scene.sends(None, vec![member(2, 9)]), None);
+        assert_eq!(scene.sent().0, peer(2), "there is no other");
     }
 
     #[test]
@@ -462,7 +421,7 @@ mod tests {
             assert!(ended.iter().all(|ended| *ended == (9, Ended::Done)));
         }
         assert!(scene.is_empty());
-        assert_eq!(scene.sends(None, vec![member(1, 5), member(2, 9)]), None);
+        assert_eq!(scene.sends(None, vec![member(1, 5)]), None);
         let (_, id) = scene.sent();
         let refused = Outcome::Refused(Refusal::RateLimited);
         assert_eq!(scene.receipt(&id, refused), Some((9, Ended::Refused(Refusal::RateLimited))));
@@ -492,7 +451,10 @@ mod tests {
         for _ in 1..WAITING_MAX {
             scene.writes(10, None);
         }
-        assert_eq!(scene.sends(None, vec![]), Some((9, Ended::Done)), "one too many");
+        assert_eq!(scene.sends(None, vec![]), Some((9, FULL)), "it would overtake those that wait");
+        let other = Topic { id: TopicId::new([2; 32]), name: "t".into() };
+        scene.post.send(9, other, Bytes::new(), None, &mut scene.table.desk());
+        assert_eq!(scene.finds(vec![]), [(9, Ended::Done)], "one too many to wait");
         scene.looks_again();
         let id = Some(scene.table.requests()[0].id().unwrap().clone());
         let (refusal, message) = (Refusal::RateLimited, String::new());
@@ -503,11 +465,54 @@ mod tests {
     }
 
     #[test]
-    fn sockets_in_doubt_are_remembered_within_a_bound() {
-        let mut post = Post::default();
-        for n in 0..200 {
-            post.doubt(peer(n));
+    fn a_letter_for_which_there_was_no_room_does_not_overtake_those_that_wait_and_is_not_overtaken() {
+        let mut scene = Scene::new();
+        let other = Topic { id: TopicId::new([2; 32]), name: "t".into() };
+        scene.post.send(1, other, Bytes::new(), None, &mut scene.table.desk());
+        assert_eq!(scene.finds(vec![]), []);
+        scene.post.absent[0].looks = PATIENCE.len();
+        assert_eq!(scene.sends(None, vec![]), None);
+        (2..WAITING_MAX).for_each(|_| scene.writes(9, None));
+        scene.writes(10, None);
+        let pending = scene.table.requests();
+        // The other recipient is given up, and there is room.
+        scene.post.absent[0].at = Some(Instant::now());
+        scene.post.woken(&mut scene.table.desk());
+        assert_eq!(scene.finds(vec![]), [(1, Ended::Done)]);
+        scene.writes(11, None);
+        let last = scene.table.requests();
+        for request in [pending, last] {
+            let id = request[0].id().unwrap().clone();
+            let event = Event::Peers(Sample { id, topic: "t".into(), total: 1, members: vec![member(1, 5)] });
+            assert_eq!(scene.post.event(event, &mut scene.table.desk()), Ok(vec![]));
         }
-        assert_eq!(post.doubted.len(), DOUBTED_MAX);
+        let calls: Vec<i32> =
+            scene.all_sent().iter().map(|(_, id)| scene.receipt(id, Outcome::Delivered).unwrap().0).collect();
+        assert_eq!(calls, [[9; WAITING_MAX - 1].to_vec(), vec![10, 11]].concat());
+        assert!(scene.is_empty());
+    }
+
+    #[test]
+    fn look_ups_that_are_on_their_way_together_keep_the_order() {
+        for is_found in [false, true] {
+            let mut scene = Scene::new();
+            scene.writes(9, None);
+            let first = scene.table.requests();
+            scene.writes(10, None);
+            let second = scene.table.requests();
+            for (request, members) in [(first, vec![]), (second, vec![member(1, 5); usize::from(is_found)])] {
+                let id = request[0].id().unwrap().clone();
+                let event = Event::Peers(Sample { id, topic: "t".into(), total: members.len(), members });
+                assert_eq!(scene.post.event(event, &mut scene.table.desk()), Ok(vec![]));
+            }
+            if !is_found {
+                scene.looks_again();
+                assert_eq!(scene.finds(vec![member(1, 5)]), []);
+            }
+            let ended: Vec<_> =
+                scene.all_sent().iter().filter_map(|(_, id)| scene.receipt(id, Outcome::Delivered)).collect();
+            assert_eq!(ended, [(9, Ended::Done), (10, Ended::Done)]);
+            assert!(scene.is_empty());
+        }
     }
 }

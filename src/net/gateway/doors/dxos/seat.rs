@@ -1,5 +1,6 @@
 //! A membership that is kept as it is wanted, whatever the machine answers meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -56,7 +57,7 @@ impl Seat {
         self.again = None;
         let topic = self.topic.clone();
         desk.ask(match &self.wanted {
-            Some(meta) => Request::Join { id, topic, meta: Some(meta.clone()) },
+            Some(meta) => Request::Join { id, topic, meta: Some(meta.clone()), quiet: false },
             None => Request::Leave { id, topic },
         });
     }
@@ -87,4 +88,20 @@ impl Seat {
             self.ask(desk);
         }
     }
+}
+
+/// Whether a socket that may have so many seats may have one at this place too. What it is leaving does not count, since the
+/// machine ends that before it takes the next request; but there is a bound on it, since a leave that is refused for now
+/// waits.
+pub(super) fn has_room<'a>(
+    place: &Arc<str>,
+    seats: impl Iterator<Item = (&'a Arc<str>, &'a Seat)>,
+    max: usize,
+) -> bool {
+    let (mut all, mut wanted) = (0, 0);
+    for (_, seat) in seats.filter(|(other, _)| *other != place) {
+        all += 1;
+        wanted += usize::from(!seat.is_unwanted());
+    }
+    wanted < max && all < 2 * max
 }

@@ -1,6 +1,6 @@
 //! One socket: its calls, its streams, and the memberships that follow from them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use aldis_wire::door;
@@ -17,7 +17,7 @@ use super::super::super::dialect::{Desk, Dialect};
 use super::post::{Ended, Post, Socket};
 use super::presence::{self, Key, Presence};
 use super::rpc::{self, Answer, Content, Request, RpcMessage};
-use super::seat::Seat;
+use super::seat::{Seat, has_room};
 use super::view::{Change, View};
 use crate::doors::Door;
 use crate::relay::io::{Event, LeftReason, RequestId, Sample, Topic};
@@ -64,8 +64,6 @@ struct Stream {
 struct Swarm {
     seat: Seat,
     view: View,
-    /// The look-up of members that did not fit into the answer to the join.
-    look: Option<RequestId>,
 }
 
 /// A peer's own topic, in which the sockets meet that receive its messages.
@@ -82,6 +80,10 @@ pub(super) struct Signaling {
     streams: BTreeMap<i32, Stream>,
     swarms: HashMap<Arc<str>, Swarm>,
     mailboxes: HashMap<Arc<str>, Mailbox>,
+    /// Swarms, each once, whose members did not fit into the answer to the join. They are looked up one after the other: two
+    /// answers of full size may be more than a mailbox holds.
+    looks: VecDeque<Arc<str>>,
+    looking: Option<RequestId>,
     post: Post,
 }
 
@@ -111,6 +113,8 @@ impl Signaling {
             streams: BTreeMap::new(),
             swarms: HashMap::new(),
             mailboxes: HashMap::new(),
+            looks: VecDeque::new(),
+            looking: None,
             post: Post::default(),
         }
     }
@@ -143,19 +147,18 @@ impl Signaling {
         }
         let topic = self.topic("swarm", &asked.swarm);
         let place = topic.name.clone();
-        if !self.swarms.contains_key(&place) && self.swarms.len() >= SWARMS_MAX {
-            return self.never(id, "swarms", desk);
+        if !has_room(&place, self.swarms.iter().map(|(place, swarm)| (place, &swarm.seat)), SWARMS_MAX) {
+            return never(id, "swarms", desk);
+        }
+        if self.streams.values().any(|stream| stream.place == place && *stream.peer == *asked.peer) {
+            return never(id, "streams of this peer in this swarm", desk);
         }
         self.open(id, place.clone(), asked.peer.into(), desk)?;
         let Some(meta) = presence::swarm_meta(&self.listed(&place)) else {
             self.streams.remove(&id);
-            return self.never(id, "peers in this swarm", desk);
+            return never(id, "peers in this swarm", desk);
         };
-        let swarm = self.swarms.entry(place).or_insert_with(|| Swarm {
-            seat: Seat::new(topic),
-            view: View::default(),
-            look: None,
-        });
+        let swarm = self.swarms.entry(place).or_insert_with(|| Swarm { seat: Seat::new(topic), view: View::default() });
         swarm.seat.want(Some(meta), desk);
         Ok(())
     }
@@ -168,8 +171,11 @@ impl Signaling {
         }
         let topic = self.topic("peer", &asked.peer);
         let place = topic.name.clone();
-        if !self.mailboxes.contains_key(&place) && self.mailboxes.len() >= MAILBOXES_MAX {
-            return self.never(id, "peers that receive messages", desk);
+        if !has_room(&place, self.mailboxes.iter().map(|(place, mailbox)| (place, &mailbox.seat)), MAILBOXES_MAX) {
+            return never(id, "peers that receive messages", desk);
+        }
+        if self.streams.values().any(|stream| stream.place == place) {
+            return never(id, "streams of this peer", desk);
         }
         self.open(id, place.clone(), asked.peer.into(), desk)?;
         let stamp = self.clock.unix_ms(desk.now());
@@ -188,13 +194,6 @@ impl Signaling {
         let since_ms = self.clock.unix_ms(desk.now());
         self.streams.insert(id, Stream { place, peer, since_ms, ready: false });
         Ok(())
-    }
-
-    /// Refuses a stream for good. The library opens its streams one after the other, waits for each to be ready, and
-    /// begins anew 5 s later if it does not become so: an error alone would keep it from ever opening those behind it.
-    fn never(&mut self, id: i32, of_what: &str, desk: &mut Desk<'_>) -> Result<(), Failure> {
-        desk.send_binary(rpc::response(id, Answer::StreamReady(true)));
-        Err(Failure("LIMIT_REACHED", format!("too many {of_what}")))
     }
 
     fn send(&mut self, id: i32, payload: &Bytes, desk: &mut Desk<'_>) -> Result<(), Failure> {
@@ -251,10 +250,11 @@ impl Signaling {
         }
         let is_new = swarm.seat.granted();
         let mut changes = swarm.view.lists(None, listed, usize::MAX);
-        if is_new && sample.total > sample.members.len() {
-            swarm.look = Some(desk.discover(swarm.seat.topic().clone(), DISCOVER_MAX));
+        if is_new && sample.total > sample.members.len() && !self.looks.contains(&place) {
+            self.looks.push_back(place.clone());
         }
         changes.extend(self.seen(&place, sample, desk.now()));
+        self.look(desk);
         self.tell(&place, &changes, desk);
         let Some(swarm) = self.swarms.get(&place) else { return };
         for (id, stream) in self.streams.iter_mut().filter(|(_, stream)| stream.place == place && !stream.ready) {
@@ -263,6 +263,15 @@ impl Signaling {
             for change in swarm.view.everybody().filter(|change| *change.peer() != stream.peer) {
                 desk.send_binary(swarm_event(*id, &change));
             }
+        }
+    }
+
+    /// Looks up the next swarm, unless one is being looked up.
+    fn look(&mut self, desk: &mut Desk<'_>) {
+        while self.looking.is_none() {
+            let Some(place) = self.looks.pop_front() else { return };
+            let swarm = self.swarms.get(&place).filter(|swarm| swarm.seat.is_taken());
+            self.looking = swarm.map(|swarm| desk.discover(swarm.seat.topic().clone(), DISCOVER_MAX));
         }
     }
 
@@ -310,6 +319,9 @@ impl Signaling {
 
     /// The machine has refused a membership, or its end.
     fn refused(&mut self, id: &RequestId, refusal: Refusal, desk: &mut Desk<'_>) {
+        if self.looking.take_if(|asked| asked == id).is_some() {
+            return self.look(desk);
+        }
         let now = desk.now();
         let seats = self.swarms.values_mut().map(|swarm| &mut swarm.seat);
         let mut seats = seats.chain(self.mailboxes.values_mut().map(|mailbox| &mut mailbox.seat));
@@ -391,15 +403,11 @@ impl Dialect for Signaling {
             Event::Welcome(welcome) => self.me = Some(welcome.peer),
             Event::Joined(sample) => self.granted(sample, desk),
             Event::Left { id, topic } => self.given_up(&id, &topic),
-            Event::Peers(sample) => {
+            Event::Peers(sample) if self.looking.take_if(|asked| *asked == sample.id).is_some() => {
                 let place = sample.topic.clone();
-                if let Some(swarm) = self.swarms.get_mut(&place)
-                    && swarm.look.as_ref() == Some(&sample.id)
-                {
-                    swarm.look = None;
-                    let changes = self.seen(&place, sample, desk.now());
-                    self.tell(&place, &changes, desk);
-                }
+                let changes = self.seen(&place, sample, desk.now());
+                self.tell(&place, &changes, desk);
+                self.look(desk);
             }
             Event::PeerJoined { topic, member, .. } => {
                 let changes = self.came(&topic, member.peer, &member.meta, desk.now());
@@ -440,6 +448,13 @@ impl Dialect for Signaling {
             self.tell(&place, &changes, desk);
         }
     }
+}
+
+/// Refuses a stream for good. The library opens its streams one after the other, waits for each to be ready, and
+/// begins anew 5 s later if it does not become so: an error alone would keep it from ever opening those behind it.
+fn never(id: i32, of_what: &str, desk: &mut Desk<'_>) -> Result<(), Failure> {
+    desk.send_binary(rpc::response(id, Answer::StreamReady(true)));
+    Err(Failure("LIMIT_REACHED", format!("too many {of_what}")))
 }
 
 fn swarm_event(id: i32, change: &Change) -> Vec<u8> {

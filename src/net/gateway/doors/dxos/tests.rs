@@ -89,7 +89,7 @@ impl Scene {
 
     /// The membership asked for since the last look is granted.
     fn granted(&mut self, members: Vec<Member>) -> (Topic, Bytes) {
-        let io::Request::Join { id, topic, meta } = self.asked() else { panic!("not a join") };
+        let io::Request::Join { id, topic, meta, .. } = self.asked() else { panic!("not a join") };
         let total = members.len();
         self.told(Event::Joined(Sample { id, topic: topic.name.clone(), members, total }));
         (topic, meta.unwrap())
@@ -262,6 +262,35 @@ fn a_large_swarm_is_looked_up() {
     assert_eq!(got.remove(0), Got::Ready(id));
     got.sort_by_key(|it| if let Got::Came(_, key, _) = it { *key } else { 0 });
     assert_eq!(got, (20..120).map(|key| Got::Came(id, key, T0_MS - u64::from(key))).collect::<Vec<_>>());
+}
+
+#[test]
+fn large_swarms_are_looked_up_one_after_the_other() {
+    let mut scene = Scene::new();
+    let mut closed = 0;
+    for swarm in 0..4 {
+        let stream = scene.joins(swarm, 10);
+        closed = if swarm == 2 { stream } else { closed };
+    }
+    let joins = scene.table.requests();
+    for request in joins {
+        let io::Request::Join { id, topic, .. } = request else { panic!("not a join") };
+        scene.told(Event::Joined(Sample { id, topic: topic.name, members: vec![member(1, &[20])], total: 100 }));
+    }
+    let look = |scene: &mut Scene| {
+        let io::Request::Discover { id, topic, limit: DISCOVER_MAX } = scene.asked() else { panic!("no look-up") };
+        (id, topic.name)
+    };
+    let (id, topic) = look(&mut scene);
+    scene.says(Content::StreamClose(rpc::StreamClose { id: closed }));
+    assert!(matches!(scene.asked(), io::Request::Leave { .. }));
+    _ = scene.table.frames();
+    scene.told(Event::Peers(Sample { id, topic, members: vec![member(2, &[21])], total: 100 }));
+    assert_eq!(scene.got().len(), 1);
+    scene.refused(Refusal::RateLimited);
+    let (id, topic) = look(&mut scene);
+    scene.told(Event::Peers(Sample { id, topic, members: vec![member(2, &[21])], total: 100 }));
+    assert_eq!((scene.got().len(), scene.table.requests()), (1, vec![]), "nobody is in the third any more");
 }
 
 #[test]
@@ -451,10 +480,39 @@ fn swarms_mailboxes_and_streams_are_bounded_and_the_client_is_not_held_up() {
         scene.joins(0, n);
     }
     assert_eq!(scene.door.streams.len(), SWARMS_MAX + MAILBOXES_MAX + presence::PEERS_PER_SWARM_MAX - 1);
-    for _ in 0..255 {
-        scene.joins(0, 1);
+    for n in 0..255 {
+        scene.joins(n % 28, n);
     }
     assert_eq!(scene.door.streams.len(), STREAMS_MAX);
+}
+
+#[test]
+fn a_peer_has_one_stream_in_a_swarm_and_one_for_its_messages() {
+    let mut scene = Scene::new();
+    let (swarm, mailbox) = (scene.joins(1, 10), scene.receives(10));
+    for request in scene.table.requests() {
+        let io::Request::Join { id, topic, .. } = request else { panic!("not a join") };
+        scene.told(Event::Joined(Sample { id, topic: topic.name, members: Vec::new(), total: 0 }));
+    }
+    assert_eq!(scene.got(), [Got::Ready(swarm), Got::Ready(mailbox)]);
+    let again = [scene.joins(1, 10), scene.receives(10)];
+    let refused = |id| [Got::Ready(id), Got::Failed(id, "LIMIT_REACHED".to_owned())];
+    assert_eq!(scene.got(), again.into_iter().flat_map(refused).collect::<Vec<_>>());
+    assert_eq!(scene.table.requests(), []);
+}
+
+#[test]
+fn what_is_being_left_makes_room_at_once_and_within_a_bound() {
+    let mut scene = Scene::new();
+    for round in 0..4 {
+        let mut ids: Vec<i32> = (0..4).map(|n| scene.receives(n + 40 * round)).collect();
+        ids.extend((0..28).map(|n| scene.joins(n + 40 * round, 1)));
+        assert_eq!(scene.got().is_empty(), round < 2, "all are asked for, or all refused");
+        for id in ids {
+            scene.says(Content::StreamClose(rpc::StreamClose { id }));
+        }
+    }
+    assert_eq!((scene.door.swarms.len(), scene.door.mailboxes.len()), (2 * SWARMS_MAX, 2 * MAILBOXES_MAX));
 }
 
 #[test]
@@ -526,7 +584,8 @@ proptest! {
                     }
                 }
             }
-            _ = scene.got();
+            // Not all are answers: what looks like a handshake is answered by one.
+            _ = scene.table.frames();
         }
         for stream in scene.door.streams.values() {
             let place = &stream.place;

@@ -1,5 +1,7 @@
 //! The JSON of matchbox: values tagged from outside.
 
+use std::borrow::Cow;
+
 use aldis_wire::id::PeerId;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -38,6 +40,18 @@ pub(super) enum ToClient<'a> {
     },
 }
 
+/// Whether this is an offer, an answer or a candidate. The library reads nothing else, and panics.
+pub(super) fn is_signal(data: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    #[allow(dead_code, reason = "only whether it can be read matters")]
+    enum PeerSignal<'a> {
+        IceCandidate(#[serde(borrow)] Cow<'a, str>),
+        Offer(#[serde(borrow)] Cow<'a, str>),
+        Answer(#[serde(borrow)] Cow<'a, str>),
+    }
+    serde_json::from_str::<PeerSignal<'_>>(data.get()).is_ok()
+}
+
 impl ToClient<'_> {
     pub(super) fn encode(&self) -> String {
         // Ids and JSON that was read as JSON before: there is nothing that could not be written.
@@ -73,5 +87,28 @@ mod tests {
         assert_eq!(ToClient::PeerLeft(me).encode(), format!("{{\"PeerLeft\":\"{me}\"}}"));
         let signal = ToClient::Signal { sender: me, data }.encode();
         assert_eq!(signal, format!("{{\"Signal\":{{\"sender\":\"{me}\",\"data\":{{\"Offer\": \"sdp\"}}}}}}"));
+    }
+
+    #[test]
+    fn only_what_the_library_reads_is_a_signal() {
+        let raw = |text: &str| serde_json::from_str::<Box<RawValue>>(text).unwrap();
+        for text in [r#"{"Offer":"sdp"}"#, r#"{ "Answer" : "\u0061" }"#, r#"{"IceCandidate":""}"#] {
+            assert!(is_signal(&raw(text)), "{text}");
+        }
+        for text in [
+            "7",
+            "null",
+            "[]",
+            "{}",
+            "\"Offer\"",
+            r#"{"Offer":1}"#,
+            r#"{"Offer":null}"#,
+            r#"{"Offer":"\ud800"}"#,
+            r#"{"Offer":"a","Answer":"b"}"#,
+            r#"{"Offer":"a","Offer":"b"}"#,
+            r#"{"offer":"a"}"#,
+        ] {
+            assert!(!is_signal(&raw(text)), "{text}");
+        }
     }
 }

@@ -29,7 +29,7 @@ use super::super::dialect::{Desk, Dialect};
 use super::super::upgrade::Knock;
 use super::Porch;
 use crate::doors::Door;
-use crate::relay::io::{Event, LeftReason, Member, Request, Topic};
+use crate::relay::io::{Event, LeftReason, Member, Request, RequestId, Topic};
 use codec::{FromClient, ToClient, uuid};
 use room::{GROUP_MAX, MEMBERS_MAX, Room};
 
@@ -37,9 +37,16 @@ use room::{GROUP_MAX, MEMBERS_MAX, Room};
 const NAME: &str = Door::Matchbox.name();
 /// A client waits so long for a leader before it becomes one: as long as the news of another one's coming takes.
 const LEADERLESS: Duration = Duration::from_millis(300);
+/// The next client whom a leader with room should take in waits so long before it leads, too: ten times as long as that
+/// takes.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// A client whose group is complete stays where newcomers wait for so long, to see others of the group who are gone before
 /// they have settled, too.
 const SETTLING: Duration = Duration::from_secs(5);
+/// A room for groups is reckoned no more often than this: with leaders in great numbers it takes a millisecond.
+const RECKONING: Duration = Duration::from_millis(100);
+/// What was refused for now is asked again after so long: five tokens of the bucket for joins.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) fn routes(porch: &Porch<'_>) -> Router {
     let (front, counts, network) = (porch.front.clone(), porch.counts.clone(), Arc::new(porch.network.clone()));
@@ -80,12 +87,26 @@ struct Matchbox {
     met: BTreeSet<PeerId>,
     /// Where its group is when it is complete.
     group: Option<TopicId>,
+    /// Whether it has waited long enough where newcomers wait.
+    moved: bool,
+    /// What was asked about memberships and has no answer yet: no more than the machine has events for it.
+    asked: BTreeSet<RequestId>,
     wake: Option<Instant>,
+    /// When it waits no longer for a leader that there is.
+    patience: Option<Instant>,
+    /// When it was reckoned last who belongs together, and when to do so again, if something has changed.
+    reckoned: Option<Instant>,
+    reckon_at: Option<Instant>,
+    /// When to ask again what was refused.
+    again: Option<Instant>,
 }
 
 impl Matchbox {
     fn new(network: Arc<Network>, name: String, size: Option<usize>, stamp: u64) -> Self {
-        Self { network, name, size, stamp, room: None, met: BTreeSet::new(), group: None, wake: None }
+        let (room, met, group, asked) = (None, BTreeSet::new(), None, BTreeSet::new());
+        let (wake, patience, reckoned, reckon_at, again) = (None, None, None, None, None);
+        let moved = false;
+        Self { network, name, size, stamp, room, met, group, moved, asked, wake, patience, reckoned, reckon_at, again }
     }
 
     /// Where everybody of this room waits or meets.
@@ -94,10 +115,35 @@ impl Matchbox {
         Topic { id: self.network.door_topic(NAME, &[self.name.as_bytes(), &size]), name: "lobby".into() }
     }
 
+    /// An id for a request about a membership: it is asked again if it is refused.
+    fn id(&mut self, desk: &mut Desk<'_>) -> RequestId {
+        let id = desk.fresh_id();
+        self.asked.insert(id.clone());
+        id
+    }
+
     fn join_lobby(&mut self, desk: &mut Desk<'_>) {
         let Some(room) = &self.room else { return };
-        let (id, meta) = (desk.fresh_id(), room.mine().encode());
-        desk.ask(Request::Join { id, topic: self.lobby(), meta: Some(meta.into()) });
+        let meta = Some(room.mine().encode().into());
+        let (id, topic) = (self.id(desk), self.lobby());
+        desk.ask(if self.moved {
+            Request::Leave { id, topic }
+        } else {
+            Request::Join { id, topic, meta, quiet: false }
+        });
+    }
+
+    fn join_group(&mut self, desk: &mut Desk<'_>) {
+        let Some(group) = self.group else { return };
+        let (id, topic) = (self.id(desk), Topic { id: group, name: "group".into() });
+        desk.ask(Request::Join { id, topic, meta: None, quiet: false });
+    }
+
+    /// A request was refused. The host may have no room just now.
+    fn refused(&mut self, id: &RequestId, desk: &mut Desk<'_>) {
+        if self.asked.remove(id) {
+            self.again = Some(desk.now() + AGAIN);
+        }
     }
 
     fn saw(&mut self, members: &[Member]) {
@@ -105,9 +151,19 @@ impl Matchbox {
         members.iter().for_each(|member| room.saw(member.peer, &member.meta));
     }
 
+    /// Does what follows from what is seen now: at once, or together with what is seen in the next moment.
+    fn reckon_soon(&mut self, desk: &mut Desk<'_>) {
+        let next = self.reckoned.filter(|_| self.size.is_some()).map(|last| last + RECKONING);
+        match next.filter(|next| *next > desk.now()) {
+            Some(next) => self.reckon_at = Some(next),
+            None => self.reckon(desk),
+        }
+    }
+
     /// Does what follows from what is seen now.
     fn reckon(&mut self, desk: &mut Desk<'_>) {
         let Some(room) = &mut self.room else { return };
+        (self.reckoned, self.reckon_at) = (Some(desk.now()), None);
         if self.group.is_some() {
             return;
         }
@@ -123,6 +179,8 @@ impl Matchbox {
         if taken_in {
             self.join_lobby(desk);
         }
+        let next = self.room.as_ref().is_some_and(Room::is_next);
+        self.patience = next.then(|| self.patience.unwrap_or(desk.now() + PATIENCE));
         let leaderless = self.room.as_ref().is_some_and(Room::wants_leader);
         self.wake = leaderless.then(|| self.wake.unwrap_or(desk.now() + LEADERLESS));
     }
@@ -136,29 +194,35 @@ impl Matchbox {
         let id = self.network.door_topic(NAME, &[self.name.as_bytes(), &size, group.as_bytes()]);
         self.group = Some(id);
         self.wake = Some(desk.now() + SETTLING);
+        self.patience = None;
         self.join_lobby(desk);
-        let topic = Topic { id, name: "group".into() };
-        let id = desk.fresh_id();
-        desk.ask(Request::Join { id, topic, meta: None });
+        self.join_group(desk);
     }
 
     fn left(&mut self, topic: &str, peer: PeerId, reason: LeftReason, desk: &mut Desk<'_>) {
-        // Who leaves a room for groups and lives on has settled.
-        if topic == "lobby" && self.size.is_some() && reason == LeftReason::Left {
-            return;
-        }
-        if let Some(room) = &mut self.room {
+        // Who leaves a room for groups and lives on has settled: nobody but its own group has to know it.
+        let settled = topic == "lobby" && self.size.is_some() && reason == LeftReason::Left;
+        if let Some(room) = &mut self.room
+            && !(settled && room.may_be_of_our_group(peer))
+        {
             room.lost(peer);
+        }
+        if settled {
+            return;
         }
         if self.met.remove(&peer) {
             desk.send_text(ToClient::PeerLeft(uuid(peer)).encode());
         }
-        self.reckon(desk);
+        self.reckon_soon(desk);
     }
 
     fn signal(&mut self, from: PeerId, data: &Bytes, desk: &mut Desk<'_>) {
         let Some(body) = door::unwrap(NAME, data) else { return };
         let Ok(data) = serde_json::from_slice::<&RawValue>(&body) else { return };
+        if !codec::is_signal(data) {
+            return;
+        }
+        // An offer may come before the news of its sender, so anybody's is taken: the room is open to all as well.
         if self.met.len() < 2 * MEMBERS_MAX || self.met.contains(&from) {
             self.met.insert(from);
             desk.send_text(ToClient::Signal { sender: uuid(from), data }.encode());
@@ -174,6 +238,9 @@ impl Dialect for Matchbox {
     /// What cannot be read is passed over: matchbox has no words for it.
     fn text(&mut self, text: &str, desk: &mut Desk<'_>) {
         match serde_json::from_str(text) {
+            Ok(FromClient::Signal { data, .. }) if !codec::is_signal(data) => {
+                desk.misunderstood(None, Refusal::BadField, "no offer, answer or candidate".to_owned());
+            }
             Ok(FromClient::Signal { receiver, data }) => {
                 if let Some(to) = self.met.iter().find(|peer| uuid(**peer) == receiver) {
                     desk.signal(*to, None, door::wrap(NAME, data.get().as_bytes()));
@@ -197,38 +264,59 @@ impl Dialect for Matchbox {
                 desk.send_text(ToClient::IdAssigned(uuid(welcome.peer)).encode());
                 self.join_lobby(desk);
             }
-            Event::Joined(sample) if &*sample.topic == "lobby" => {
-                self.saw(&sample.members);
-                if sample.total > sample.members.len() {
-                    desk.discover(self.lobby(), MEMBERS_MAX);
+            Event::Joined(sample) => {
+                self.asked.remove(&sample.id);
+                if &*sample.topic == "lobby" {
+                    self.saw(&sample.members);
+                    if sample.total > sample.members.len() {
+                        let id = desk.discover(self.lobby(), MEMBERS_MAX);
+                        self.asked.insert(id);
+                    }
+                    self.reckon_soon(desk);
                 }
-                self.reckon(desk);
             }
+            Event::Left { id, .. } => _ = self.asked.remove(&id),
             Event::Peers(sample) => {
+                self.asked.remove(&sample.id);
                 self.saw(&sample.members);
-                self.reckon(desk);
+                self.reckon_soon(desk);
             }
             Event::PeerJoined { topic, member, .. } if &*topic == "lobby" => {
                 self.saw(&[member]);
-                self.reckon(desk);
+                self.reckon_soon(desk);
             }
             Event::PeerLeft { topic, peer, reason, .. } => self.left(&topic, peer, reason, desk),
             Event::Signal { from, data, .. } => self.signal(from, &data, desk),
             // Whoever cannot come in is not kept waiting at the door.
             Event::Error { .. } if self.room.is_none() => desk.close(Some(1013)),
+            Event::Error { id: Some(id), .. } => self.refused(&id, desk),
             _ => {}
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.wake
+        [self.wake, self.patience, self.reckon_at, self.again].into_iter().flatten().min()
     }
 
     fn woken(&mut self, desk: &mut Desk<'_>) {
-        self.wake = None;
+        let now = desk.now();
+        if self.again.take_if(|at| *at <= now).is_some() {
+            self.join_lobby(desk);
+            self.join_group(desk);
+        }
+        if self.patience.take_if(|at| *at <= now).is_some() {
+            self.room.iter_mut().for_each(Room::pass_over);
+            self.reckon_at = Some(now);
+        }
+        if self.wake.take_if(|at| *at <= now).is_none() {
+            if self.reckon_at.is_some_and(|at| at <= now) {
+                self.reckon(desk);
+            }
+            return;
+        }
         if self.group.is_some() {
-            let id = desk.fresh_id();
-            return desk.ask(Request::Leave { id, topic: self.lobby() });
+            self.moved = true;
+            return self.join_lobby(desk);
         }
         if let Some(room) = &mut self.room
             && room.wants_leader()

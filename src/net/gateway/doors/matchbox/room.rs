@@ -5,7 +5,8 @@
 //! order: its membership's meta names them. Whoever waits longest becomes one when there is none with room; of several the
 //! first takes in newcomers. A group that is complete is settled: it takes in nobody any more, whoever leaves.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aldis_wire::id::PeerId;
 use uuid::Uuid;
@@ -82,6 +83,10 @@ pub(super) struct Room {
     size: Option<usize>,
     /// The others.
     members: BTreeMap<PeerId, Place>,
+    /// Leaders among them that did not take in our client though they had room.
+    passed_over: BTreeSet<PeerId>,
+    /// What was reckoned since the last change.
+    groups: OnceCell<Groups>,
 }
 
 /// A room for groups, reckoned.
@@ -97,19 +102,33 @@ struct Groups {
 
 impl Room {
     pub(super) fn new(me: PeerId, size: Option<usize>, stamp: u64) -> Self {
-        Self { me, mine: Place { stamp, state: State::Waits }, size, members: BTreeMap::new() }
+        Self {
+            me,
+            mine: Place { stamp, state: State::Waits },
+            size,
+            members: BTreeMap::new(),
+            passed_over: BTreeSet::new(),
+            groups: OnceCell::new(),
+        }
     }
 
     /// Takes in a member, or its new meta. Beyond the bound it is not seen.
     pub(super) fn saw(&mut self, peer: PeerId, meta: &[u8]) {
         if peer != self.me && (self.members.len() < MEMBERS_MAX || self.members.contains_key(&peer)) {
-            self.members.insert(peer, Place::decode(meta));
+            let mut place = Place::decode(meta);
+            if let State::Leads(led) = &mut place.state {
+                led.truncate(self.size.unwrap_or_default().saturating_sub(1));
+            }
+            self.members.insert(peer, place);
+            self.groups.take();
         }
     }
 
     /// A member is gone.
     pub(super) fn lost(&mut self, peer: PeerId) {
         self.members.remove(&peer);
+        self.passed_over.remove(&peer);
+        self.groups.take();
     }
 
     /// What our own membership says.
@@ -131,9 +150,23 @@ impl Room {
         groups.open.is_none() && groups.waiting.first() == Some(&self.me)
     }
 
+    /// Whether our client is the next whom a leader with room has to take in.
+    pub(super) fn is_next(&self) -> bool {
+        let groups = self.groups();
+        self.mine.state == State::Waits && groups.open.is_some() && groups.waiting.first() == Some(&self.me)
+    }
+
+    /// No leader has taken in our client: as if none of them had room.
+    pub(super) fn pass_over(&mut self) {
+        let leads = |(peer, place): (&PeerId, &Place)| place.led().is_some().then_some(*peer);
+        self.passed_over.extend(self.members.iter().filter_map(leads));
+        self.groups.take();
+    }
+
     /// Our client leads from now on.
     pub(super) fn lead(&mut self) {
         self.mine.state = State::Leads(Vec::new());
+        self.groups.take();
     }
 
     /// Takes those who wait into our own group, if it is for us to do so. Whether our meta changed.
@@ -147,7 +180,10 @@ impl Room {
             led.extend(groups.waiting.iter().copied().map(uuid).take(size.saturating_sub(1 + led.len())));
         }
         let changed = led != before;
-        self.mine.state = State::Leads(led);
+        if changed {
+            self.mine.state = State::Leads(led);
+            self.groups.take();
+        }
         changed
     }
 
@@ -160,6 +196,7 @@ impl Room {
     pub(super) fn settle(&mut self) {
         if self.mine.state == State::Waits {
             self.mine.state = State::Settled;
+            self.groups.take();
         }
     }
 
@@ -180,6 +217,15 @@ impl Room {
         group.iter().enumerate().filter_map(other).collect()
     }
 
+    /// Whether some leader has both a client and ours: it may be of our group. Much cheaper than to reckon.
+    pub(super) fn may_be_of_our_group(&self, peer: PeerId) -> bool {
+        let both = [uuid(peer), uuid(self.me)];
+        let has_both = |(leader, place): (&PeerId, &Place)| {
+            place.led().is_some_and(|led| both.iter().all(|id| uuid(*leader) == *id || led.contains(id)))
+        };
+        self.members.iter().chain([(&self.me, &self.mine)]).any(has_both)
+    }
+
     /// Our client's group, leader first; empty while it waits.
     fn group(&self) -> Vec<Uuid> {
         let Some(leader) = self.groups().leaders.get(&uuid(self.me)).copied() else { return Vec::new() };
@@ -188,7 +234,11 @@ impl Room {
         std::iter::once(uuid(leader)).chain(led.iter().copied()).collect()
     }
 
-    fn groups(&self) -> Groups {
+    fn groups(&self) -> &Groups {
+        self.groups.get_or_init(|| self.reckon())
+    }
+
+    fn reckon(&self) -> Groups {
         let mut order: Vec<(PeerId, &Place)> = self.members.iter().map(|(peer, place)| (*peer, place)).collect();
         order.push((self.me, &self.mine));
         order.sort_unstable_by_key(|(peer, place)| (place.stamp, *peer));
@@ -198,7 +248,8 @@ impl Room {
             led.iter().for_each(|id| _ = leaders.entry(*id).or_insert(leader));
         }
         let size = self.size.unwrap_or_default();
-        let open = leads.clone().find(|(_, led)| 1 + led.len() < size).map(|(leader, _)| leader);
+        let has_room = |(leader, led): &(PeerId, &[Uuid])| 1 + led.len() < size && !self.passed_over.contains(leader);
+        let open = leads.clone().find(has_room).map(|(leader, _)| leader);
         let waits = |(peer, place): &(PeerId, &Place)| {
             (place.state == State::Waits && !leaders.contains_key(&uuid(*peer))).then_some(*peer)
         };

@@ -62,7 +62,7 @@ impl Translator {
                 meta: hello.meta.map_or_else(Bytes::new, copied),
             }),
             EdgeMessage::Join { id, topic, meta } => {
-                Request::Join { id: id.into(), topic: self.topic(topic), meta: meta.map(copied) }
+                Request::Join { id: id.into(), topic: self.topic(topic), meta: meta.map(copied), quiet: false }
             }
             EdgeMessage::Leave { id, topic } => Request::Leave { id: id.into(), topic: self.topic(topic) },
             EdgeMessage::Watch { id, topic } => Request::Watch { id: id.into(), topic: self.topic(topic) },

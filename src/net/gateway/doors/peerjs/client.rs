@@ -172,7 +172,7 @@ impl Client {
         let Ok(who) = &self.who else { return };
         let id = desk.fresh_id();
         let meta = Some(self.claim(who).encode());
-        desk.ask(Request::Join { id: id.clone(), topic: who.topic.clone(), meta });
+        desk.ask(Request::Join { id: id.clone(), topic: who.topic.clone(), meta, quiet: false });
         self.asked = Some(id);
     }
 
@@ -205,7 +205,7 @@ impl Client {
         }
         if self.shop.discovery {
             let (id, meta) = (desk.fresh_id(), Some(Bytes::copy_from_slice(who.id().as_bytes())));
-            desk.ask(Request::Join { id, topic: who.names.everybody(), meta });
+            desk.ask(Request::Join { id, topic: who.names.everybody(), meta, quiet: true });
         }
         calls.begin(desk);
         self.greet(desk);

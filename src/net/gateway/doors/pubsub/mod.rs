@@ -1,26 +1,38 @@
 //! Topics to publish to, for y-webrtc and for Trystero's relay strategy (wire/DOORS.md).
 
-mod codec;
+//!
+//! | module | what |
+//! |---|---|
+//! | `codec` | the JSON |
+//! | `outbox` | messages until the machine has taken them |
+//! | `subscriptions` | topics that are subscribed |
 
-use std::collections::{BTreeSet, VecDeque};
+mod codec;
+mod outbox;
+mod subscriptions;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aldis_wire::door;
-use aldis_wire::id::TopicId;
-use aldis_wire::limits::{SIGNAL_DATA_BYTES, TOPIC_NAME_BYTES};
+use aldis_wire::limits::{PEER_TOPICS_MAX, SIGNAL_DATA_BYTES, TOPIC_NAME_BYTES};
 use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::get;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::super::dialect::{Desk, Dialect};
 use super::super::upgrade::Knock;
 use super::Porch;
 use crate::doors::Door;
-use crate::relay::io::{Event, Request, RequestId, Topic};
+use crate::relay::io::{Event, Topic};
 use codec::{Tongue, Wish};
+use outbox::Outbox;
+use subscriptions::Subscriptions;
 
 /// The name in topics and between hosts.
 const NAME: &str = Door::PubSub.name();
@@ -34,11 +46,8 @@ pub(super) fn routes(porch: &Porch<'_>) -> Router {
 /// One client.
 struct PubSub {
     network: Arc<Network>,
-    /// Topics that count the client among their subscribers: as many as a session may have.
-    subscribed: BTreeSet<TopicId>,
-    /// Messages whose subscribers are being counted. The machine answers before it takes the next request, so there are
-    /// never more than one frame brings.
-    counted: VecDeque<(RequestId, Topic, Vec<u8>)>,
+    subscriptions: Subscriptions,
+    outbox: Outbox,
 }
 
 /// What a door tells another: `0x01 ‖ subscribers as u32 ‖ message of y-webrtc` or `0x02 ‖ payload of Trystero`.
@@ -53,8 +62,8 @@ impl<'a> Body<'a> {
         door::wrap(NAME, &[&[1], &clients.to_be_bytes()[..], message].concat())
     }
 
-    fn encode_trystero(payload: &str) -> Bytes {
-        door::wrap(NAME, &[&[2], payload.as_bytes()].concat())
+    fn encode_trystero(payload: &[u8]) -> Bytes {
+        door::wrap(NAME, &[&[2], payload].concat())
     }
 
     /// `None` for what no door would send to this topic.
@@ -78,7 +87,7 @@ impl<'a> Body<'a> {
 
 impl PubSub {
     fn new(network: Arc<Network>) -> Self {
-        Self { network, subscribed: BTreeSet::new(), counted: VecDeque::new() }
+        Self { network, subscriptions: Subscriptions::default(), outbox: Outbox::default() }
     }
 
     fn topic(&self, tongue: Tongue, name: &str) -> Topic {
@@ -86,17 +95,24 @@ impl PubSub {
         Topic { id, name: format!("{}:{name}", tongue.name()).into() }
     }
 
+    /// The first topics of a list, as many as a client may have, each once.
+    fn topics(&self, tongue: Tongue, names: &[Cow<'_, str>]) -> Vec<Topic> {
+        let fitting = names.iter().map(|name| &**name).filter(|name| name.len() <= TOPIC_NAME_BYTES);
+        let once: BTreeSet<&str> = fitting.take(PEER_TOPICS_MAX).collect();
+        once.into_iter().map(|name| self.topic(tongue, name)).collect()
+    }
+
     fn publish(&mut self, tongue: Tongue, name: &str, content: &str, desk: &mut Desk<'_>) {
-        if content.len() + 2 * NAME.len() > SIGNAL_DATA_BYTES {
+        let overhead = match tongue {
+            Tongue::Yjs => Body::encode_yjs(0, b""),
+            Tongue::Trystero => Body::encode_trystero(b""),
+        };
+        if overhead.len() + content.len() > SIGNAL_DATA_BYTES {
             return desk.misunderstood(None, Refusal::TooBig, String::new());
         }
         let topic = self.topic(tongue, name);
-        match tongue {
-            Tongue::Yjs => {
-                let id = desk.discover(topic.clone(), 0);
-                self.counted.push_back((id, topic, content.as_bytes().to_vec()));
-            }
-            Tongue::Trystero => broadcast(topic, Body::encode_trystero(content), desk),
+        if let Err(refusal) = self.outbox.push(tongue, topic, content, desk) {
+            desk.misunderstood(None, refusal, String::new());
         }
     }
 }
@@ -105,11 +121,6 @@ impl PubSub {
 fn named(topic: &str) -> Option<(Tongue, &str)> {
     let (tongue, name) = topic.split_once(':')?;
     Some((Tongue::ALL.into_iter().find(|known| known.name() == tongue)?, name))
-}
-
-fn broadcast(topic: Topic, data: Bytes, desk: &mut Desk<'_>) {
-    let id = desk.fresh_id();
-    desk.ask(Request::Broadcast { id, topic, data, echo: true });
 }
 
 impl Dialect for PubSub {
@@ -121,17 +132,12 @@ impl Dialect for PubSub {
     fn text(&mut self, text: &str, desk: &mut Desk<'_>) {
         match codec::read(text) {
             Ok(Wish::Subscribe(tongue, names)) => {
-                for name in names.iter().filter(|name| name.len() <= TOPIC_NAME_BYTES) {
-                    let (id, topic) = (desk.fresh_id(), self.topic(tongue, name));
-                    desk.ask(Request::Join { id, topic, meta: None });
-                }
+                let topics = self.topics(tongue, &names);
+                self.subscriptions.add(topics.into_iter(), desk);
             }
             Ok(Wish::Unsubscribe(tongue, names)) => {
-                for name in names {
-                    let (id, topic) = (desk.fresh_id(), self.topic(tongue, &name));
-                    self.subscribed.remove(&topic.id);
-                    desk.ask(Request::Leave { id, topic });
-                }
+                let topics = self.topics(tongue, &names);
+                self.subscriptions.remove(topics.into_iter(), desk);
             }
             Ok(Wish::Publish(tongue, name, content)) => self.publish(tongue, &name, content, desk),
             Ok(Wish::Ping) => desk.send_text("{\"type\":\"pong\"}"),
@@ -146,19 +152,17 @@ impl Dialect for PubSub {
 
     fn event(&mut self, event: Event, desk: &mut Desk<'_>) {
         match event {
-            Event::Joined(sample) => {
-                if let Some((tongue, name)) = named(&sample.topic) {
-                    self.subscribed.insert(self.topic(tongue, name).id);
-                }
-            }
+            Event::Joined(sample) => self.subscriptions.granted(&sample.id),
+            Event::Left { id, .. } => self.subscriptions.granted(&id),
             Event::Peers(sample) => {
-                let Some(place) = self.counted.iter().position(|(id, ..)| *id == sample.id) else { return };
-                let Some((_, topic, message)) = self.counted.remove(place) else { return };
-                let clients = sample.total + usize::from(self.subscribed.contains(&topic.id));
-                let data = Body::encode_yjs(u32::try_from(clients).unwrap_or(u32::MAX), &message);
-                broadcast(topic, data, desk);
+                let Self { subscriptions, outbox, .. } = self;
+                outbox.counted(&sample.id, sample.total, |topic| subscriptions.counts(topic), desk);
             }
-            Event::Error { id: Some(id), .. } => self.counted.retain(|(counted, ..)| *counted != id),
+            Event::Tally { id, reach, .. } => self.outbox.tallied(&id, &reach, desk),
+            Event::Error { id: Some(id), refusal, .. } => {
+                self.subscriptions.refused(&id, refusal, desk.now());
+                self.outbox.refused(&id, refusal, desk);
+            }
             Event::Broadcast { topic, data, .. } => {
                 let (Some(body), Some((tongue, topic))) = (door::unwrap(NAME, &data), named(&topic)) else { return };
                 match Body::decode(&body, tongue, topic) {
@@ -177,6 +181,15 @@ impl Dialect for PubSub {
             }
             _ => {}
         }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.subscriptions.deadline(), self.outbox.deadline()].into_iter().flatten().min()
+    }
+
+    fn woken(&mut self, desk: &mut Desk<'_>) {
+        self.subscriptions.woken(desk);
+        self.outbox.woken(desk);
     }
 }
 

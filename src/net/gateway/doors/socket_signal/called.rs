@@ -1,6 +1,6 @@
 //! What other clients ask this one for, and its answers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use aldis_wire::id::PeerId;
 use axum::body::Bytes;
@@ -21,6 +21,13 @@ const OFFERS_REMEMBERED_MAX: usize = 256;
 /// Calls of other clients that a client takes; what comes faster is dropped, and its caller told after its time-out. Each
 /// costs an answer, for which the client pays like for any request: so these must stay a part of what it may ask for.
 pub(super) const CALLS_TAKEN: Rate = Rate { per_second: 32, burst: 512 };
+
+/// Of these, what one other client may have: so one cannot keep all others out.
+pub(super) const CALLS_TAKEN_EACH: Rate = Rate { per_second: 8, burst: 64 };
+/// Calls of one other client that wait for an answer.
+pub(super) const CALLS_EACH_MAX: usize = CALLS_MAX / 8;
+/// Other clients whose calls are counted, 100 bytes each. Further ones have a share together.
+pub(super) const CALLERS_MAX: usize = 128;
 
 const TOLD_BEFORE: &str = "This session was offered before.";
 const TOO_MANY_OPEN: &str = "The peer has too many requests to answer.";
@@ -43,6 +50,9 @@ struct Call {
 
 pub(super) struct Called {
     bucket: Bucket,
+    shares: BTreeMap<PeerId, Bucket>,
+    /// The share of those for whom there is no room.
+    others: Bucket,
     /// In the order of their deadlines.
     calls: VecDeque<Call>,
     /// Signals that the client has not answered: it must, and nobody waits for it.
@@ -54,17 +64,32 @@ pub(super) struct Called {
 impl Called {
     pub(super) fn new(now: Instant) -> Self {
         let bucket = Bucket::new(CALLS_TAKEN, now);
-        Self { bucket, calls: VecDeque::new(), signals: 0, offers: VecDeque::new(), last: 0 }
+        let (shares, others) = (BTreeMap::new(), Bucket::new(CALLS_TAKEN_EACH, now));
+        Self { bucket, shares, others, calls: VecDeque::new(), signals: 0, offers: VecDeque::new(), last: 0 }
     }
 
-    /// Whether a call of another client may be looked at.
-    pub(super) fn takes_call(&mut self, now: Instant) -> bool {
-        self.bucket.take(now)
+    /// Whether a call of this other client may be looked at. What is beyond its share costs the others nothing.
+    pub(super) fn takes_call(&mut self, from: PeerId, now: Instant) -> bool {
+        if self.shares.len() >= CALLERS_MAX && !self.shares.contains_key(&from) {
+            self.shares.retain(|_, share| !share.is_full(now));
+        }
+        let share = if self.shares.len() < CALLERS_MAX || self.shares.contains_key(&from) {
+            self.shares.entry(from).or_insert_with(|| Bucket::new(CALLS_TAKEN_EACH, now))
+        } else {
+            &mut self.others
+        };
+        share.take(now) && self.bucket.take(now)
+    }
+
+    /// How many calls of another client wait for an answer.
+    fn waiting(&self, from: PeerId) -> usize {
+        self.calls.iter().filter(|call| matches!(call.caller, Caller::Other(peer, _) if peer == from)).count()
     }
 
     /// Calls the client.
     pub(super) fn call(&mut self, action: Action, caller: Caller, session: Key, json: &[u8], desk: &mut Desk<'_>) {
-        if self.calls.len() >= CALLS_MAX {
+        let is_too_much = matches!(caller, Caller::Other(peer, _) if self.waiting(peer) >= CALLS_EACH_MAX);
+        if is_too_much || self.calls.len() >= CALLS_MAX {
             return answer(caller, true, &Fault::Failed(TOO_MANY_OPEN).json().into(), desk);
         }
         if let (Action::Offer, Caller::Other(peer, _)) = (action, caller) {

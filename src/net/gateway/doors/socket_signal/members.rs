@@ -21,7 +21,8 @@ use crate::relay::limits::DISCOVER_MAX;
 
 /// Joins and leaves of one client that wait for their turn: it may make 64 at once, and each takes two changes.
 const CHANGES_MAX: usize = 64;
-/// Look-ups of one client that wait for their answers, as many as its library has open.
+/// Look-ups of one client that wait for their turn, as many as its library has open. One is made after the other: two answers
+/// of full size may be more than a mailbox holds.
 const LOOKUPS_MAX: usize = 256;
 /// Owners of an id that are looked at. There are two for a moment when a client comes back through another host.
 pub(super) const OWNERS_MAX: usize = 16;
@@ -74,13 +75,15 @@ pub(super) struct Members {
     stamps: BTreeMap<Key, u64>,
     changes: VecDeque<Change>,
     step: Option<(RequestId, Step)>,
-    lookups: VecDeque<(RequestId, u32, Key)>,
+    /// The client's request and the topic; the first one is being made.
+    lookups: VecDeque<(u32, Key)>,
+    looking: Option<RequestId>,
 }
 
 impl Members {
     pub(super) fn new(network: Arc<Network>) -> Self {
         let (swarms, stamps, changes) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
-        Self { network, swarms, stamps, changes, step: None, lookups: VecDeque::new() }
+        Self { network, swarms, stamps, changes, step: None, lookups: VecDeque::new(), looking: None }
     }
 
     /// Whether this client is in the topic under this id.
@@ -110,8 +113,16 @@ impl Members {
         if self.lookups.len() >= LOOKUPS_MAX {
             return respond(desk, reply, true, &Fault::Failed(TOO_MANY_OPEN).json());
         }
-        let id = desk.discover(swarm(&self.network, &topic), DISCOVER_MAX);
-        self.lookups.push_back((id, reply, topic));
+        self.lookups.push_back((reply, topic));
+        desk.will_ask();
+        self.look(desk);
+    }
+
+    /// Makes the first look-up, unless that is under way.
+    fn look(&mut self, desk: &mut Desk<'_>) {
+        if let (None, Some((_, topic))) = (&self.looking, self.lookups.front()) {
+            self.looking = Some(desk.discover(swarm(&self.network, topic), DISCOVER_MAX));
+        }
     }
 
     /// Gives an event back that is not about members.
@@ -130,14 +141,17 @@ impl Members {
             self.stepped(step, outcome, desk);
             return Ok(());
         }
-        let Some(place) = self.lookups.iter().position(|(asked, ..)| asked == id) else { return Err(event) };
-        if let Some((_, reply, topic)) = self.lookups.remove(place) {
+        if self.looking.take_if(|asked| asked == id).is_none() {
+            return Err(event);
+        }
+        if let Some((reply, topic)) = self.lookups.pop_front() {
             match event {
                 Event::Peers(sample) => respond(desk, reply, false, &self.list(&topic, &sample.members)),
                 Event::Error { refusal, .. } => respond(desk, reply, true, &Fault::Failed(refusal.sentence()).json()),
                 _ => {}
             }
         }
+        self.look(desk);
         Ok(())
     }
 
@@ -241,7 +255,7 @@ impl Members {
         let id = desk.fresh_id();
         self.step = Some((id.clone(), next));
         desk.ask(match meta {
-            Some(meta) => Request::Join { id, topic, meta: Some(meta) },
+            Some(meta) => Request::Join { id, topic, meta: Some(meta), quiet: true },
             None => Request::Leave { id, topic },
         });
     }

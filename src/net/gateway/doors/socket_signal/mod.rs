@@ -137,7 +137,7 @@ impl SocketSignal {
     fn came(&mut self, from: PeerId, data: &Bytes, desk: &mut Desk<'_>) {
         let target = |json: &[u8]| Fields::read(words::open(json)?).and_then(Fields::target);
         match Body::decode(data) {
-            Some(Body::Call { action, number, json }) if self.called.takes_call(desk.now()) => {
+            Some(Body::Call { action, number, json }) if self.called.takes_call(from, desk.now()) => {
                 let (Some(target), caller) = (target(&json), Caller::Other(from, number)) else { return };
                 if self.members.has(&target.topic, &target.remote) {
                     self.called.call(action, caller, target.session, &json, desk);

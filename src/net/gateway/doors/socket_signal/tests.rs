@@ -13,7 +13,7 @@ use axum::extract::ws::Message;
 use data_encoding::BASE64;
 
 use super::between::{Claim, IDS_MAX};
-use super::called::CALLS_TAKEN;
+use super::called::{CALLERS_MAX, CALLS_EACH_MAX, CALLS_TAKEN, CALLS_TAKEN_EACH};
 use super::calling::{ANSWER_TIMEOUT, CALLS_MAX};
 use super::words::Key;
 use super::*;
@@ -148,7 +148,7 @@ impl World {
             Request::Join { id, topic, .. } | Request::Leave { id, topic } if Some(topic.id) == self.full => {
                 self.say(client, refused(id, Refusal::TooManyTopics));
             }
-            Request::Join { id, topic, meta } => {
+            Request::Join { id, topic, meta, quiet: true } => {
                 self.topics.entry(topic.id).or_default().insert(client, meta.unwrap());
                 self.say(client, Event::Joined(sample(id, Vec::new())));
             }
@@ -370,44 +370,112 @@ fn an_offer_of_one_session_is_told_once() {
     assert!(told.len() == 1 && told[0].starts_with("10 error"), "{told:?}");
 }
 
+/// A session of its own for each number.
+fn session(n: usize) -> Key {
+    let session = [u8::try_from(n / 256).unwrap(), u8::try_from(n % 256).unwrap()].repeat(16);
+    session.try_into().unwrap()
+}
+
 #[test]
 fn calls_that_wait_are_bounded_at_both_ends() {
+    let mut world = World::new(CALLS_MAX / CALLS_EACH_MAX + 2);
+    world.join(0, &TOPIC, &[1; 32]);
+    let callers = CALLS_MAX / CALLS_EACH_MAX;
+    for n in 0..CALLS_MAX {
+        world.offer(1 + n % callers, 9, &[1; 32], &session(n));
+    }
+    assert_eq!(world.told(0).len(), CALLS_MAX);
+    let last = callers + 1;
+    world.offer(last, 9, &[1; 32], &[5; 32]);
+    let told = world.told(last);
+    assert!(told.len() == 1 && told[0].contains("too many requests to answer"), "{told:?}");
+    world.answer(0, 7, false, "{}");
+    world.offer(last, 9, &[1; 32], &[5; 32]);
+    assert_eq!(world.told(0).len(), 1, "there is room again, and it was not told before");
+    world.told(last);
+    for target in 1..=callers {
+        let id = [u8::try_from(target + 1).unwrap(); 32];
+        world.join(target, &TOPIC, &id);
+        for n in 1..=CALLS_EACH_MAX {
+            world.offer(last, 9, &id, &session(n));
+        }
+    }
+    let told = world.told(last);
+    assert!(told.len() == 1 && told[0].contains("Too many requests wait"), "{told:?}");
+}
+
+#[test]
+fn one_caller_leaves_room_for_others() {
     let mut world = World::new(3);
     world.join(0, &TOPIC, &[1; 32]);
-    let session = |n: usize| [u8::try_from(n / 256).unwrap(), u8::try_from(n % 256).unwrap()].repeat(16);
-    let session = |n| Key::try_from(session(n)).unwrap();
-    for n in 0..=CALLS_MAX {
+    for n in 0..CALLS_MAX {
         world.offer(1, 9, &[1; 32], &session(n));
     }
-    let told = world.told(1);
-    assert!(told.len() == 1 && told[0].contains("Too many requests wait"), "{told:?}");
+    assert_eq!(world.told(0).len(), CALLS_EACH_MAX);
+    assert!(world.told(1)[0].contains("too many requests to answer"));
     world.offer(2, 9, &[1; 32], &[5; 32]);
-    let told = world.told(2);
-    assert!(told.len() == 1 && told[0].contains("too many requests to answer"), "{told:?}");
-    assert_eq!(world.told(0).len(), CALLS_MAX);
-    world.answer(0, 7, false, "{}");
-    world.offer(2, 9, &[1; 32], &[5; 32]);
-    assert_eq!(world.told(0).len(), 1, "there is room again, and it was not told before");
+    assert_eq!(world.told(0).len(), 1);
+}
+
+/// Calls one client as others, so often each, by what a hostile host may send; how often it answers.
+fn called(world: &mut World, callers: std::ops::Range<usize>, times: usize) -> usize {
+    let json = message(&TOPIC, &[2; 32], &[9; 32], &[5; 32]);
+    let call = Body::Call { action: Action::RemoteConnect, number: 1, json: json.into() }.encode().unwrap();
+    world.signals.clear();
+    for _ in 0..times {
+        for caller in callers.clone() {
+            world.say(0, Event::Signal { seq: 1, id: "x".into(), from: peer(caller), topic: None, data: call.clone() });
+        }
+    }
+    world.settle();
+    world.signals.len()
 }
 
 #[test]
 fn whoever_is_called_without_end_does_not_answer_without_end() {
-    let mut world = World::new(2);
+    let mut world = World::new(200);
     world.join(0, &TOPIC, &[1; 32]);
-    let json = message(&TOPIC, &[2; 32], &[9; 32], &[5; 32]);
-    let call = Body::Call { action: Action::RemoteConnect, number: 1, json: json.into() }.encode().unwrap();
-    let answered = |world: &mut World| {
-        world.signals.clear();
-        for _ in 0..2_000 {
-            world.say(0, Event::Signal { seq: 1, id: "x".into(), from: peer(1), topic: None, data: call.clone() });
-        }
-        world.settle();
-        world.signals.len()
-    };
     let burst = usize::try_from(CALLS_TAKEN.burst).unwrap();
-    assert_eq!(answered(&mut world), burst);
+    assert_eq!(called(&mut world, 1..21, 100), burst);
     world.clients[0].table.ahead += Duration::from_secs(1);
-    assert!((1..burst).contains(&answered(&mut world)));
+    assert!((1..burst).contains(&called(&mut world, 1..21, 100)));
+}
+
+#[test]
+fn a_stranger_that_calls_without_end_has_its_share_and_no_more() {
+    let mut world = World::new(200);
+    world.join(0, &TOPIC, &[1; 32]);
+    let share = usize::try_from(CALLS_TAKEN_EACH.burst).unwrap();
+    assert_eq!(called(&mut world, 1..2, 2_000), share);
+    assert_eq!(called(&mut world, 2..3, 1), 1);
+    // As many as are counted, and one share for the rest.
+    assert_eq!(called(&mut world, 3..CALLERS_MAX + 1, 1), CALLERS_MAX - 2);
+    assert_eq!(called(&mut world, 150..152, 2_000), share);
+    world.clients[0].table.ahead += Duration::from_secs(3_600);
+    assert_eq!(called(&mut world, 160..162, 2_000), 2 * share, "who has not called for long is forgotten");
+}
+
+#[test]
+fn look_ups_are_made_one_after_the_other() {
+    let mut world = World::new(1);
+    let json = message(&TOPIC, &[1; 32], &[1; 32], &[1; 32]);
+    let Client { dialect, table } = &mut world.clients[0];
+    for id in 1..=3 {
+        let frame = Frame::Request { id, event: false, name: "lookup", json: json.as_bytes() }.encode();
+        dialect.binary(&frame.into(), &mut table.desk());
+    }
+    for id in 1..=3 {
+        let asked = world.clients[0].table.requests();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        let request = asked[0].id().unwrap().clone();
+        world.say(
+            0,
+            if id == 2 { refused(request, Refusal::RateLimited) } else { Event::Peers(sample(request, vec![])) },
+        );
+        let told = world.told(0);
+        assert!(told.len() == 1 && told[0].starts_with(&format!("{id} ")), "{told:?}");
+    }
+    assert_eq!(world.clients[0].table.requests(), vec![]);
 }
 
 #[test]

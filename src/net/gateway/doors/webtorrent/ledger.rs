@@ -1,6 +1,6 @@
 //! Which offers were made to whom, so that only who was offered something can answer it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use aldis_wire::id::PeerId;
@@ -10,7 +10,8 @@ use super::codec::{Carried, Id};
 
 /// An offer can be answered for so long: clients drop theirs after 50 or 120 s.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(120);
-/// Offers of one client, and offers to one client, that are remembered; the oldest gives way. Each takes about 200 bytes.
+/// Offers of one client, and offers to one client, that are remembered; the oldest gives way, of the other session
+/// that has most, so that none can push out what others offered. Each takes about 200 bytes.
 /// A page in 32 rooms that offers three every 10 s is still answered after 50 s.
 pub(super) const OFFERS_REMEMBERED_MAX: usize = 512;
 
@@ -37,9 +38,19 @@ impl Ledger {
         self.forget(now);
         self.entries.retain(|(_, known)| *known != entry);
         if self.entries.len() >= OFFERS_REMEMBERED_MAX {
-            self.entries.pop_front();
+            self.make_room();
         }
         self.entries.push_back((now, entry));
+    }
+
+    fn make_room(&mut self) {
+        let mut counts: BTreeMap<PeerId, usize> = BTreeMap::new();
+        for (_, entry) in &self.entries {
+            *counts.entry(entry.session).or_default() += 1;
+        }
+        let most = counts.iter().max_by_key(|(_, count)| **count).map(|(session, _)| *session);
+        let place = self.entries.iter().position(|(_, entry)| Some(entry.session) == most);
+        _ = place.and_then(|place| self.entries.remove(place));
     }
 
     /// Takes out what fits.
@@ -103,5 +114,20 @@ mod tests {
         }
         let left = ledger.take(now, |_| true);
         assert_eq!((left.len(), &left[0]), (OFFERS_REMEMBERED_MAX, &entry(1)));
+    }
+
+    #[test]
+    fn who_offers_without_end_pushes_out_only_its_own() {
+        let now = Instant::now();
+        let mut ledger = Ledger::default();
+        let honest: Vec<Entry> = (5..15).map(|n| Entry { session: PeerId::new([n; 32]), ..entry(0) }).collect();
+        for entry in &honest {
+            ledger.enter(now, entry.clone());
+        }
+        for n in 0..3 * OFFERS_REMEMBERED_MAX {
+            ledger.enter(now, entry(n));
+        }
+        let left = ledger.take(now, |_| true);
+        assert_eq!((left.len(), &left[..honest.len()]), (OFFERS_REMEMBERED_MAX, &honest[..]));
     }
 }

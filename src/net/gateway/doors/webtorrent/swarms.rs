@@ -136,7 +136,7 @@ impl Swarms {
                 leaves.push(Request::Leave { id, topic });
             } else {
                 swarm.member = true;
-                joins.push(Request::Join { id, topic, meta: Some(parcel::meta(&swarm.ids)) });
+                joins.push(Request::Join { id, topic, meta: Some(parcel::meta(&swarm.ids)), quiet: true });
             }
         }
         leaves.append(&mut joins);
@@ -185,7 +185,7 @@ mod tests {
             Half::BOTH.into_iter().find(|half| super::topic(&network, info_hash, *half).id == topic.id).unwrap()
         };
         let told = |request| match request {
-            Request::Join { id, topic, meta } => (true, half(&topic), parcel::ids(&meta.unwrap()).count(), id),
+            Request::Join { id, topic, meta, .. } => (true, half(&topic), parcel::ids(&meta.unwrap()).count(), id),
             Request::Leave { id, topic } => (false, half(&topic), 0, id),
             other => panic!("{other:?}"),
         };

@@ -54,7 +54,7 @@ impl Bench {
         let hash = id(b'h');
         for request in requests {
             match request {
-                Request::Join { id, topic, .. } => {
+                Request::Join { id, topic, quiet: true, .. } => {
                     self.hear(Event::Joined(Sample { id, topic: topic.name, members: vec![], total: 0 }));
                 }
                 Request::Leave { id, topic } => self.hear(Event::Left { id, topic: topic.name }),

@@ -131,6 +131,16 @@ fn of_two_leaders_who_took_the_same_client_the_first_keeps_it() {
 }
 
 #[test]
+fn a_leader_has_no_more_than_its_group_holds_whatever_it_says() {
+    let mut room = Room::new(peer(9), Some(3), 9);
+    room.saw(peer(4), &Place { stamp: 4, state: State::Waits }.encode());
+    room.saw(peer(1), &Place { stamp: 1, state: State::Leads(vec![id(2), id(3), id(4)]) }.encode());
+    assert_eq!(room.groups().waiting, [peer(4), peer(9)]);
+    room.lost(peer(4));
+    assert_eq!(room.groups().waiting, [peer(9)]);
+}
+
+#[test]
 fn metas_come_back_as_they_were_and_anything_else_is_left_alone() {
     for state in [State::Waits, State::Leads(vec![]), State::Leads(vec![id(1), id(2)]), State::Settled] {
         let place = Place { stamp: 7, state };

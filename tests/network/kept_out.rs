@@ -202,7 +202,7 @@ async fn lists_that_cannot_be_used_stop_the_start_with_file_and_line() {
         assert!(said.starts_with(words), "{said}");
     }
     let said = refused(&place, &["--data-dir", "data", "--hosts-allow", "missing"]);
-    assert!(said.starts_with("aldis: missing: cannot be read"), "{said}");
+    assert!(said.starts_with("aldis: missing: is named by `hosts_allow` and cannot be read"), "{said}");
     let (code, _) = ends(&place, &["id", "revoke", "--data-dir", "data", "--out", "own"]);
     assert_eq!(code, 0);
     let said = refused(&place, &["--data-dir", "data", "--revocation", "own"]);

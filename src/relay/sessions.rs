@@ -1,24 +1,22 @@
 //! Edges and sessions: who is connected, who may come back, what waits to be acknowledged, who follows which topic.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod session;
+mod subscriptions;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use aldis_wire::host::Outcome;
-use aldis_wire::id::{HostId, PeerId, TopicId};
-use aldis_wire::limits::PEER_TOPICS_MAX;
+use aldis_wire::id::{PeerId, TopicId};
 use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
 use bytes::Bytes;
 
-use super::broadcasts;
 use super::bucket::Bucket;
-use super::io::{EdgeKey, Event, Moment, RequestId, Token, Topic};
-use super::limits::{
-    BROADCAST_RESERVE, BROADCAST_RESERVE_BYTES, DEDUPLICATION, SENDERS_REMEMBERED_MAX, SESSIONS_MAX, UNACKED_BYTES,
-    UNACKED_EVENTS_BYTES, UNACKED_MAX, UNACKED_RESERVE,
-};
-use super::signals::Outgoing;
+use super::io::{EdgeKey, Token, Topic};
+use super::limits::SESSIONS_MAX;
+pub(crate) use session::{Finished, Session};
+pub(crate) use subscriptions::Subscription;
 
 /// Names a session on this host; never used twice.
 pub(crate) type SessionKey = u64;
@@ -38,275 +36,6 @@ pub(crate) struct Edge {
     pub(crate) bucket: Bucket,
     /// Of refusals because the other bucket was empty: an edge that goes on all the same is cut.
     pub(crate) patience: Bucket,
-}
-
-/// What a session has of one topic.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Subscription {
-    /// Whether it is a member.
-    pub(crate) member: bool,
-    /// Whether it is a member that is not to be told who comes and goes.
-    pub(crate) quiet: bool,
-    /// Whether it watches.
-    pub(crate) watching: bool,
-}
-
-impl Subscription {
-    /// Becomes a member.
-    pub(crate) fn join(&mut self, quiet: bool) {
-        (self.member, self.quiet) = (true, quiet);
-    }
-
-    /// Is a member no more.
-    pub(crate) fn leave(&mut self) {
-        (self.member, self.quiet) = (false, false);
-    }
-
-    /// Whether it is told who comes and goes.
-    fn is_told(&self) -> bool {
-        self.watching || self.member && !self.quiet
-    }
-}
-
-/// What a session has of all topics, ordered by topic. It is one or two nearly always, for which a tree would take ten
-/// times the memory.
-#[derive(Debug, Default)]
-struct Subscriptions(Vec<(TopicId, Subscription)>);
-
-impl Subscriptions {
-    /// Where the topic stands, or where it would.
-    fn place(&self, topic: TopicId) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&topic, |(topic, _)| *topic)
-    }
-
-    fn find(&self, topic: TopicId) -> Option<&Subscription> {
-        self.0.get(self.place(topic).ok()?).map(|(_, subscription)| subscription)
-    }
-
-    fn find_mut(&mut self, topic: TopicId) -> Option<&mut Subscription> {
-        let place = self.place(topic).ok()?;
-        self.0.get_mut(place).map(|(_, subscription)| subscription)
-    }
-
-    /// `None` when there are as many as there may be.
-    fn find_or_insert(&mut self, topic: TopicId) -> Option<&mut Subscription> {
-        if let Err(place) = self.place(topic) {
-            if self.0.len() >= PEER_TOPICS_MAX {
-                return None;
-            }
-            if self.0.is_empty() {
-                self.0.reserve_exact(1);
-            }
-            self.0.insert(place, (topic, Subscription::default()));
-        }
-        self.find_mut(topic)
-    }
-
-    fn remove(&mut self, topic: TopicId) {
-        if let Ok(place) = self.place(topic) {
-            self.0.remove(place);
-        }
-    }
-}
-
-/// A sequenced event that the edge has not acknowledged.
-#[derive(Debug)]
-struct Unacked {
-    seq: u64,
-    event: Event,
-    bytes: usize,
-    /// For a signal: the home that waits for its receipt.
-    sender_home: Option<HostId>,
-    /// Whether it was ever handed to a socket.
-    told: bool,
-}
-
-/// A signal that left a session's queue, and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finished {
-    /// The sender.
-    pub(crate) from: PeerId,
-    /// The target.
-    pub(crate) to: PeerId,
-    /// The sender's id for it.
-    pub(crate) id: RequestId,
-    /// Where the receipt goes.
-    pub(crate) sender_home: HostId,
-    /// What became of it.
-    pub(crate) outcome: Outcome,
-}
-
-/// A peer at home here.
-#[derive(Debug)]
-pub(crate) struct Session {
-    /// Who.
-    pub(crate) peer: PeerId,
-    /// Why others may believe it.
-    pub(crate) proof: Proof,
-    /// Restores it.
-    pub(crate) token: Token,
-    /// Its socket; `None` during the grace period.
-    pub(crate) edge: Option<EdgeKey>,
-    /// Default meta of its memberships.
-    pub(crate) meta: Bytes,
-    /// Of joins and leaves.
-    pub(crate) changes: Bucket,
-    /// What it follows.
-    subscriptions: Subscriptions,
-    /// The signals it sent.
-    pub(crate) outgoing: Outgoing,
-    /// The broadcasts it sent; most sessions send none.
-    pub(crate) broadcasts: Option<Box<broadcasts::Outgoing>>,
-    /// The newest `n` taken from each sender's session, and when.
-    incoming: BTreeMap<PeerId, (u64, u64, Moment)>,
-    last_seq: u64,
-    unacked: VecDeque<Unacked>,
-    unacked_bytes: usize,
-}
-
-impl Session {
-    /// Puts a sequenced event into the queue; the event to be told now, if there is a socket.
-    ///
-    /// # Errors
-    /// [`Refusal::TooSlow`] when the queue is full.
-    pub(crate) fn enqueue(&mut self, bytes: usize, event: impl FnOnce(u64) -> Event) -> Result<Option<Event>, Refusal> {
-        self.enqueue_with(bytes, None, event)
-    }
-
-    /// The same for a signal, which leaves room for receipts and events.
-    ///
-    /// # Errors
-    /// [`Refusal::QueueFull`] when there is no room for signals.
-    pub(crate) fn enqueue_signal(
-        &mut self,
-        bytes: usize,
-        sender_home: HostId,
-        event: impl FnOnce(u64) -> Event,
-    ) -> Result<Option<Event>, Refusal> {
-        if self.unacked.len() >= UNACKED_MAX - UNACKED_RESERVE || self.unacked_bytes + bytes > UNACKED_BYTES {
-            return Err(Refusal::QueueFull);
-        }
-        self.enqueue_with(bytes, Some(sender_home), event)
-    }
-
-    /// The same for a broadcast, which leaves room for signals too.
-    ///
-    /// # Errors
-    /// [`Refusal::QueueFull`] when there is no room for broadcasts.
-    pub(crate) fn enqueue_broadcast(
-        &mut self,
-        bytes: usize,
-        event: impl FnOnce(u64) -> Event,
-    ) -> Result<Option<Event>, Refusal> {
-        const ROOM: usize = UNACKED_MAX - UNACKED_RESERVE - BROADCAST_RESERVE;
-        const ROOM_BYTES: usize = UNACKED_BYTES - BROADCAST_RESERVE_BYTES;
-        if self.unacked.len() >= ROOM || self.unacked_bytes + bytes > ROOM_BYTES {
-            return Err(Refusal::QueueFull);
-        }
-        self.enqueue_with(bytes, None, event)
-    }
-
-    fn enqueue_with(
-        &mut self,
-        bytes: usize,
-        sender_home: Option<HostId>,
-        event: impl FnOnce(u64) -> Event,
-    ) -> Result<Option<Event>, Refusal> {
-        if self.unacked.len() >= UNACKED_MAX || self.unacked_bytes + bytes > UNACKED_BYTES + UNACKED_EVENTS_BYTES {
-            return Err(Refusal::TooSlow);
-        }
-        self.last_seq += 1;
-        let event = event(self.last_seq);
-        let told = self.edge.is_some();
-        self.unacked_bytes += bytes;
-        self.unacked.push_back(Unacked { seq: self.last_seq, event: event.clone(), bytes, sender_home, told });
-        Ok(told.then_some(event))
-    }
-
-    /// Sequenced events that are not acknowledged.
-    #[must_use]
-    pub(crate) fn unacked_count(&self) -> usize {
-        self.unacked.len()
-    }
-
-    /// What they weigh.
-    #[must_use]
-    pub(crate) fn unacked_bytes(&self) -> usize {
-        self.unacked_bytes
-    }
-
-    /// Senders whose newest signal is remembered.
-    #[must_use]
-    pub(crate) fn senders_count(&self) -> usize {
-        self.incoming.len()
-    }
-
-    /// Forgets everything up to `seq`; the signals among it are delivered.
-    pub(crate) fn acknowledge(&mut self, seq: u64) -> Vec<Finished> {
-        let mut finished = Vec::new();
-        while self.unacked.front().is_some_and(|first| first.seq <= seq) {
-            let Some(first) = self.unacked.pop_front() else { break };
-            self.unacked_bytes -= first.bytes;
-            finished.extend(first.finished(self.peer, Outcome::Delivered));
-        }
-        if self.unacked.is_empty() {
-            // A session that rests must stay small, whatever it had to keep before.
-            self.unacked = VecDeque::new();
-        }
-        finished
-    }
-
-    /// What is told again to a new socket.
-    pub(crate) fn replay(&mut self) -> Vec<Event> {
-        self.unacked.iter_mut().for_each(|unacked| unacked.told = true);
-        self.unacked.iter().map(|unacked| unacked.event.clone()).collect()
-    }
-
-    /// The session is over: what was handed to a socket may have arrived, the rest did not.
-    pub(crate) fn abandon(&mut self) -> Vec<Finished> {
-        let outcome = |told| if told { Outcome::Unknown } else { Outcome::Refused(Refusal::Gone) };
-        let to = self.peer;
-        let finished = |unacked: Unacked| {
-            let outcome = outcome(unacked.told);
-            unacked.finished(to, outcome)
-        };
-        self.unacked.drain(..).filter_map(finished).collect()
-    }
-
-    /// Whether the sender's signal `n` comes after all that were taken from it. Takes note of it.
-    pub(crate) fn takes(&mut self, now: Moment, from: PeerId, session: u64, n: u64) -> bool {
-        if let Some((known, newest, at)) = self.incoming.get_mut(&from)
-            && *known == session
-        {
-            *at = now;
-            if n <= *newest {
-                return false;
-            }
-            *newest = n;
-            return true;
-        }
-        if self.incoming.len() >= SENDERS_REMEMBERED_MAX {
-            self.incoming.retain(|_, (_, _, at)| now.since(*at) < DEDUPLICATION);
-        }
-        if self.incoming.len() >= SENDERS_REMEMBERED_MAX
-            && let Some(oldest) = self.incoming.iter().min_by_key(|(_, (_, _, at))| *at).map(|(from, _)| *from)
-        {
-            self.incoming.remove(&oldest);
-        }
-        self.incoming.insert(from, (session, n, now));
-        true
-    }
-}
-
-impl Unacked {
-    fn finished(self, to: PeerId, outcome: Outcome) -> Option<Finished> {
-        match (self.event, self.sender_home) {
-            (Event::Signal { id, from, .. }, Some(sender_home)) => {
-                Some(Finished { from, to, id, sender_home, outcome })
-            }
-            _ => None,
-        }
-    }
 }
 
 /// Sessions that follow a topic.
@@ -402,21 +131,7 @@ impl Sessions {
             return Err(Refusal::Overloaded);
         }
         self.last += 1;
-        let session = Box::new(Session {
-            peer,
-            proof,
-            token,
-            edge: Some(edge),
-            meta,
-            changes: Bucket::default(),
-            subscriptions: Subscriptions::default(),
-            outgoing: Outgoing::default(),
-            broadcasts: None,
-            incoming: BTreeMap::new(),
-            last_seq: 0,
-            unacked: VecDeque::new(),
-            unacked_bytes: 0,
-        });
+        let session = Box::new(Session::new(edge, peer, proof, token, meta));
         self.all.insert(self.last, session);
         self.by_token.insert(token, self.last);
         self.by_peer.insert(peer, self.last);
@@ -445,8 +160,8 @@ impl Sessions {
         if self.by_peer.get(&session.peer) == Some(&key) {
             self.by_peer.remove(&session.peer);
         }
-        for (topic, _) in &session.subscriptions.0 {
-            self.unfollow(*topic, key);
+        for topic in session.subscriptions.topics() {
+            self.unfollow(topic, key);
         }
         if let Some(edge) = session.edge.and_then(|edge| self.edges.get_mut(&edge)) {
             edge.session = None;
@@ -575,6 +290,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::relay::io::Moment;
+    use crate::relay::limits::SENDERS_REMEMBERED_MAX;
 
     fn peer(number: usize) -> PeerId {
         let mut bytes = [0; 32];

@@ -23,7 +23,7 @@ use super::links::Links;
 use super::multicast::Origins;
 use super::planted::{Defect, Planted};
 use super::replays::Replays;
-use super::sessions::Sessions;
+use super::sessions::{SessionKey, Sessions};
 use super::setup::{Settings, Setup};
 use super::signals::{Deadlines, Deliveries, PassedOn, ReturnRoutes, Sealed};
 use super::timers::Timers;
@@ -233,6 +233,25 @@ impl State {
         let mut bytes = [0; N];
         self.rng.fill_bytes(&mut bytes);
         bytes
+    }
+
+    /// Tells a session something in its sequence. One that cannot take it any more is ended with what happens now.
+    pub(crate) fn tell_session(
+        &mut self,
+        key: SessionKey,
+        bytes: usize,
+        event: impl FnOnce(u64) -> Event,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.find_mut(key) else { return };
+        match session.enqueue(bytes, event) {
+            Ok(event) => {
+                if let Some((edge, event)) = session.edge.zip(event) {
+                    out.tell(edge, event);
+                }
+            }
+            Err(_) => _ = self.too_slow.insert(key),
+        }
     }
 
     /// Sends a frame on a connection if there is room for it; false if there is none, or no connection.

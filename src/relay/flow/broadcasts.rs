@@ -315,15 +315,7 @@ impl State {
     }
 
     fn tell_tally(&mut self, key: SessionKey, id: RequestId, reach: Reach, out: &mut Outbox) {
-        let Some(session) = self.sessions.find_mut(key) else { return };
-        match session.enqueue(TALLY_BYTES, |seq| Event::Tally { seq, id, reach }) {
-            Ok(event) => {
-                if let Some((edge, event)) = session.edge.zip(event) {
-                    out.tell(edge, event);
-                }
-            }
-            Err(_) => _ = self.too_slow.insert(key),
-        }
+        self.tell_session(key, TALLY_BYTES, |seq| Event::Tally { seq, id, reach }, out);
     }
 }
 

@@ -117,24 +117,16 @@ impl State {
         for Shown { topic, peer, how } in shown {
             let Some((name, told)) = self.sessions.told(topic) else { continue };
             for key in told {
-                let Some(session) = self.sessions.find_mut(key).filter(|session| session.peer != peer) else {
+                if self.sessions.find(key).is_none_or(|session| session.peer == peer) {
                     continue;
-                };
+                }
                 let (name, how) = (name.clone(), how.clone());
                 let bytes = 128 + name.len() + if let How::Joined(meta) = &how { meta.len() } else { 0 };
                 let event = move |seq| match how {
                     How::Joined(meta) => Event::PeerJoined { seq, topic: name, member: Member { peer, meta } },
                     How::Left(reason) => Event::PeerLeft { seq, topic: name, peer, reason },
                 };
-                match session.enqueue(bytes, event) {
-                    Ok(Some(event)) => {
-                        if let Some(edge) = session.edge {
-                            out.tell(edge, event);
-                        }
-                    }
-                    Ok(None) => {}
-                    Err(_) => _ = self.too_slow.insert(key),
-                }
+                self.tell_session(key, bytes, event, out);
             }
         }
     }

@@ -391,15 +391,7 @@ impl State {
     }
 
     fn tell_receipt(&mut self, key: SessionKey, id: RequestId, outcome: Outcome, out: &mut Outbox) {
-        let Some(session) = self.sessions.find_mut(key) else { return };
-        match session.enqueue(RECEIPT_BYTES, |seq| Event::Receipt { seq, id, outcome }) {
-            Ok(event) => {
-                if let Some((edge, event)) = session.edge.zip(event) {
-                    out.tell(edge, event);
-                }
-            }
-            Err(_) => _ = self.too_slow.insert(key),
-        }
+        self.tell_session(key, RECEIPT_BYTES, |seq| Event::Receipt { seq, id, outcome }, out);
     }
 }
 

@@ -38,11 +38,11 @@ pub trait Rendezvous: Send + Sync {
     /// When nobody answered: what is wrong, in words for an operator.
     fn look_up<'a>(&'a self, found: Found<'a>) -> BoxFuture<'a, Result<(), String>>;
 
-    /// Leaves our address there: the sender's, with this UDP port.
+    /// Leaves our address there: the sender's, with this UDP port, or with the one it is sent from.
     ///
     /// # Errors
     /// When nobody took it: what is wrong, in words for an operator.
-    fn register(&self, port: u16) -> BoxFuture<'_, Result<(), String>>;
+    fn register(&self, port: Option<u16>) -> BoxFuture<'_, Result<(), String>>;
 }
 
 /// Which DHT a host uses.
@@ -122,13 +122,13 @@ impl Mainline {
         }
     }
 
-    async fn tell(&self, port: u16) -> Result<(), String> {
+    async fn tell(&self, port: Option<u16>) -> Result<(), String> {
         let mut state = self.state.lock().await;
         let node = self.running(&mut state).await?;
         // The announcement goes to the nodes that this finds; begun by itself, it would go astray if it met a look-up.
         let looked = timeout(LOOK_UP_MAX, self.drain(&node, &mut HashSet::new(), &mut |_| {})).await;
         let outcome = match looked {
-            Ok(()) => timeout(ANNOUNCE_MAX, node.announce_peer(self.key, Some(port))).await,
+            Ok(()) => timeout(ANNOUNCE_MAX, node.announce_peer(self.key, port)).await,
             Err(late) => Err(late),
         };
         match outcome {
@@ -180,7 +180,7 @@ impl Rendezvous for Mainline {
         Box::pin(self.ask(found))
     }
 
-    fn register(&self, port: u16) -> BoxFuture<'_, Result<(), String>> {
+    fn register(&self, port: Option<u16>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.tell(port))
     }
 }
@@ -250,10 +250,10 @@ mod tests {
         let (batches, outcome) = found(&other).await;
         assert!(batches.is_empty());
         assert_eq!(outcome, Ok(()), "a DHT in which nobody is at the key still answers");
-        assert_eq!(one.register(PORT).await, Ok(()));
+        assert_eq!(one.register(Some(PORT)).await, Ok(()));
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
         assert_eq!(found_at_last(&other).await, [here]);
-        assert_eq!(one.register(PORT).await, Ok(()));
+        assert_eq!(one.register(Some(PORT)).await, Ok(()));
         assert_eq!(found_at_last(&other).await, [here]);
         let elsewhere = Mainline::new([0xa5; 20], net.bootstrap.clone());
         assert_eq!(found(&elsewhere).await, (Vec::new(), Ok(())), "nobody is at another key");
@@ -263,8 +263,8 @@ mod tests {
     async fn a_look_up_and_a_registration_at_once_do_not_disturb_each_other() {
         let net = testnet(8).await;
         let (one, other) = (Mainline::new(KEY, net.bootstrap.clone()), Mainline::new(KEY, net.bootstrap.clone()));
-        assert_eq!(other.register(PORT + 1).await, Ok(()));
-        let ((batches, looked), registered) = tokio::join!(found(&one), one.register(PORT));
+        assert_eq!(other.register(Some(PORT + 1)).await, Ok(()));
+        let ((batches, looked), registered) = tokio::join!(found(&one), one.register(Some(PORT)));
         assert_eq!((looked, registered), (Ok(()), Ok(())));
         assert!(batches.concat().contains(&SocketAddr::from((Ipv4Addr::LOCALHOST, PORT + 1))));
         assert!(found_at_last(&other).await.contains(&SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))));
@@ -279,7 +279,7 @@ mod tests {
         let (_, outcome) = found(&host).await;
         let problem = outcome.unwrap_err();
         assert!(problem.contains("no node of the DHT answers") && problem.contains(&address.to_string()), "{problem}");
-        assert!(host.register(PORT).await.unwrap_err().contains("no node of the DHT answers"));
+        assert!(host.register(Some(PORT)).await.unwrap_err().contains("no node of the DHT answers"));
 
         drop(silent);
         let first = tokio::task::spawn_blocking(move || {
@@ -288,7 +288,7 @@ mod tests {
             builder.build().unwrap()
         });
         let _first = first.await.unwrap();
-        assert_eq!(host.register(PORT).await, Ok(()));
+        assert_eq!(host.register(Some(PORT)).await, Ok(()));
         assert_eq!(found_at_last(&host).await, [SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))]);
     }
 

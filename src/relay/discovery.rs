@@ -110,7 +110,7 @@ impl Discovery {
             last_dial: 0,
             recent: Recent::default(),
             wanted: BTreeMap::new(),
-            asking: Asking::new(settings.dht, settings.register),
+            asking: Asking::new(settings.dht, settings.register, settings.outside_port()),
             wake: now,
             cache_changed: false,
             cache_stored: None,

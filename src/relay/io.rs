@@ -8,6 +8,7 @@
 //! | here | what happened, what to do, and the names of sockets and links |
 //! | [`edge`] | what edges ask for and are told |
 //! | [`place`] | where hosts may be |
+//! | [`reach`] | where we are ourselves, and who can reach us there |
 //! | [`bar`] | which hosts may be here |
 //! | [`note`] | what is worth a log line or a count |
 
@@ -15,6 +16,7 @@ pub mod bar;
 pub mod edge;
 pub mod note;
 pub mod place;
+pub mod reach;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -29,6 +31,7 @@ pub use bar::{Bar, HostLists};
 pub use edge::{Event, Hello, Identity, LeftReason, Member, Reach, Request, RequestId, Sample, Token, Topic, Welcome};
 pub use note::{CatchUp, Fault, Note};
 pub use place::{DialFailure, DialKey, Hint, HintSource};
+pub use reach::{CheckKey, CheckTarget, Mapped, Mapping, MappingProtocol};
 
 /// A moment on the machine's clock: time since the driver's start. Monotonic, never the time of day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,6 +179,29 @@ pub enum Input {
         /// Whether the DHT took it; otherwise what is wrong, in words.
         outcome: Result<(), String>,
     },
+    /// What the driver knows of our own addresses, in place of all that it said before.
+    PlacesFound {
+        /// Addresses of this machine's interfaces, each with the UDP port for links.
+        local: Vec<SocketAddr>,
+        /// What routers let through to us.
+        mapped: Vec<Mapping>,
+        /// UDP ports at which we answer STUN.
+        stun: Vec<u16>,
+    },
+    /// Where the nodes of the DHT see us.
+    DhtSees {
+        /// By their votes.
+        address: SocketAddr,
+        /// Whether the DHT uses the UDP port of links; otherwise only the IP address says something.
+        shared: bool,
+    },
+    /// A check is over.
+    Checked {
+        /// Which.
+        check: CheckKey,
+        /// Whether the host answered there; otherwise what is wrong, in words.
+        outcome: Result<(), String>,
+    },
     /// The operator lists other hosts as allowed or denied. They never keep our own id out.
     HostsListed {
         /// In the place of all lists before.
@@ -243,10 +269,24 @@ pub enum Output {
         /// Who must answer, if known.
         host: Option<HostId>,
     },
+    /// Try whether a host can be reached, for at most 5 s, and report it by `Checked`. Nothing else comes of it.
+    Check {
+        /// Name of the attempt.
+        check: CheckKey,
+        /// Who must answer.
+        host: HostId,
+        /// What of it.
+        target: CheckTarget,
+    },
+    /// Our outside address has changed: ask the routers anew.
+    MapAgain,
     /// Ask the DHT who is at the network's rendezvous key.
     LookUp,
     /// Tell the DHT that we are at the network's rendezvous key.
-    Register,
+    Register {
+        /// The UDP port that others must use; `None` for the one that they see.
+        port: Option<u16>,
+    },
     /// Keep for the next start.
     Store(Stored),
     /// End the process: everything that had to be said was handed over.

@@ -94,6 +94,7 @@ impl Relay {
                 state.discovery.registration_ended(now, outcome);
                 state.timers.set_earlier(Timer::Discovery, now);
             }
+            Input::PlacesFound { .. } | Input::DhtSees { .. } | Input::Checked { .. } => {}
             Input::HostsListed { lists } => state.lists_changed(now, lists, out),
             Input::RevocationsFound { revocations, heard } => state.revocations_found(now, revocations, heard, out),
             Input::LoadMeasured { percent } => state.announcer.load_percent = percent,

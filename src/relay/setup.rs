@@ -51,6 +51,8 @@ impl Setup {
 pub struct Settings {
     /// QUIC addresses to publish in the host record, best first.
     pub addresses: Vec<SocketAddr>,
+    /// The UDP port for links, as bound.
+    pub port: u16,
     /// Gateway URLs to publish in the host record.
     pub gateways: Vec<String>,
     /// Name and version of the software.
@@ -83,10 +85,18 @@ pub struct Settings {
     pub lists: HostLists,
 }
 
+impl Settings {
+    /// The UDP port that others must use, as far as the operator says: behind a router, that of the address he publishes.
+    pub(crate) fn outside_port(&self) -> u16 {
+        self.addresses.first().map_or(self.port, SocketAddr::port)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
+            port: 0,
             gateways: Vec::new(),
             software: concat!("aldis ", env!("CARGO_PKG_VERSION")).to_owned(),
             static_peers: Vec::new(),

@@ -11,7 +11,9 @@ use aldis::net::tls::{self, Tls};
 use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
 use aldis_wire::codec;
 use aldis_wire::digest::{self, Trie};
-use aldis_wire::host::{Announcement, Channel, EXPORTER_LABEL, Frame, GoodbyeReason, Hello, Role, admission_proof};
+use aldis_wire::host::{
+    Announcement, Channel, EXPORTER_LABEL, Frame, GoodbyeReason, Hello, Nat, Role, admission_proof,
+};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::FRAME_BYTES;
 use aldis_wire::network::Network;
@@ -114,8 +116,17 @@ impl Insider {
     pub(crate) fn record(&self) -> SignedRecord {
         let (addresses, gateways) = (Vec::new(), Vec::new());
         let software = "insider".to_owned();
-        let record =
-            HostRecord { revision: 1, sealing: [9; 32], addresses, gateways, software, neighbours: Vec::new() };
+        let record = HostRecord {
+            revision: 1,
+            sealing: [9; 32],
+            addresses,
+            gateways,
+            software,
+            neighbours: Vec::new(),
+            nat: Nat::Unknown,
+            candidates: Vec::new(),
+            stun: Vec::new(),
+        };
         SignedRecord::make(&self.key, self.network.tag, &record).unwrap()
     }
 

@@ -16,7 +16,9 @@ use aldis::relay::{Relay, Settings, Setup};
 use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
 use aldis_wire::codec::{cut, decode, encode};
 use aldis_wire::digest::{Key, RECORD_KEY, Trie, entry_hash, membership_key, presence_key};
-use aldis_wire::host::{Announcement, Channel, Frame, GoodbyeReason, Hello, Part, Query, Reply, Role, admission_proof};
+use aldis_wire::host::{
+    Announcement, Channel, Frame, GoodbyeReason, Hello, Nat, Part, Query, Reply, Role, admission_proof,
+};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::limits::FRAME_BYTES;
 use aldis_wire::network::{Genesis, Network};
@@ -62,6 +64,9 @@ impl Player {
             gateways: Vec::new(),
             software: "player".into(),
             neighbours: self.neighbours.clone(),
+            nat: Nat::Open,
+            candidates: Vec::new(),
+            stun: Vec::new(),
         };
         SignedRecord::make(&self.key, network().tag, &record).unwrap()
     }

@@ -234,7 +234,11 @@ impl World {
                 Output::Dial { dial, address: to, host } => self.dial(place, dial, to, host),
                 Output::Store(stored) => self.hosts[place].stored.push(stored),
                 Output::Stop { reason } => self.hosts[place].stopped = Some((self.now, reason)),
-                Output::WidenLink { .. } | Output::LookUp | Output::Register => {}
+                Output::WidenLink { .. }
+                | Output::LookUp
+                | Output::Register { .. }
+                | Output::Check { .. }
+                | Output::MapAgain => {}
             }
         }
     }

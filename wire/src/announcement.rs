@@ -364,6 +364,9 @@ mod tests {
             gateways: vec!["wss://h.example/v1".into()],
             software: "aldis 0.1.0".into(),
             neighbours: vec![[9; 8]],
+            nat: crate::host::Nat::Open,
+            candidates: Vec::new(),
+            stun: Vec::new(),
         };
         let record = SignedRecord::make(&key, tag, &record).unwrap();
         check(EntryOp::Record(&record), Op::Record(record.clone()));

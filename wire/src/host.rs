@@ -1,6 +1,7 @@
 //! The frames between hosts: one numbered registry (PROTOCOL.md §5, §6, §7).
 
 mod broadcast;
+mod reach;
 
 use std::net::SocketAddr;
 
@@ -11,8 +12,8 @@ use crate::announcement::{Op, SignedHead};
 use crate::codec::{self, CodecError, at_most};
 use crate::id::{HostId, PeerId, TopicId};
 use crate::limits::{
-    BELOW_MAX, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, LANES, OPS_BYTES, QUERY_RANGES_MAX, REQUEST_ID_BYTES,
-    REVOCATIONS_MAX, SIGNAL_DATA_BYTES,
+    BELOW_MAX, CANDIDATES_MAX, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, LANES, OPS_BYTES, QUERY_RANGES_MAX,
+    REQUEST_ID_BYTES, REVOCATIONS_MAX, SIGNAL_DATA_BYTES,
 };
 use crate::newer;
 use crate::proof::Proof;
@@ -21,6 +22,9 @@ use crate::refusal::Refusal;
 use crate::revocation::Revocation;
 
 pub use broadcast::{Broadcast, Spread, Tally};
+pub use reach::{
+    DialBack, Introduce, Nat, NotIntroduced, NotIntroducedReason, Place, Punch, Verdict, Verified, Verify,
+};
 
 /// A stream of a link. Control is bidirectional and the dialler's first; the others are unidirectional, opened by the
 /// sender at the first frame, and begin with one byte: [`Channel::number`].
@@ -314,6 +318,20 @@ pub enum Frame {
     Broadcast(Broadcast),
     /// See [`Tally`]. Only on the link between the two hosts.
     Tally(Tally),
+    /// Where the sender sees the receiver now; what it said in its Hello is past.
+    Observed(SocketAddr),
+    /// See [`Introduce`].
+    Introduce(Introduce),
+    /// See [`Punch`].
+    Punch(Punch),
+    /// See [`NotIntroduced`].
+    NotIntroduced(NotIntroduced),
+    /// See [`Verify`].
+    Verify(Verify),
+    /// See [`DialBack`].
+    DialBack(DialBack),
+    /// See [`Verified`].
+    Verified(Verified),
 }
 
 // The registry of frame kinds. A removed kind leaves its number unused.
@@ -333,6 +351,13 @@ const BOUNCE: u8 = 13;
 const REVOKED: u8 = 14;
 const BROADCAST: u8 = 15;
 const TALLY: u8 = 16;
+const OBSERVED: u8 = 17;
+const INTRODUCE: u8 = 18;
+const PUNCH: u8 = 19;
+const NOT_INTRODUCED: u8 = 20;
+const VERIFY: u8 = 21;
+const DIAL_BACK: u8 = 22;
+const VERIFIED: u8 = 23;
 
 impl Frame {
     /// The frame as it goes onto a stream, header included.
@@ -373,6 +398,13 @@ impl Frame {
             Self::Revoked(revocations) => (REVOKED, codec::encode(revocations)?),
             Self::Broadcast(broadcast) => (BROADCAST, codec::encode(broadcast)?),
             Self::Tally(tally) => (TALLY, codec::encode(tally)?),
+            Self::Observed(address) => (OBSERVED, codec::encode(address)?),
+            Self::Introduce(introduce) => (INTRODUCE, codec::encode(introduce)?),
+            Self::Punch(punch) => (PUNCH, codec::encode(punch)?),
+            Self::NotIntroduced(answer) => (NOT_INTRODUCED, codec::encode(answer)?),
+            Self::Verify(verify) => (VERIFY, codec::encode(verify)?),
+            Self::DialBack(dial_back) => (DIAL_BACK, codec::encode(dial_back)?),
+            Self::Verified(verified) => (VERIFIED, codec::encode(verified)?),
         })
     }
 
@@ -404,6 +436,13 @@ impl Frame {
             REVOKED => Self::Revoked(codec::decode::<Statements>(body)?.0),
             BROADCAST => Self::Broadcast(codec::decode(body)?),
             TALLY => Self::Tally(codec::decode(body)?),
+            OBSERVED => Self::Observed(codec::decode(body)?),
+            INTRODUCE => Self::Introduce(codec::decode(body)?),
+            PUNCH => Self::Punch(codec::decode(body)?),
+            NOT_INTRODUCED => Self::NotIntroduced(codec::decode(body)?),
+            VERIFY => Self::Verify(codec::decode(body)?),
+            DIAL_BACK => Self::DialBack(codec::decode(body)?),
+            VERIFIED => Self::Verified(codec::decode(body)?),
             _ => return Ok(None),
         };
         frame.check()?;
@@ -413,7 +452,18 @@ impl Frame {
     /// Whether every part is within its limit. What is not is neither sent nor taken.
     fn check(&self) -> Result<(), CodecError> {
         match self {
-            Self::Hello(_) | Self::Admitted | Self::Goodbye(_) | Self::Prune(_) | Self::Graft(..) => Ok(()),
+            Self::Hello(_)
+            | Self::Admitted
+            | Self::Goodbye(_)
+            | Self::Prune(_)
+            | Self::Graft(..)
+            | Self::Observed(_)
+            | Self::NotIntroduced(_)
+            | Self::Verified(_) => Ok(()),
+            Self::Introduce(Introduce { candidates, .. }) | Self::Punch(Punch { candidates, .. }) => {
+                at_most(candidates.len(), CANDIDATES_MAX)
+            }
+            Self::Verify(Verify { place, .. }) | Self::DialBack(DialBack { place, .. }) => place.check(),
             Self::Have(entries) => {
                 at_most(entries.len(), HAVE_ENTRIES_MAX)?;
                 entries.iter().try_for_each(HaveEntry::check)
@@ -447,9 +497,19 @@ impl Frame {
     #[must_use]
     pub fn belongs_on(&self, channel: Channel) -> bool {
         match self {
-            Self::Hello(_) | Self::Admitted | Self::Goodbye(_) | Self::Have(_) | Self::Prune(_) | Self::Graft(..) => {
-                channel == Channel::Control
-            }
+            Self::Hello(_)
+            | Self::Admitted
+            | Self::Goodbye(_)
+            | Self::Have(_)
+            | Self::Prune(_)
+            | Self::Graft(..)
+            | Self::Observed(_)
+            | Self::Introduce(_)
+            | Self::Punch(_)
+            | Self::NotIntroduced(_)
+            | Self::Verify(_)
+            | Self::DialBack(_)
+            | Self::Verified(_) => channel == Channel::Control,
             Self::Announcement(_) => matches!(channel, Channel::Control | Channel::Announce),
             Self::Query(_) | Self::Reply(_) => channel == Channel::Sync,
             Self::Revoked(_) => matches!(channel, Channel::Control | Channel::Sync),

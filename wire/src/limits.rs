@@ -42,9 +42,15 @@ pub const DECODED_BYTES: usize = 512 << 10;
 /// A signed head: fixed fields, a few varints and the signature.
 pub const HEAD_BYTES: usize = 256;
 /// A signed host record: addresses, gateway URLs.
-pub const RECORD_BYTES: usize = 1_536;
+pub const RECORD_BYTES: usize = 1_664;
 /// Addresses in a host record.
 pub const RECORD_ADDRESSES_MAX: usize = 8;
+/// Addresses in a host record at which it may be reached by those who are introduced.
+pub const RECORD_CANDIDATES_MAX: usize = 4;
+/// Addresses of STUN servers in a host record: one for each family.
+pub const RECORD_STUN_MAX: usize = 2;
+/// Addresses to which two hosts that are introduced dial at once.
+pub const CANDIDATES_MAX: usize = 8;
 /// Gateway URLs in a host record.
 pub const RECORD_GATEWAYS_MAX: usize = 4;
 /// Neighbours in a host record: twice as many as a host keeps. With everything else at its limit they fit

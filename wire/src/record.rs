@@ -7,9 +7,11 @@ use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError, at_most, decode_prefix, encode};
+use crate::host::Nat;
 use crate::id::HostId;
 use crate::limits::{
-    GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_GATEWAYS_MAX, RECORD_NEIGHBOURS_MAX, SOFTWARE_BYTES,
+    GATEWAY_URL_BYTES, RECORD_ADDRESSES_MAX, RECORD_BYTES, RECORD_CANDIDATES_MAX, RECORD_GATEWAYS_MAX,
+    RECORD_NEIGHBOURS_MAX, RECORD_STUN_MAX, SOFTWARE_BYTES,
 };
 use crate::network::NetworkTag;
 use crate::newer;
@@ -24,7 +26,7 @@ pub struct HostRecord {
     pub revision: u64,
     /// X25519 key to which other homes seal (PROTOCOL.md §8).
     pub sealing: [u8; 32],
-    /// Addresses at which its QUIC port may be dialled, best first.
+    /// Addresses at which its QUIC port may be dialled by anybody, best first.
     #[serde(deserialize_with = "codec::list::<_, _, RECORD_ADDRESSES_MAX>")]
     pub addresses: Vec<SocketAddr>,
     /// WebSocket URLs of its gateway, for edges that must change hosts.
@@ -32,9 +34,18 @@ pub struct HostRecord {
     pub gateways: Vec<String>,
     /// Name and version of the software, for the management view.
     pub software: String,
-    /// Hosts with which it keeps links; they may tell that it is gone (PROTOCOL.md §6.4). Empty in small networks.
+    /// Hosts with which it keeps links; they may tell that it is gone (PROTOCOL.md §6.4), and introduce it (§11.2). Empty in
+    /// small networks when everybody may dial it.
     #[serde(deserialize_with = "codec::list::<_, _, RECORD_NEIGHBOURS_MAX>")]
     pub neighbours: Vec<ShortId>,
+    /// What stands before it.
+    pub nat: Nat,
+    /// Addresses at which others see it, for those who are introduced. Never private ones.
+    #[serde(deserialize_with = "codec::list::<_, _, RECORD_CANDIDATES_MAX>")]
+    pub candidates: Vec<SocketAddr>,
+    /// Where it answers STUN, verified from outside.
+    #[serde(deserialize_with = "codec::list::<_, _, RECORD_STUN_MAX>")]
+    pub stun: Vec<SocketAddr>,
 }
 
 /// The first 8 bytes of a `HostId`: enough to recognise a host among those that are known. A key with a given beginning
@@ -102,6 +113,8 @@ fn check(record: &HostRecord) -> Result<(), CodecError> {
     at_most(record.addresses.len(), RECORD_ADDRESSES_MAX)?;
     at_most(record.gateways.len(), RECORD_GATEWAYS_MAX)?;
     at_most(record.neighbours.len(), RECORD_NEIGHBOURS_MAX)?;
+    at_most(record.candidates.len(), RECORD_CANDIDATES_MAX)?;
+    at_most(record.stun.len(), RECORD_STUN_MAX)?;
     for gateway in &record.gateways {
         at_most(gateway.len(), GATEWAY_URL_BYTES)?;
     }
@@ -121,6 +134,9 @@ mod tests {
             gateways: vec!["wss://h.example/v1".into()],
             software: "aldis 0.1.0".into(),
             neighbours: vec![short_id(HostId::new([7; 32]))],
+            nat: Nat::PortRestricted,
+            candidates: vec!["192.0.2.1:4000".parse().unwrap()],
+            stun: Vec::new(),
         }
     }
 

@@ -6,13 +6,13 @@ mod strategies;
 use aldis_wire::announcement::{Op, SignedHead, decode_ops, encode_ops};
 use aldis_wire::codec::{CodecError, HEADER_BYTES, cut, decode, encode, frame as framed};
 use aldis_wire::host::{
-    Announcement, Broadcast, Frame, HaveEntry, Part, Query, Range, Receipt, Reply, Routed, Signal, Spread, Tally,
-    entries,
+    Announcement, Broadcast, DialBack, Frame, HaveEntry, Introduce, Nat, Part, Place, Punch, Query, Range, Receipt,
+    Reply, Routed, Signal, Spread, Tally, Verify, entries,
 };
 use aldis_wire::id::Id;
 use aldis_wire::limits::{
-    BELOW_MAX, FRAME_BYTES, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, HEAD_BYTES, LANES, META_BYTES, OPS_BYTES, OPS_MAX,
-    QUERY_RANGES_MAX, RECORD_BYTES, REQUEST_ID_BYTES, SIGNAL_DATA_BYTES,
+    BELOW_MAX, CANDIDATES_MAX, FRAME_BYTES, GATEWAY_URL_BYTES, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, HEAD_BYTES, LANES,
+    META_BYTES, OPS_BYTES, OPS_MAX, QUERY_RANGES_MAX, RECORD_BYTES, REQUEST_ID_BYTES, SIGNAL_DATA_BYTES,
 };
 use aldis_wire::proof::Proof;
 use aldis_wire::record::{HostRecord, SignedRecord};
@@ -25,7 +25,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_048))]
 
     #[test]
-    fn arbitrary_bytes_are_no_danger(kind in 0_u8..16, bytes in vec(any::<u8>(), 0..2_000)) {
+    fn arbitrary_bytes_are_no_danger(kind in 0_u8..25, bytes in vec(any::<u8>(), 0..2_000)) {
         let _ = Frame::decode(kind, &bytes);
         let _ = decode_ops(&bytes);
         let _ = entries(&bytes);
@@ -197,6 +197,25 @@ fn routed(lane: u8) -> Frame {
     })
 }
 
+fn introduce(candidates: usize) -> Frame {
+    let candidates = vec![([192, 0, 2, 1], 1).into(); candidates];
+    Frame::Introduce(Introduce { host: Id::new([1; 32]), nat: Nat::Open, candidates })
+}
+
+fn punch(candidates: usize) -> Frame {
+    let candidates = vec![([192, 0, 2, 1], 1).into(); candidates];
+    Frame::Punch(Punch { host: Id::new([1; 32]), nat: Nat::Open, candidates, after_ms: 7 })
+}
+
+fn verify(url: String) -> Frame {
+    Frame::Verify(Verify { number: 1, place: Place::Gateway { url } })
+}
+
+fn dial_back(port: u16) -> Frame {
+    let (host, address) = (Id::new([1; 32]), [192, 0, 2, 1].into());
+    Frame::DialBack(DialBack { number: 1, host, address, place: Place::Links { port } })
+}
+
 /// Pairs of what is just within a limit and just beyond it.
 fn limits() -> Vec<(Frame, Frame)> {
     let numbered = |number| Frame::Have(vec![HaveEntry::Numbered { number, seq: 1, held: 0 }]);
@@ -225,6 +244,10 @@ fn limits() -> Vec<(Frame, Frame)> {
         (tally(&long(REQUEST_ID_BYTES)), tally(&long(REQUEST_ID_BYTES + 1))),
         (tally("x"), tally("")),
         (routed(LANES - 1), routed(LANES)),
+        (introduce(CANDIDATES_MAX), introduce(CANDIDATES_MAX + 1)),
+        (punch(CANDIDATES_MAX), punch(CANDIDATES_MAX + 1)),
+        (verify(long(GATEWAY_URL_BYTES)), verify(long(GATEWAY_URL_BYTES + 1))),
+        (dial_back(1), dial_back(0)),
     ]
 }
 
@@ -240,6 +263,10 @@ fn lawless(frame: &Frame) -> (u8, Vec<u8>) {
         Frame::Routed(routed) => (12, encode(routed).unwrap()),
         Frame::Broadcast(broadcast) => (15, encode(broadcast).unwrap()),
         Frame::Tally(tally) => (16, encode(tally).unwrap()),
+        Frame::Introduce(introduce) => (18, encode(introduce).unwrap()),
+        Frame::Punch(punch) => (19, encode(punch).unwrap()),
+        Frame::Verify(verify) => (21, encode(verify).unwrap()),
+        Frame::DialBack(dial_back) => (22, encode(dial_back).unwrap()),
         other => other.kind_and_body().unwrap(),
     }
 }

@@ -2,7 +2,7 @@
 
 use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
 use aldis_wire::digest::{RECORD_KEY, Trie, entry_hash, membership_key, presence_key};
-use aldis_wire::host::Announcement;
+use aldis_wire::host::{Announcement, Nat};
 use aldis_wire::id::{HostId, PeerId, TopicId};
 use aldis_wire::limits::HEARTBEAT_MAX;
 use aldis_wire::proof::Proof;
@@ -45,6 +45,9 @@ impl Origin {
             gateways: vec!["wss://host.example.net/v1".to_owned()],
             software: "aldis 0.1.0".to_owned(),
             neighbours: Vec::new(),
+            nat: Nat::Open,
+            candidates: Vec::new(),
+            stun: Vec::new(),
         };
         Ok(SignedRecord::make(&self.key, network()?.tag, &record)?)
     }

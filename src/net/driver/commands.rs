@@ -15,7 +15,6 @@ pub(super) struct Commands {
     pub(super) hub: Arc<Hub>,
     pub(super) quic: Quic,
     pub(super) rendezvous: Option<Arc<dyn Rendezvous>>,
-    pub(super) port: u16,
     pub(super) queue: mpsc::Sender<Stored>,
     pub(super) stop: watch::Sender<Option<StopReason>>,
 }
@@ -26,7 +25,12 @@ impl Commands {
             match self.hub.next_command().await {
                 Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
                 Command::LookUp => self.look_up(),
-                Command::Register => self.register(),
+                Command::Register { port } => self.register(port),
+                // Nothing asks for these yet.
+                Command::Check { check, .. } => {
+                    self.hub.happened(Input::Checked { check, outcome: Err("not to be tried here".to_owned()) });
+                }
+                Command::MapAgain => {}
                 Command::Store(stored) => {
                     if let Err(error) = self.queue.try_send(stored) {
                         tracing::error!(%error, "the disk is too slow for what should be kept");
@@ -56,8 +60,8 @@ impl Commands {
         });
     }
 
-    fn register(&self) {
-        let (hub, rendezvous, port) = (self.hub.clone(), self.rendezvous.clone(), self.port);
+    fn register(&self, port: Option<u16>) {
+        let (hub, rendezvous) = (self.hub.clone(), self.rendezvous.clone());
         tokio::spawn(async move {
             let telling = tokio::spawn(async move {
                 match rendezvous {

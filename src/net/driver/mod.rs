@@ -185,9 +185,7 @@ pub async fn start_with(
 
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
-    // Behind a router, the port that others must use is the one that the operator publishes.
-    let port = settings.addresses.first().unwrap_or(&quic_address).port();
-    let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, port, queue, stop };
+    let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, queue, stop };
     let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(lists.watch(listing)),
@@ -359,7 +357,7 @@ impl Drop for Host {
 /// The settings with what only the bound sockets know. A host that is bound to one address publishes it, unless the
 /// operator says otherwise; one that is bound to all of them cannot know which of them others can reach.
 fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr) -> Settings {
-    let mut settings = Settings { dht, ..config.settings.clone() };
+    let mut settings = Settings { dht, port: quic.port(), ..config.settings.clone() };
     for address in settings.addresses.iter_mut().filter(|address| address.port() == 0) {
         address.set_port(quic.port());
     }

@@ -8,7 +8,7 @@ use aldis_wire::id::HostId;
 use tokio::sync::Notify;
 
 use super::lock;
-use crate::relay::io::{DialFailure, DialKey, Input, StopReason, Stored};
+use crate::relay::io::{CheckKey, CheckTarget, DialFailure, DialKey, Input, StopReason, Stored};
 
 /// Commands that wait for the driver. The machine has at most a few dials under way, and of every other command only
 /// the newest counts; a dial beyond it fails.
@@ -29,7 +29,21 @@ pub enum Command {
     /// Ask the DHT.
     LookUp,
     /// Tell the DHT.
-    Register,
+    Register {
+        /// The port that others must use; `None` for the one that they see.
+        port: Option<u16>,
+    },
+    /// Try whether a host can be reached.
+    Check {
+        /// Name of the attempt.
+        check: CheckKey,
+        /// Who must answer.
+        host: HostId,
+        /// What of it.
+        target: CheckTarget,
+    },
+    /// Ask the routers anew.
+    MapAgain,
     /// Keep for the next start.
     Store(Stored),
     /// End the process.
@@ -51,11 +65,15 @@ impl Commands {
             *older = command;
             return None;
         }
-        if let Command::Dial { dial, .. } = command
-            && queue.len() >= COMMANDS_MAX
-        {
-            let failure = DialFailure::Failed("too many dials at once".to_owned());
-            return Some(Input::DialFailed { dial, failure });
+        let words = || "too many dials at once".to_owned();
+        match command {
+            Command::Dial { dial, .. } if queue.len() >= COMMANDS_MAX => {
+                return Some(Input::DialFailed { dial, failure: DialFailure::Failed(words()) });
+            }
+            Command::Check { check, .. } if queue.len() >= COMMANDS_MAX => {
+                return Some(Input::Checked { check, outcome: Err(words()) });
+            }
+            _ => {}
         }
         queue.push_back(command);
         drop(queue);
@@ -73,13 +91,13 @@ impl Commands {
     }
 }
 
-/// Whether `newer` makes `older` needless. There are five kinds besides dials, which bounds them.
+/// Whether `newer` makes `older` needless. There are six kinds besides dials and checks, which bounds them.
 fn replaces(newer: &Command, older: &Command) -> bool {
     match (newer, older) {
         (Command::Store(newer), Command::Store(older)) => {
             std::mem::discriminant(newer) == std::mem::discriminant(older)
         }
-        (Command::Dial { .. }, _) => false,
+        (Command::Dial { .. } | Command::Check { .. }, _) => false,
         (newer, older) => std::mem::discriminant(newer) == std::mem::discriminant(older),
     }
 }

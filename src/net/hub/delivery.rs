@@ -102,7 +102,11 @@ impl Core {
                     self.caused.extend(hub.commands.put(Command::Dial { dial, address, host }));
                 }
                 Output::LookUp => self.caused.extend(hub.commands.put(Command::LookUp)),
-                Output::Register => self.caused.extend(hub.commands.put(Command::Register)),
+                Output::Register { port } => self.caused.extend(hub.commands.put(Command::Register { port })),
+                Output::Check { check, host, target } => {
+                    self.caused.extend(hub.commands.put(Command::Check { check, host, target }));
+                }
+                Output::MapAgain => self.caused.extend(hub.commands.put(Command::MapAgain)),
                 Output::Store(stored) => self.caused.extend(hub.commands.put(Command::Store(stored))),
                 Output::Stop { reason } => self.caused.extend(hub.commands.put(Command::Stop(reason))),
             }

@@ -176,7 +176,7 @@ async fn a_link_that_takes_nothing_is_cut_at_the_bound() {
 async fn of_commands_that_make_each_other_needless_the_newest_waits_and_dials_are_bounded() {
     let (hub, script) = Script::hub();
     let stored = |epoch| Output::Store(Stored::Epoch(epoch));
-    script.says(&hub, [Output::LookUp, stored(1), Output::LookUp, Output::Register, stored(2)]);
+    script.says(&hub, [Output::LookUp, stored(1), Output::LookUp, Output::Register { port: Some(1) }, stored(2)]);
     let hints: Vec<Hint> = Vec::new();
     script.says(&hub, [Output::Store(Stored::Hints(hints.clone())), Output::Stop { reason: StopReason::Asked }]);
     let dial = |dial| Output::Dial { dial: DialKey(dial), address: "127.0.0.1:1".parse().unwrap(), host: None };
@@ -186,7 +186,7 @@ async fn of_commands_that_make_each_other_needless_the_newest_waits_and_dials_ar
     for expected in [
         Command::LookUp,
         Command::Store(Stored::Epoch(2)),
-        Command::Register,
+        Command::Register { port: Some(1) },
         Command::Store(Stored::Hints(hints)),
         Command::Stop(StopReason::Asked),
     ] {

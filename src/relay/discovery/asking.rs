@@ -38,6 +38,8 @@ impl Task {
 #[derive(Debug)]
 pub(crate) struct Asking {
     dht: bool,
+    /// The UDP port that others must use.
+    port: u16,
     register: bool,
     look_up: Task,
     registration: Task,
@@ -49,9 +51,10 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    pub(crate) fn new(dht: bool, register: bool) -> Self {
+    pub(crate) fn new(dht: bool, register: bool, port: u16) -> Self {
         Self {
             dht,
+            port,
             register: dht && register,
             look_up: Task::default(),
             registration: Task::default(),
@@ -86,7 +89,7 @@ impl Asking {
         let register_due = self.registration.due(REGISTER_INTERVAL, REGISTER_INTERVAL_FAILED);
         if register_due <= now {
             self.registration.under_way = true;
-            out.push(Output::Register);
+            out.push(Output::Register { port: Some(self.port) });
             return None;
         }
         Some(look_up_due.min(register_due))

@@ -189,7 +189,7 @@ fn ten_thousand_poisoned_addresses_cause_three_dials_at_a_time_and_none_into_a_p
 fn thousands_of_ports_of_one_victim_cause_one_dial_a_minute() {
     let mut world = World::new(quiet(), Vec::new());
     for port in 1_024..2_524_u16 {
-        world.discovery.asking = Asking::new(false, false);
+        world.discovery.asking = Asking::new(false, false, 0);
         world.found(HintSource::Dht, &[Hint { address: SocketAddr::from(([45, 1, 2, 3], port)), host: None }]);
         world.found(HintSource::Dht, &[Hint { address: SocketAddr::from(([45, 1, 2, 200], port)), host: None }]);
     }
@@ -559,7 +559,7 @@ fn a_new_host_asks_the_dht_then_registers_and_never_does_both_at_once() {
     world.now = world.now + seconds(1);
     assert_eq!(world.poll(), []);
     world.discovery.look_up_ended(world.now, Ok(()));
-    assert_eq!(world.poll(), [Output::Register]);
+    assert_eq!(world.poll(), [Output::Register { port: Some(0) }]);
     world.now = world.now + seconds(60);
     assert_eq!(world.poll(), [], "a look-up is due, and waits");
     world.discovery.registration_ended(world.now, Ok(()));
@@ -574,7 +574,7 @@ fn ask(world: &mut World, time: Duration, outcome: &Result<(), String>) -> (Vec<
             if output == Output::LookUp {
                 look_ups.push(world.now);
                 world.discovery.look_up_ended(world.now, outcome.clone());
-            } else if output == Output::Register {
+            } else if matches!(output, Output::Register { .. }) {
                 registrations.push(world.now);
                 world.discovery.registration_ended(world.now, outcome.clone());
             }
@@ -639,7 +639,7 @@ fn the_table_is_bounded_and_forgets_strangers_only() {
     let dials = world.dials();
     assert_eq!(dials.len(), 2);
     for number in 0..2_500 {
-        world.discovery.asking = Asking::new(false, false);
+        world.discovery.asking = Asking::new(false, false, 0);
         world.found(HintSource::Dht, &[Hint { address: elsewhere(number), host: None }]);
     }
     assert_eq!(world.discovery.places.len(), HINTS_MAX + 1);
@@ -659,7 +659,7 @@ fn a_hint_that_failed_is_forgotten_before_a_fresh_one() {
     let dials = world.dials();
     world.fail(dials[0].dial);
     for number in 1..=1_024 {
-        world.discovery.asking = Asking::new(false, false);
+        world.discovery.asking = Asking::new(false, false, 0);
         world.found(HintSource::Dht, &[Hint { address: elsewhere(number), host: None }]);
     }
     assert!(world.discovery.places.find((elsewhere(0), None)).is_none());

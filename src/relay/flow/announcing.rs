@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
-use aldis_wire::host::Channel;
+use aldis_wire::host::{Channel, Nat};
 use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES, OPS_MAX};
 use aldis_wire::record::{HostRecord, SignedRecord, short_id};
 use bytes::Bytes;
@@ -36,6 +36,9 @@ impl State {
             gateways: self.settings.gateways.clone(),
             software: self.settings.software.clone(),
             neighbours: self.announcer.neighbours.iter().map(|host| short_id(*host)).collect(),
+            nat: Nat::Unknown,
+            candidates: Vec::new(),
+            stun: Vec::new(),
         };
         SignedRecord::make(&self.identity, self.network.tag, &record).ok()
     }

@@ -134,6 +134,13 @@ impl State {
             Frame::Revoked(revocations) => self.revoked_came(now, key, revocations, out),
             Frame::Broadcast(broadcast) => self.broadcast_came(now, key, broadcast, out),
             Frame::Tally(tally) => self.tally_came(key, &tally, out),
+            Frame::Observed(_)
+            | Frame::Introduce(_)
+            | Frame::Punch(_)
+            | Frame::NotIntroduced(_)
+            | Frame::Verify(_)
+            | Frame::DialBack(_)
+            | Frame::Verified(_) => {}
         }
     }
 

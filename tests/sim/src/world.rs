@@ -282,8 +282,8 @@ impl World {
                 Output::Store(stored) => self.hosts[place].store(stored),
                 Output::Stop { reason } => self.stopped(place, reason),
                 Output::LookUp => self.look_up(place),
-                Output::Register => self.register(place),
-                Output::WidenLink { .. } => {}
+                Output::Register { .. } => self.register(place),
+                Output::WidenLink { .. } | Output::Check { .. } | Output::MapAgain => {}
             }
         }
     }

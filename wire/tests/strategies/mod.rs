@@ -2,15 +2,19 @@
 #![allow(dead_code, reason = "each test binary draws from some of these")]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use aldis_wire::announcement::{GoneReason, Head, Op, SignedHead, Status, encode_ops};
 use aldis_wire::host::{
-    Announcement, Bounce, Broadcast, Frame, GoodbyeReason, HaveEntry, Hello, Outcome, Part, Query, Range, Receipt,
-    Reply, Routed, Signal, Spread, Tally,
+    Announcement, Bounce, Broadcast, DialBack, Frame, GoodbyeReason, HaveEntry, Hello, Introduce, Nat, NotIntroduced,
+    NotIntroducedReason, Outcome, Part, Place, Punch, Query, Range, Receipt, Reply, Routed, Signal, Spread, Tally,
+    Verdict, Verified, Verify,
 };
 use aldis_wire::id::Id;
-use aldis_wire::limits::{BELOW_MAX, HAVE_NUMBERS_MAX, LANES, META_BYTES, RECORD_NEIGHBOURS_MAX, REQUEST_ID_BYTES};
+use aldis_wire::limits::{
+    BELOW_MAX, CANDIDATES_MAX, HAVE_NUMBERS_MAX, LANES, META_BYTES, RECORD_CANDIDATES_MAX, RECORD_NEIGHBOURS_MAX,
+    RECORD_STUN_MAX, REQUEST_ID_BYTES,
+};
 use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::{Proof, Signature};
 use aldis_wire::record::{HostRecord, SignedRecord};
@@ -58,14 +62,67 @@ pub(crate) fn proof() -> impl Strategy<Value = Proof> {
 pub(crate) fn record() -> impl Strategy<Value = HostRecord> {
     let gateway = "wss://[a-z]{1,60}\\.example/v1";
     let keys = (any::<u64>(), any::<[u8; 32]>());
-    let places = (vec(any::<SocketAddr>(), 0..=8), vec(gateway, 0..=4));
+    let places = (addresses(8), vec(gateway, 0..=4));
     let neighbours = vec(any::<[u8; 8]>(), 0..=RECORD_NEIGHBOURS_MAX);
-    (keys, places, "[a-zA-Z0-9. ]{0,32}", neighbours).prop_map(
-        |((revision, sealing), (addresses, gateways), software, neighbours)| {
-            let addresses = addresses.into_iter().map(without_scope).collect();
-            HostRecord { revision, sealing, addresses, gateways, software, neighbours }
+    let reach = (nat(), addresses(RECORD_CANDIDATES_MAX), addresses(RECORD_STUN_MAX));
+    (keys, places, "[a-zA-Z0-9. ]{0,32}", neighbours, reach).prop_map(
+        |((revision, sealing), (addresses, gateways), software, neighbours, (nat, candidates, stun))| HostRecord {
+            revision,
+            sealing,
+            addresses,
+            gateways,
+            software,
+            neighbours,
+            nat,
+            candidates,
+            stun,
         },
     )
+}
+
+fn nat() -> impl Strategy<Value = Nat> {
+    prop::sample::select(Nat::ALL.to_vec())
+}
+
+fn addresses(most: usize) -> impl Strategy<Value = Vec<SocketAddr>> {
+    vec(any::<SocketAddr>().prop_map(without_scope), 0..=most)
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    prop_oneof![
+        (1..=u16::MAX).prop_map(|port| Place::Links { port }),
+        (1..=u16::MAX).prop_map(|port| Place::OtherPort { port }),
+        (1..=u16::MAX).prop_map(|port| Place::Stun { port }),
+        "wss://[a-z]{1,60}\\.example/v1".prop_map(|url| Place::Gateway { url }),
+    ]
+}
+
+/// Frames by which hosts learn where they are and are brought together.
+fn reach() -> impl Strategy<Value = Frame> {
+    let whys = [
+        NotIntroducedReason::NotLinked,
+        NotIntroducedReason::Unwilling,
+        NotIntroducedReason::Hopeless,
+        NotIntroducedReason::TooOften,
+    ];
+    let verdicts = [Verdict::Reached, Verdict::NotReached, Verdict::Nobody, Verdict::TooOften];
+    prop_oneof![
+        any::<SocketAddr>().prop_map(|address| Frame::Observed(without_scope(address))),
+        (id(), nat(), addresses(CANDIDATES_MAX)).prop_map(|(host, nat, candidates)| Frame::Introduce(Introduce {
+            host,
+            nat,
+            candidates
+        })),
+        (id(), nat(), addresses(CANDIDATES_MAX), any::<u16>())
+            .prop_map(|(host, nat, candidates, after_ms)| { Frame::Punch(Punch { host, nat, candidates, after_ms }) }),
+        (id(), prop::sample::select(whys.to_vec()))
+            .prop_map(|(host, why)| Frame::NotIntroduced(NotIntroduced { host, why })),
+        (any::<u32>(), place()).prop_map(|(number, place)| Frame::Verify(Verify { number, place })),
+        (any::<u32>(), id(), any::<IpAddr>(), place())
+            .prop_map(|(number, host, address, place)| Frame::DialBack(DialBack { number, host, address, place })),
+        (any::<u32>(), prop::sample::select(verdicts.to_vec()))
+            .prop_map(|(number, verdict)| Frame::Verified(Verified { number, verdict })),
+    ]
 }
 
 /// Flow label and scope mean nothing on another machine and do not travel.
@@ -238,6 +295,7 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         })),
         broadcast().prop_map(Frame::Broadcast),
         tally().prop_map(Frame::Tally),
+        reach(),
         routed().prop_map(Frame::Routed),
         (id(), any::<[u8; 24]>(), refusal()).prop_map(|(from_home, nonce, refusal)| Frame::Bounce(Bounce {
             from_home,

@@ -3,8 +3,9 @@
 use aldis_wire::announcement::{Op, encode_ops};
 use aldis_wire::codec::cut;
 use aldis_wire::host::{
-    Announcement, Bounce, Broadcast, Channel, Frame, GoodbyeReason, HaveEntry, Hello, Outcome, Part, Query, Range,
-    Receipt, Reply, Routed, Signal, Spread, Tally,
+    Announcement, Bounce, Broadcast, Channel, DialBack, Frame, GoodbyeReason, HaveEntry, Hello, Introduce, Nat,
+    NotIntroduced, NotIntroducedReason, Outcome, Part, Place, Punch, Query, Range, Receipt, Reply, Routed, Signal,
+    Spread, Tally, Verdict, Verified, Verify,
 };
 use aldis_wire::id::{PeerId, TopicId};
 use aldis_wire::limits::{FRAME_BYTES, LANES};
@@ -112,9 +113,32 @@ fn signal_frames() -> Vec<(&'static str, Frame)> {
     ]
 }
 
+fn reach_frames() -> Vec<(&'static str, Frame)> {
+    let candidates = vec!["192.0.2.1:61001".parse().unwrap(), "[2001:db8::1]:47474".parse().unwrap()];
+    let (host, nat) = (host_id(2), Nat::PortRestricted);
+    let verify = |place| Frame::Verify(Verify { number: 7, place });
+    let dial_back = |place| {
+        Frame::DialBack(DialBack { number: 300, host: host_id(1), address: "192.0.2.1".parse().unwrap(), place })
+    };
+    let gateway = || Place::Gateway { url: "wss://one.example/v1".into() };
+    vec![
+        ("observed", Frame::Observed("192.0.2.1:61001".parse().unwrap())),
+        ("introduce", Frame::Introduce(Introduce { host, nat, candidates: candidates.clone() })),
+        ("punch", Frame::Punch(Punch { host, nat, candidates, after_ms: 180 })),
+        ("not introduced", Frame::NotIntroduced(NotIntroduced { host, why: NotIntroducedReason::Unwilling })),
+        ("verify links", verify(Place::Links { port: 47_474 })),
+        ("verify links from another port", verify(Place::OtherPort { port: 47_474 })),
+        ("verify stun", verify(Place::Stun { port: 47_474 })),
+        ("verify a gateway", verify(gateway())),
+        ("dial back", dial_back(Place::Links { port: 47_474 })),
+        ("dial back to a gateway", dial_back(gateway())),
+        ("verified", Frame::Verified(Verified { number: 7, verdict: Verdict::Reached })),
+    ]
+}
+
 #[test]
 fn frames_stay_the_same() {
-    let frames = [link_frames(), multicast_frames(), signal_frames()].concat();
+    let frames = [link_frames(), multicast_frames(), signal_frames(), reach_frames()].concat();
     let mut kinds = std::collections::BTreeSet::new();
     let listed: Vec<_> = frames
         .iter()

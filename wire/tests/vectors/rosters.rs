@@ -3,6 +3,7 @@
 use aldis_wire::announcement::{GoneReason, Head, Op, SignedHead, Status, decode_ops, encode_ops, ops_hash};
 use aldis_wire::codec::{decode, encode};
 use aldis_wire::digest::{Key, RECORD_KEY, Trie, entry_hash, membership_key, presence_key};
+use aldis_wire::host::Nat;
 use aldis_wire::id::{PeerId, TopicId};
 use aldis_wire::proof::Proof;
 use aldis_wire::record::{HostRecord, SignedRecord, short_id};
@@ -20,6 +21,9 @@ pub(crate) fn record() -> SignedRecord {
         gateways: vec!["wss://one.example/v1".into()],
         software: "aldis 0.1.0".into(),
         neighbours: vec![short_id(host_id(2)), short_id(host_id(3))],
+        nat: Nat::PortRestricted,
+        candidates: vec!["192.0.2.1:61001".parse().unwrap()],
+        stun: vec!["192.0.2.1:4433".parse().unwrap()],
     };
     SignedRecord::make(&identity(1), TAG, &record).unwrap()
 }

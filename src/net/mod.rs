@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`hub`] | the machine behind a lock, and the mailboxes through which its outputs leave |
 //! | [`gateway`] | edges: WebSocket, and the pages that come with it |
+//! | [`udp`] | the UDP port: which datagram is whose, and STUN |
 //! | [`quic`], [`tls`] | links to other hosts |
 //! | [`dht`] | where hosts of a network find each other |
 //! | [`store`] | what outlives a run |
@@ -28,3 +29,4 @@ pub mod metrics;
 pub mod quic;
 pub mod store;
 pub mod tls;
+pub mod udp;

@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, watch};
 use crate::net::dht::Rendezvous;
 use crate::net::hub::{Command, Hub};
 use crate::net::quic::Quic;
-use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
+use crate::net::udp;
+use crate::relay::io::{CheckKey, CheckTarget, Hint, HintSource, Input, StopReason, Stored};
 
 /// What does the machine's commands.
 pub(super) struct Commands {
@@ -26,6 +27,7 @@ impl Commands {
                 Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
                 Command::LookUp => self.look_up(),
                 Command::Register { port } => self.register(port),
+                Command::Check { check, target: CheckTarget::Stun(address), .. } => self.check_stun(check, address),
                 // Nothing asks for these yet.
                 Command::Check { check, .. } => {
                     self.hub.happened(Input::Checked { check, outcome: Err("not to be tried here".to_owned()) });
@@ -41,6 +43,14 @@ impl Commands {
                 }
             }
         }
+    }
+
+    fn check_stun(&self, check: CheckKey, address: SocketAddr) {
+        let hub = self.hub.clone();
+        tokio::spawn(async move {
+            let outcome = udp::ask(address).await.map(|_| ());
+            hub.happened(Input::Checked { check, outcome });
+        });
     }
 
     fn look_up(&self) {

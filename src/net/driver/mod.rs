@@ -30,6 +30,7 @@ use crate::net::log::Log;
 use crate::net::metrics::{self, Metrics};
 use crate::net::quic::{Quic, QuicError};
 use crate::net::store::{Kept, Store};
+use crate::net::udp::Port;
 use crate::relay::io::{Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
@@ -55,6 +56,8 @@ pub struct HostConfig {
     pub store: Option<PathBuf>,
     /// UDP address for links. Port 0 takes any free one.
     pub quic: SocketAddr,
+    /// Whether that UDP port answers STUN requests.
+    pub stun: bool,
     /// TCP address for edges, pages and status. Port 0 takes any free one.
     pub http: SocketAddr,
     /// Files about other hosts: who may be here, and revocations to publish.
@@ -178,7 +181,10 @@ pub async fn start_with(
     let revocations = std::mem::take(&mut kept.revocations);
     let hub = machine(&config, &network, &settings, kept, &metrics)?;
     revoke(&hub, revocations, named);
-    let quic = Quic::start(socket, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
+    let port = Port::new(socket, config.stun, hub.clone())
+        .map_err(|error| StartError::Quic { address: quic_address, error })?;
+    hub.happened(Input::PlacesFound { local: Vec::new(), mapped: Vec::new(), stun: port.stun_ports() });
+    let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
     let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;

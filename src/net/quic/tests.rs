@@ -37,6 +37,7 @@ impl Side {
     fn with_tls(tls: Tls, key: &SigningKey) -> Self {
         let (hub, script) = Script::hub();
         let (socket, address) = Quic::socket("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket).unwrap();
         let quic = Quic::with_tls(socket, tls, hub.clone()).unwrap();
         let accepting = quic.clone();
         tokio::spawn(async move { accepting.run().await });

@@ -2,10 +2,12 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `check` | whether another host can be reached |
 //! | `transport` | every bound of a connection |
 //! | `link` | the life of one connection |
 //! | `streams` | frames in and out of one stream |
 
+mod check;
 mod link;
 mod streams;
 mod transport;
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use aldis_wire::host::{EXPORTER_LABEL, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
 use ed25519_dalek::SigningKey;
+use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connecting, ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -183,12 +186,18 @@ impl Quic {
     }
 
     async fn connect(&self, address: SocketAddr, host: Option<HostId>) -> Result<quinn::Connection, DialFailure> {
-        let failed = |error: &dyn std::fmt::Display| DialFailure::Failed(error.to_string());
         let crypto = self.tls.dialler(host).map_err(|error| failed(&error))?;
+        Self::connect_from(&self.endpoint, crypto, address).await
+    }
+
+    async fn connect_from(
+        endpoint: &Endpoint,
+        crypto: QuicClientConfig,
+        address: SocketAddr,
+    ) -> Result<quinn::Connection, DialFailure> {
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport::dialler());
-        let connecting =
-            self.endpoint.connect_with(config, address, tls::server_name()).map_err(|error| failed(&error))?;
+        let connecting = endpoint.connect_with(config, address, tls::server_name()).map_err(|error| failed(&error))?;
         match tokio::time::timeout(HANDSHAKE_DEADLINE, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(match alert(&error) {
@@ -204,6 +213,10 @@ impl Quic {
     /// TLS is through: the machine is told, and the connection lives until one side ends it.
     async fn begin(&self, connection: quinn::Connection, role: Role, dial: Option<DialKey>) {
         let counts = self.hub.counts();
+        if tls::is_check(&connection) {
+            counts.handshakes_for_checks.add();
+            return connection.close(code(GoodbyeReason::Closing), b"reached");
+        }
         let mut exporter = [0; 32];
         let exported = connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"");
         let (Some(host), Ok(())) = (tls::host_of(&connection), exported) else {
@@ -240,6 +253,10 @@ impl Quic {
 /// The code under which a connection closes for this reason (PROTOCOL.md §5).
 fn code(reason: GoodbyeReason) -> VarInt {
     VarInt::from_u32(reason as u32)
+}
+
+fn failed(error: &dyn std::fmt::Display) -> DialFailure {
+    DialFailure::Failed(error.to_string())
 }
 
 /// The TLS alert by which a handshake failed, on whichever side.

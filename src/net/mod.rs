@@ -20,6 +20,7 @@
 pub mod admin;
 pub mod dht;
 pub mod driver;
+mod dual_stack;
 pub mod gateway;
 pub mod hub;
 mod lists;

@@ -1,6 +1,6 @@
 //! Whether another host can be reached: a handshake in which it proves its key, and nothing more (PROTOCOL.md §11.1).
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use aldis_wire::id::HostId;
 use quinn::{Connection, Endpoint, EndpointConfig};
 use tokio::time::timeout;
 
-use super::{Quic, code};
+use super::{Quic, code, dual_stack};
 use crate::relay::io::DialFailure;
 
 /// How long the other side may take to end a connection that has served its purpose.
@@ -45,7 +45,7 @@ impl Quic {
     fn beside(&self) -> std::io::Result<Endpoint> {
         let mut address = self.endpoint.local_addr()?;
         address.set_port(0);
-        Endpoint::new(EndpointConfig::default(), None, UdpSocket::bind(address)?, Arc::new(quinn::TokioRuntime))
+        Endpoint::new(EndpointConfig::default(), None, dual_stack::udp(address)?, Arc::new(quinn::TokioRuntime))
     }
 
     async fn reached(&self, from: &Endpoint, address: SocketAddr, host: HostId) -> Result<Connection, String> {

@@ -12,7 +12,7 @@ mod link;
 mod streams;
 mod transport;
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,12 +23,13 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connecting, ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::dual_stack;
 use super::hub::Hub;
 use super::tls::{self, Tls, TlsError};
 use crate::relay::io::{DialFailure, DialKey, Input};
 use transport::{CONNECTIONS_MAX, HANDSHAKE_DEADLINE, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX};
 
-const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// TLS alerts as QUIC carries them (RFC 9001 §4.8, RFC 8446 §6.2).
 const ALERT_ACCESS_DENIED: u8 = 49;
@@ -86,7 +87,7 @@ impl Quic {
     /// [`QuicError::Bind`], which names the address.
     pub fn socket(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), QuicError> {
         let bind = |error| QuicError::Bind { address, error };
-        let socket = UdpSocket::bind(address).map_err(bind)?;
+        let socket = dual_stack::udp(address).map_err(bind)?;
         let bound = socket.local_addr().map_err(bind)?;
         Ok((socket, bound))
     }
@@ -195,6 +196,8 @@ impl Quic {
         crypto: QuicClientConfig,
         address: SocketAddr,
     ) -> Result<quinn::Connection, DialFailure> {
+        // Otherwise an address of a family that this machine has not would take a slot for the whole deadline.
+        dual_stack::has_way(address).map_err(|error| failed(&error))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport::dialler());
         let connecting = endpoint.connect_with(config, address, tls::server_name()).map_err(|error| failed(&error))?;
@@ -269,9 +272,12 @@ fn alert(error: &ConnectionError) -> Option<u8> {
     (0..=u8::MAX).find(|alert| TransportErrorCode::crypto(*alert) == code)
 }
 
-/// An IPv4 address as such, also where the socket shows it inside IPv6.
+/// An IPv4 address as such, also where the socket shows it inside IPv6. A link-local address keeps its link.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 #[cfg(test)]

@@ -35,8 +35,12 @@ impl Side {
     }
 
     fn with_tls(tls: Tls, key: &SigningKey) -> Self {
+        Self::listening("127.0.0.1:0", tls, key)
+    }
+
+    fn listening(at: &str, tls: Tls, key: &SigningKey) -> Self {
         let (hub, script) = Script::hub();
-        let (socket, address) = Quic::socket("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (socket, address) = Quic::socket(at.parse().unwrap()).unwrap();
         let quic = Quic::with_tls(socket, tls, hub.clone()).unwrap();
         let accepting = quic.clone();
         tokio::spawn(async move { accepting.run().await });
@@ -160,6 +164,33 @@ async fn both_ends_know_each_others_key_and_share_a_secret_that_holds_against_qu
     // Another connection of the same two has another secret.
     a.quic.dial(DialKey(8), b.address, None);
     assert_ne!(a.opened().await.exporter, at_a.exporter);
+}
+
+#[tokio::test]
+async fn a_host_at_all_addresses_is_dialled_and_dials_by_both_families_and_shows_plain_addresses() {
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let both = Side::listening("[::]:0", Tls::new(&key, ALPN.to_vec()).unwrap(), &key);
+    for (seed, ip) in [(2, "127.0.0.1"), (3, "::1")] {
+        let key = SigningKey::from_bytes(&[seed; 32]);
+        let ip: IpAddr = ip.parse().unwrap();
+        let at = SocketAddr::new(ip, 0).to_string();
+        let other = Side::listening(&at, Tls::new(&key, ALPN.to_vec()).unwrap(), &key);
+        let here = SocketAddr::new(ip, both.address.port());
+        other.quic.dial(DialKey(1), here, Some(both.id));
+        assert_eq!((other.opened().await.address, both.opened().await.address), (here, other.address));
+        both.quic.dial(DialKey(2), other.address, Some(other.id));
+        assert_eq!((both.opened().await.address, other.opened().await.address), (other.address, here));
+    }
+}
+
+#[tokio::test]
+async fn a_dial_to_where_no_way_leads_fails_at_once() {
+    let host = Side::new(1);
+    // Nothing says on which link it is.
+    host.quic.dial(DialKey(4), "[fe80::1]:4000".parse().unwrap(), None);
+    let (dial, failure) = host.dial_failed().await;
+    assert_eq!(dial, DialKey(4));
+    assert!(matches!(failure, DialFailure::Failed(_)), "{failure:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Checks between real sockets on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panic")]
 
+use std::net::UdpSocket;
+
 use ed25519_dalek::SigningKey;
 
 use super::*;

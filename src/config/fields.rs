@@ -83,13 +83,13 @@ pub const FIELDS: [Field; 30] = [
         "",
         "Where the host keeps its key and its memory; default: ~/.local/share/aldis/<network tag>",
     ),
-    // One fixed port, so that a firewall rule or a port forwarding can be written once. IPv4, because the DHT is.
+    // One fixed port, so that a firewall rule or a port forwarding can be written once. The DHT knows IPv4 alone; everything else takes both.
     field(
         "listen_quic",
         Kind::One,
         "ADDR:PORT",
-        "0.0.0.0:47474",
-        "UDP address for links with other hosts; [::]:47474 takes IPv6 and IPv4",
+        "[::]:47474",
+        "UDP address for links with other hosts; [::] takes IPv6 and IPv4, 0.0.0.0 IPv4 alone",
     ),
     field(
         "stun",

@@ -142,6 +142,7 @@ impl Metrics {
     pub fn worlds(&self, counts: &hub::Counts) {
         for (outcome, count) in [
             ("done", &counts.handshakes_done),
+            ("check", &counts.handshakes_for_checks),
             ("other_network", &counts.handshakes_of_other_networks),
             ("without_key", &counts.handshakes_without_key),
             ("failed", &counts.handshakes_failed),

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::checks::Checks;
 use crate::net::dht::Rendezvous;
 use crate::net::hub::{Command, Hub};
 use crate::net::quic::Quic;
-use crate::net::udp;
-use crate::relay::io::{CheckKey, CheckTarget, Hint, HintSource, Input, StopReason, Stored};
+use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
 
 /// What does the machine's commands.
 pub(super) struct Commands {
     pub(super) hub: Arc<Hub>,
     pub(super) quic: Quic,
+    pub(super) checks: Checks,
     pub(super) rendezvous: Option<Arc<dyn Rendezvous>>,
     pub(super) queue: mpsc::Sender<Stored>,
     pub(super) stop: watch::Sender<Option<StopReason>>,
@@ -27,11 +28,8 @@ impl Commands {
                 Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
                 Command::LookUp => self.look_up(),
                 Command::Register { port } => self.register(port),
-                Command::Check { check, target: CheckTarget::Stun(address), .. } => self.check_stun(check, address),
-                // Nothing asks for these yet.
-                Command::Check { check, .. } => {
-                    self.hub.happened(Input::Checked { check, outcome: Err("not to be tried here".to_owned()) });
-                }
+                Command::Check { check, host, target } => self.checks.start(check, host, target),
+                // Nothing maps ports yet.
                 Command::MapAgain => {}
                 Command::Store(stored) => {
                     if let Err(error) = self.queue.try_send(stored) {
@@ -43,14 +41,6 @@ impl Commands {
                 }
             }
         }
-    }
-
-    fn check_stun(&self, check: CheckKey, address: SocketAddr) {
-        let hub = self.hub.clone();
-        tokio::spawn(async move {
-            let outcome = udp::ask(address).await.map(|_| ());
-            hub.happened(Input::Checked { check, outcome });
-        });
     }
 
     fn look_up(&self) {

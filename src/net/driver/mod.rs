@@ -1,5 +1,6 @@
 //! One host: the machine, and all the worlds it lives in, joined.
 
+mod checks;
 mod commands;
 
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use crate::net::udp::Port;
 use crate::relay::io::{Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
+use checks::Checks;
 use commands::Commands;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
@@ -191,7 +193,8 @@ pub async fn start_with(
 
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
-    let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, queue, stop };
+    let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
+    let commands = Commands { hub: hub.clone(), quic: quic.clone(), checks, rendezvous, queue, stop };
     let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(lists.watch(listing)),

@@ -31,6 +31,8 @@ pub struct Counts {
     pub links_overflowed: Count,
     /// Handshakes that ended with a host key.
     pub handshakes_done: Count,
+    /// Handshakes by which others found out that we can be reached.
+    pub handshakes_for_checks: Count,
     /// Handshakes with another network or protocol version (ALPN), of which nothing came.
     pub handshakes_of_other_networks: Count,
     /// Handshakes of others without an Ed25519 certificate, or with one that they could not prove.

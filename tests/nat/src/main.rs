@@ -12,13 +12,17 @@
 //! | [`lab`] | an internet of namespaces, and ways into its nodes |
 //! | [`host`] | a host as a process |
 //! | [`load`] | edges and signals |
+//! | [`counts`] | packets, counted by the kernel |
+//! | [`liar`] | a host that lies |
 //! | [`pairs`] | two hosts behind NATs: the table |
 //! | [`rows`] | what else happens |
 
 #![allow(clippy::disallowed_methods, reason = "the outside world: it owns clocks, processes and files")]
 
+mod counts;
 mod host;
 mod lab;
+mod liar;
 mod load;
 mod pairs;
 mod rows;

@@ -2,6 +2,7 @@
 
 mod changes;
 mod five;
+mod strangers;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -53,6 +54,12 @@ pub(crate) const ROWS: &[Row] = &[
     row("reboot", "a router forgets all its mappings", TWO, |scene| Box::pin(changes::reboot(scene))),
     row("outage", "a router without its uplink for 30 s", TWO, |scene| Box::pin(changes::outage(scene))),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
+    row("poison", "a DHT that answers with 10,000 invented addresses", strangers::POISONED, |scene| {
+        Box::pin(strangers::poison(scene))
+    }),
+    row("aim", "a host that has others dial a victim, in every way there is", strangers::AIMED, |scene| {
+        Box::pin(strangers::aim(scene))
+    }),
 ];
 
 const fn row(
@@ -91,8 +98,8 @@ impl Row {
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
     pub(crate) lab: &'a Lab,
-    place: Place,
-    dht: Option<Helper>,
+    pub(crate) place: Place,
+    pub(crate) dht: Option<Helper>,
     pub(crate) hosts: Vec<Host>,
     load: Option<Load>,
     figures: Vec<Figure>,

@@ -60,6 +60,9 @@ struct Counts {
     announcements_received: Counters<1>,
     catch_ups: Counters<1>,
     questions_dropped: Counter,
+    address_changes: Counter,
+    nats_found: Counters<1>,
+    places: Counters<2>,
     handshakes: Counters<1>,
     cut: Counters<1>,
     door_sockets: Counters<2>,
@@ -132,6 +135,10 @@ impl Metrics {
             }
             Note::AnnouncementReceived { new } => count(&counts.announcements_received, [("new", yes_no(*new))]),
             Note::QuestionDropped { .. } => _ = counts.questions_dropped.inc(),
+            Note::AddressChanged { .. } => _ = counts.address_changes.inc(),
+            Note::NatFound { nat } => count(&counts.nats_found, [("nat", nat.word())]),
+            Note::Reached { target, .. } => count(&counts.places, [("place", target.word()), ("reached", "yes")]),
+            Note::NotReached { target, .. } => count(&counts.places, [("place", target.word()), ("reached", "no")]),
             Note::CaughtUp { by, .. } => count(&counts.catch_ups, [("by", catch_up_name(*by))]),
         }
     }
@@ -263,6 +270,13 @@ impl Counts {
             "questions_dropped",
             "Questions of neighbours that went unanswered, because they asked for too much",
             self.questions_dropped.clone(),
+        );
+        registry.register("address_changes", "Times that others saw this host move", self.address_changes.clone());
+        registry.register("nats_found", "What was found to stand before this host", self.nats_found.clone());
+        registry.register(
+            "places_checked",
+            "Places of this host that were reached from outside from then on, or not any more, by kind",
+            self.places.clone(),
         );
         registry.register("handshakes", "TLS handshakes with other hosts, by outcome", self.handshakes.clone());
         registry.register("cut", "Sockets and links that were cut, by what was wrong", self.cut.clone());

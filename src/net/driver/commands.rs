@@ -26,11 +26,8 @@ impl Commands {
                 Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
                 Command::LookUp => self.look_up(),
                 Command::Register { port } => self.register(port),
-                // Nothing asks for these yet.
-                Command::Check { check, .. } => {
-                    self.hub.happened(Input::Checked { check, outcome: Err("not to be tried here".to_owned()) });
-                }
-                Command::MapAgain => {}
+                // Not made yet. Who asked is told after a while that nobody can try.
+                Command::Check { .. } | Command::MapAgain => {}
                 Command::Store(stored) => {
                     if let Err(error) = self.queue.try_send(stored) {
                         tracing::error!(%error, "the disk is too slow for what should be kept");

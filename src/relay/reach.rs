@@ -31,7 +31,7 @@ use self::trials::{Referrals, Trials};
 use super::bucket::Bucket;
 use super::io::{CheckTarget, LinkKey, Mapped, Mapping, Moment, Note, Registration};
 use super::limits::{LOCAL_MAX, MAP_AGAIN, MAP_AGAIN_TOKENS, MAPPED_MAX, STUN_PORTS_MAX};
-use super::scope::{Scope, normalised, scope, usable};
+use super::scope::{Scope, may_be_tried, normalised, scope, usable};
 use super::setup::Settings;
 
 /// What of our record depends on where we are.
@@ -152,7 +152,7 @@ impl Reach {
         let observer = self.observers.find(link)?;
         let (by, at, sees) = (observer.host, observer.at, observer.sees);
         // From our own side of the router everything can be reached.
-        let outside = scope(SocketAddr::new(at, 1_024)) == Scope::Global || self.private;
+        let outside = may_be_tried(at, self.private);
         let ours = self.local.contains(&sees)
             || self.addresses.iter().any(|address| normalised(*address) == sees)
             || self.links_mappings().any(|address| address == sees)

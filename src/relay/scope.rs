@@ -92,6 +92,12 @@ pub(crate) fn usable(address: SocketAddr, private_addresses: bool) -> bool {
     }
 }
 
+/// Whether a host's gateway may be looked for at this address: it is global, or `private` ones are allowed here.
+#[must_use]
+pub fn may_be_tried(ip: IpAddr, private: bool) -> bool {
+    usable(normalised(SocketAddr::new(ip, PORT_MIN)), private)
+}
+
 /// What shares an allowance of dials: an IPv4 /24, an IPv6 /48.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Site {

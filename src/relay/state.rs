@@ -178,12 +178,10 @@ impl State {
         let mut directory = Directory::new(setup.network.trust, || rng.next_u64());
         directory.insert(own);
         let reach = Reach::new(&setup.settings);
-        let whereabouts = reach.whereabouts();
         Self {
             own,
             barred: Barred::new(own, setup.settings.lists.clone()),
             discovery,
-            reach,
             origins,
             directory,
             identity: setup.identity,
@@ -214,7 +212,7 @@ impl State {
                 revision,
                 neighbours: Vec::new(),
                 neighbours_before: Vec::new(),
-                whereabouts,
+                whereabouts: reach.whereabouts(),
                 changes: Bucket::default(),
                 recorded: now,
                 answered: None,
@@ -223,6 +221,7 @@ impl State {
                 load_percent: 0,
                 last_status: now,
             },
+            reach,
             asking: BTreeMap::new(),
             postponed: BTreeSet::new(),
             introductions: BTreeMap::new(),

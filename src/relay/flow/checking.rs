@@ -9,7 +9,7 @@ use rand_chacha::rand_core::Rng;
 use crate::relay::io::{CheckKey, CheckTarget, LinkKey, Moment, Outbox, Output};
 use crate::relay::limits::REFERRAL_TRIES_MAX;
 use crate::relay::reach::{Asker, Door, Referral, Trial, gateway_door};
-use crate::relay::scope::{normalised, usable};
+use crate::relay::scope::{may_be_tried, normalised, usable};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -19,21 +19,22 @@ impl State {
         let Some(link) = self.links.find(key).filter(|link| link.is_admitted()) else { return };
         let (host, address) = (link.host, normalised(link.address).ip());
         let asker = Asker { link: key, number: verify.number };
+        let trial = Trial { asker, host, stranger: None, since: now };
         let Verify { place, .. } = verify;
         if self.draining || !self.reach.referrals.may_ask(now, host, matches!(place, Place::Gateway { .. })) {
             return self.answer_check(asker, Verdict::TooOften, out);
         }
         match place {
             // Whoever is in our own network says nothing of how it is seen from outside.
-            Place::Gateway { url } if self.may_try(SocketAddr::new(address, 1_024)) => {
+            Place::Gateway { url } if may_be_tried(address, self.settings.private_addresses) => {
                 match gateway_door(&url, self.settings.private_addresses) {
-                    Some(door) => self.try_place(now, door, asker, host, None, CheckTarget::Gateway(url), out),
+                    Some(door) => self.try_place(now, door, trial, CheckTarget::Gateway(url), out),
                     None => self.answer_check(asker, Verdict::Nobody, out),
                 }
             }
             Place::OtherPort { port } if self.may_try(SocketAddr::new(address, port)) => {
                 let target = CheckTarget::OtherPort(SocketAddr::new(address, port));
-                self.try_place(now, Door::at(address), asker, host, None, target, out);
+                self.try_place(now, Door::at(address), trial, target, out);
             }
             Place::Links { port } | Place::Stun { port } if self.may_try(SocketAddr::new(address, port)) => {
                 self.refer(now, Referral::new(now, asker, host, address, place), out);
@@ -90,7 +91,8 @@ impl State {
         if self.draining || known || !self.reach.contacts.is_stranger(now, asked.host, address.ip()) {
             return self.answer_check(asker, Verdict::Nobody, out);
         }
-        self.try_place(now, Door::at(address.ip()), asker, asked.host, Some(address.ip()), target, out);
+        let trial = Trial { asker, host: asked.host, stranger: Some(address.ip()), since: now };
+        self.try_place(now, Door::at(address.ip()), trial, target, out);
     }
 
     /// An answer to a check: one that we asked for ourselves, or one that was made on our word.
@@ -126,17 +128,8 @@ impl State {
         }
     }
 
-    fn try_place(
-        &mut self,
-        now: Moment,
-        door: Door,
-        asker: Asker,
-        host: HostId,
-        stranger: Option<IpAddr>,
-        target: CheckTarget,
-        out: &mut Outbox,
-    ) {
-        let trial = Trial { asker, host, stranger, since: now };
+    fn try_place(&mut self, now: Moment, door: Door, trial: Trial, target: CheckTarget, out: &mut Outbox) {
+        let Trial { asker, host, stranger, .. } = trial;
         let Some(check) = self.reach.trials.begin(now, door, trial) else {
             return self.answer_check(asker, Verdict::TooOften, out);
         };

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::trials::Door;
-use crate::relay::scope::{normalised, usable};
+use crate::relay::scope::{may_be_tried, normalised};
 
 /// Names that mean somebody's own network.
 const PRIVATE_NAMES: [&str; 6] = ["localhost", "local", "internal", "lan", "home", "arpa"];
@@ -20,9 +20,8 @@ pub(crate) fn gateway_door(url: &str, private_addresses: bool) -> Option<Door> {
         None => authority.split(':').next()?,
     };
     if let Ok(ip) = host.parse::<IpAddr>() {
-        // Only links have no port below 1024.
-        let address = normalised(SocketAddr::new(ip, 1_024));
-        return usable(address, private_addresses).then(|| Door::at(address.ip()));
+        let ip = normalised(SocketAddr::new(ip, 0)).ip();
+        return may_be_tried(ip, private_addresses).then(|| Door::at(ip));
     }
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let last = name.rsplit('.').next()?;

@@ -10,8 +10,6 @@ mod contacts;
 mod gateways;
 mod observers;
 mod showing;
-#[cfg(test)]
-mod tests;
 mod trials;
 
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +31,7 @@ use super::io::{CheckTarget, LinkKey, Mapped, Mapping, Moment, Note, Registratio
 use super::limits::{LOCAL_MAX, MAP_AGAIN, MAP_AGAIN_TOKENS, MAPPED_MAX, STUN_PORTS_MAX};
 use super::scope::{Scope, may_be_tried, normalised, scope, usable};
 use super::setup::Settings;
+use super::view::{PlaceState, PlaceView, ReachView};
 
 /// What of our record depends on where we are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -223,6 +222,56 @@ impl Reach {
         }
     }
 
+    /// What an operator may see.
+    #[must_use]
+    pub(crate) fn view(&self, now: Moment, alone: bool) -> ReachView {
+        let whereabouts = self.whereabouts();
+        let mut places: Vec<PlaceView> = self
+            .checks
+            .iter()
+            .map(|(target, check)| PlaceView {
+                target: target.clone(),
+                published: match target {
+                    CheckTarget::Links(address) => whereabouts.addresses.contains(address),
+                    CheckTarget::OtherPort(_) => false,
+                    CheckTarget::Stun(address) => whereabouts.stun.contains(address),
+                    CheckTarget::Gateway(url) => whereabouts.gateways.contains(url),
+                },
+                state: showing::state(now, check),
+            })
+            .collect();
+        // What the operator gives and nobody may try.
+        for url in self.gateways.iter().filter(|url| self.checks.find(&CheckTarget::Gateway((*url).clone())).is_none())
+        {
+            let why = "only a public address is tried by others";
+            places.push(PlaceView {
+                target: CheckTarget::Gateway(url.clone()),
+                published: whereabouts.gateways.contains(url),
+                state: PlaceState::Unverified { why },
+            });
+        }
+        ReachView {
+            nat: self.nat,
+            evidence: showing::evidence(self.nat, self.kind),
+            behind_two: self.links_mappings_lie(),
+            observers: showing::observers(now, &self.observers),
+            local: self.local.clone(),
+            mapped: self.mapped.clone(),
+            dht: self.dht,
+            addresses: whereabouts.addresses,
+            candidates: whereabouts.candidates,
+            gateways: whereabouts.gateways,
+            stun: whereabouts.stun,
+            places,
+            registration: self.registration(alone),
+        }
+    }
+
+    /// Whether a router says to be seen where nobody sees us: then there is another one behind it.
+    fn links_mappings_lie(&self) -> bool {
+        !self.mapped.is_empty() && self.mapped.iter().all(|mapping| !self.is_seen_at(mapping.outside.ip()))
+    }
+
     /// A number for a question of ours.
     pub(crate) fn next_number(&mut self) -> u32 {
         self.number = self.number.wrapping_add(1);
@@ -265,10 +314,11 @@ impl Reach {
         addresses
     }
 
-    /// Whether a gateway stands in our record. The operator's word counts until somebody has tried in vain.
+    /// Whether a gateway stands in our record. The operator's word counts until somebody has tried in vain; in a network
+    /// that he has to himself it counts always, since nobody there is outside, nor need know who vouches for certificates.
     fn publishes(&self, url: &str, own: bool) -> bool {
         let target = CheckTarget::Gateway(url.to_owned());
-        self.checks.is_reached(&target) || own && !self.checks.is_not_reached(&target)
+        self.checks.is_reached(&target) || own && (self.private || !self.checks.is_not_reached(&target))
     }
 
     /// The operator's gateways, and those that a router lets through.

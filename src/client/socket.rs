@@ -45,19 +45,30 @@ const WRITE_BUFFER_BYTES_MAX: usize = 4 << 20;
 /// A WebSocket without a deadline, a limit of patience or a subprotocol of its own.
 pub type Raw = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Asks for a WebSocket at `url` over an open connection, with these headers besides what the upgrade takes. For `wss`,
-/// TLS comes first and trusts as [`Socket::open`] does.
+/// How a WebSocket is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// Besides those that the upgrade takes; names in small letters.
+    pub headers: &'a [(&'static str, &'a str)],
+    /// For `wss`: a PEM file with the only authorities to trust, instead of the world's.
+    pub authority: Option<&'a Path>,
+    /// The largest message that is taken.
+    pub message_bytes_max: usize,
+}
+
+impl Default for Opening<'_> {
+    fn default() -> Self {
+        Self { headers: &[], authority: None, message_bytes_max: MESSAGE_BYTES_MAX }
+    }
+}
+
+/// Asks for a WebSocket at `url` over an open connection; for `wss`, after TLS.
 ///
 /// # Errors
 /// In words, why there is none.
-pub async fn upgrade(
-    stream: TcpStream,
-    url: &str,
-    headers: &[(&'static str, &str)],
-    authority: Option<&Path>,
-) -> Result<Raw, String> {
+pub async fn upgrade(stream: TcpStream, url: &str, opening: Opening<'_>) -> Result<Raw, String> {
     let mut request = url.into_client_request().map_err(plain)?;
-    for (name, value) in headers {
+    for (name, value) in opening.headers {
         let value = HeaderValue::from_str(value).map_err(|error| error.to_string())?;
         request.headers_mut().insert(HeaderName::from_static(name), value);
     }
@@ -65,16 +76,22 @@ pub async fn upgrade(
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        .max_message_size(Some(opening.message_bytes_max))
+        .max_frame_size(Some(opening.message_bytes_max));
     let connector = match request.uri().scheme_str() {
-        Some("wss") => Connector::Rustls(tls_config(authority).map_err(|error| error.to_string())?),
+        Some("wss") => Connector::Rustls(tls_config(opening.authority).map_err(|error| error.to_string())?),
         _ => Connector::Plain,
     };
     stream.set_nodelay(true).map_err(|error| crate::system::plain(&error))?;
     // On the heap: a TLS handshake is large, and callers hold this future inside theirs.
     let opened = Box::pin(client_async_tls_with_config(request, stream, Some(limits), Some(connector))).await;
     opened.map(|(raw, _)| raw).map_err(plain)
+}
+
+/// What the native door of a gateway is asked for.
+#[must_use]
+pub(crate) fn native() -> Opening<'static> {
+    Opening { headers: &[("sec-websocket-protocol", SUBPROTOCOL)], ..Opening::default() }
 }
 
 /// An open WebSocket at the native door of a gateway. Messages are texts; others are passed over.
@@ -101,7 +118,7 @@ impl Socket {
             let host = gateway.host_str().unwrap_or_default().trim_matches(['[', ']']);
             let port = gateway.port_or_known_default().unwrap_or_default();
             let stream = TcpStream::connect((host, port)).await.map_err(|error| crate::system::plain(&error))?;
-            upgrade(stream, gateway.as_str(), &[("sec-websocket-protocol", SUBPROTOCOL)], authority).await
+            upgrade(stream, gateway.as_str(), Opening { authority, ..native() }).await
         };
         match timeout(CONNECT_DEADLINE, opening).await {
             Ok(Ok(raw)) => Ok(Self { raw, url: url.to_owned(), unsent: 0 }),
@@ -246,7 +263,7 @@ fn add_authorities(roots: &mut rustls::RootCertStore, path: &Path) -> Result<(),
 }
 
 /// What went wrong, without the library's own prefixes.
-fn plain(error: tungstenite::Error) -> String {
+pub(crate) fn plain(error: tungstenite::Error) -> String {
     match error {
         tungstenite::Error::Io(error) => crate::system::plain(&error),
         tungstenite::Error::Http(response) => format!("answered {} instead of opening a WebSocket", response.status()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aldis::client::socket::{Message, Raw, upgrade};
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use aldis::doors::Door;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -22,7 +22,7 @@ const PATHS: [(Door, &str); 6] = [
 async fn open(house: &House, path: &str) -> Raw {
     let stream = TcpStream::connect(house.address()).await.unwrap();
     let url = format!("ws://{}{path}", house.address());
-    within("the upgrade", upgrade(stream, &url, &[], None)).await.unwrap()
+    within("the upgrade", upgrade(stream, &url, Opening::default())).await.unwrap()
 }
 
 /// Whatever comes first that is not a ping; `None` when the socket is closed.

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
-use aldis::client::socket::{Message, Raw, upgrade};
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use axum::body::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -104,7 +104,7 @@ impl Client {
     async fn connect(house: &House) -> Self {
         let stream = TcpStream::connect(house.address()).await.unwrap();
         let url = format!("ws://{}{PATH}", house.address());
-        Self(within("the upgrade", upgrade(stream, &url, &[], None)).await.unwrap())
+        Self(within("the upgrade", upgrade(stream, &url, Opening::default())).await.unwrap())
     }
 
     async fn say(&mut self, frame: Vec<u8>) {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aldis::client::socket::{Message, Raw, upgrade};
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -54,8 +54,8 @@ impl Edge {
         stream.set_recv_buffer_size(64 << 10).unwrap();
         let stream = stream.connect(host).await.unwrap();
         let headers: Vec<_> = address.map(|address| ("x-forwarded-for", address)).into_iter().collect();
-        let url = format!("ws://{host}/v1");
-        let socket = within("the upgrade", upgrade(stream, &url, &headers, None)).await.unwrap();
+        let (url, opening) = (format!("ws://{host}/v1"), Opening { headers: &headers, ..Opening::default() });
+        let socket = within("the upgrade", upgrade(stream, &url, opening)).await.unwrap();
         Self { socket, peer: String::new(), token: String::new(), seq: 0, ids: 0 }
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aldis::client::socket::{Message, Raw, upgrade};
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -24,7 +24,7 @@ impl PeerJs {
     pub(crate) async fn knock_with(host: SocketAddr, query: &str) -> Self {
         let stream = TcpStream::connect(host).await.unwrap();
         let url = format!("ws://{host}/peerjs?{query}");
-        let opened = timeout(PATIENCE, upgrade(stream, &url, &[], None)).await.expect("an upgrade");
+        let opened = timeout(PATIENCE, upgrade(stream, &url, Opening::default())).await.expect("an upgrade");
         Self { socket: opened.unwrap() }
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aldis::client::socket::{Message, Raw, upgrade};
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -74,7 +74,8 @@ impl Client {
     pub(crate) async fn connect(host: SocketAddr) -> Self {
         let stream = TcpStream::connect(host).await.unwrap();
         let url = format!("ws://{host}/socket-signal/");
-        let opened = tokio::time::timeout(DEADLINE, upgrade(stream, &url, &[], None)).await.expect("no upgrade");
+        let opened =
+            tokio::time::timeout(DEADLINE, upgrade(stream, &url, Opening::default())).await.expect("no upgrade");
         Self(opened.unwrap())
     }
 

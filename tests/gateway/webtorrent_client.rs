@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aldis::client::socket::{Message, Raw, upgrade};
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ pub(crate) struct Client(pub(crate) Raw);
 impl Client {
     pub(crate) async fn open(host: SocketAddr, path: &str) -> Self {
         let stream = TcpStream::connect(host).await.unwrap();
-        Self(upgrade(stream, &format!("ws://{host}{path}"), &[], None).await.unwrap())
+        Self(upgrade(stream, &format!("ws://{host}{path}"), Opening::default()).await.unwrap())
     }
 
     pub(crate) async fn send(&mut self, message: Message) {

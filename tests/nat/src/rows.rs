@@ -2,6 +2,7 @@
 
 mod changes;
 mod five;
+mod narrow;
 mod strangers;
 
 use std::pin::Pin;
@@ -54,6 +55,12 @@ pub(crate) const ROWS: &[Row] = &[
     row("reboot", "a router forgets all its mappings", TWO, |scene| Box::pin(changes::reboot(scene))),
     row("outage", "a router without its uplink for 30 s", TWO, |scene| Box::pin(changes::outage(scene))),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
+    row("ipv6-only", "two hosts with IPv6 alone behind firewalls", narrow::IPV6, |scene| {
+        Box::pin(narrow::ipv6_only(scene))
+    }),
+    row("udp-blocked", "a host whose router lets no UDP through, until it does", narrow::BLOCKED, |scene| {
+        Box::pin(narrow::udp_blocked(scene))
+    }),
     row("poison", "a DHT that answers with 10,000 invented addresses", strangers::POISONED, |scene| {
         Box::pin(strangers::poison(scene))
     }),
@@ -117,8 +124,14 @@ impl Scene<'_> {
         registered.await.context("the public host is not in the DHT")?;
         self.hosts.push(public);
         for node in others {
-            self.hosts.push(Host::start(self.lab, &self.place, node, &[]).await?);
+            self.add(node, &[]).await?;
         }
+        Ok(())
+    }
+
+    /// Starts another host.
+    pub(crate) async fn add(&mut self, node: &str, options: &[&str]) -> Result<()> {
+        self.hosts.push(Host::start(self.lab, &self.place, node, options).await?);
         Ok(())
     }
 

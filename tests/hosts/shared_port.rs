@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use aldis::net::driver::{self, Host, HostConfig, StartError};
 use aldis::net::udp::ask;
+use aldis::relay::io::Hint;
+use aldis::relay::view::View;
 use aldis_wire::edge::Status;
 use mainline::Dht;
 
 use super::harness::{dht, edge, is_linked, meeting, start, until, until_linked};
 
-const DEADLINE: Duration = Duration::from_secs(40);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// As `meeting`, with one port for all.
 fn sharing(seed: u8, nodes: &[String]) -> HostConfig {
@@ -83,17 +85,18 @@ async fn a_dht_that_was_silent_at_the_start_is_joined_at_the_same_port_and_links
     let nodes = [first.to_string()];
     let a = start(sharing(1, &nodes)).await;
     let mut knowing = sharing(2, &nodes);
-    knowing.settings.static_peers = vec![aldis::relay::io::Hint { address: a.quic_address(), host: Some(a.id()) }];
+    knowing.settings.static_peers = vec![Hint { address: a.quic_address(), host: Some(a.id()) }];
     let b = start(knowing).await;
     until_linked(&a, &b).await;
     let link = |host: &Host| host.hub().view().links.iter().map(|link| link.link).collect::<Vec<_>>();
     let links = link(&a);
-    // Both have tried, and nobody answered.
-    let silence = |view: &aldis::relay::view::View| view.discovery.dht_problem.is_some();
-    until(&a, "a look-up without an answer", silence).await;
-    until(&b, "a look-up without an answer", silence).await;
-    assert!(ask(a.quic_address()).await.is_ok());
-
+    // One without a link, which looks up again soon.
+    let c = start(sharing(3, &nodes)).await;
+    let silence = |view: &View| view.discovery.dht_problem.is_some();
+    for host in [&a, &b, &c] {
+        until(host, "a look-up without an answer", silence).await;
+        assert!(ask(host.quic_address()).await.is_ok());
+    }
     drop(silent);
     let founding = tokio::task::spawn_blocking(move || {
         let mut builder = Dht::builder();
@@ -101,10 +104,13 @@ async fn a_dht_that_was_silent_at_the_start_is_joined_at_the_same_port_and_links
         builder.build().unwrap()
     });
     let _founder = founding.await.unwrap();
-    // A new host has no link and looks up again soon; it begins anew at the port where links are.
-    let c = start(sharing(3, &nodes)).await;
+    until(&c, "a look-up with an answer", |view| !silence(view)).await;
     until_node(&c).await;
     assert!(ask(c.quic_address()).await.is_ok());
+    let mut knowing = super::config(4);
+    knowing.settings.static_peers = vec![Hint { address: c.quic_address(), host: Some(c.id()) }];
+    let d = start(knowing).await;
+    until_linked(&d, &c).await;
     signals_go(&a, &b).await;
     assert_eq!(link(&a), links, "the link is the same");
 }
@@ -127,7 +133,7 @@ async fn an_address_of_ipv6_alone_cannot_be_shared_and_all_addresses_can() {
         let mut knowing = super::config(seed);
         knowing.quic = "[::]:0".parse().unwrap();
         let address = SocketAddr::new(ip.parse().unwrap(), port);
-        knowing.settings.static_peers = vec![aldis::relay::io::Hint { address, host: Some(host.id()) }];
+        knowing.settings.static_peers = vec![Hint { address, host: Some(host.id()) }];
         let other = start(knowing).await;
         until(&other, "a link", |view| is_linked(view, host.id())).await;
     }

@@ -45,8 +45,14 @@ impl Scene {
         let mut scene = Self { table: Table::default(), door: Signaling::new(network, clock), ids: 0 };
         scene.door.opened(&mut scene.table.desk());
         assert!(matches!(scene.table.requests()[..], [io::Request::Hello(_)]));
-        let welcome =
-            Welcome { peer: peer(0), session: 1, token: Token([0; 32]), resumed: false, gateways: Vec::new() };
+        let welcome = Welcome {
+            peer: peer(0),
+            session: 1,
+            token: Token([0; 32]),
+            resumed: false,
+            gateways: Vec::new(),
+            stun: Vec::new(),
+        };
         scene.told(Event::Welcome(welcome));
         scene
     }

@@ -61,6 +61,12 @@ pub(crate) const ROWS: &[Row] = &[
     row("udp-blocked", "a host whose router lets no UDP through, until it does", narrow::BLOCKED, |scene| {
         Box::pin(narrow::udp_blocked(scene))
     }),
+    row(
+        "no-public",
+        "two hosts behind cones, one port for DHT and links, and no public host",
+        narrow::ALONE,
+        |scene| Box::pin(narrow::no_public(scene)),
+    ),
     row("poison", "a DHT that answers with 10,000 invented addresses", strangers::POISONED, |scene| {
         Box::pin(strangers::poison(scene))
     }),
@@ -114,10 +120,16 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Starts the DHT and then these hosts, of which the first is public and in the DHT before the others come.
-    pub(crate) async fn begin(&mut self, nodes: &[&str]) -> Result<()> {
+    /// Starts the DHT.
+    pub(crate) async fn dht(&mut self) -> Result<()> {
         let (dht, addresses) = self.lab.dht("d").await?;
         (self.dht, self.place.dht) = (Some(dht), addresses);
+        Ok(())
+    }
+
+    /// Starts the DHT and then these hosts, of which the first is public and in the DHT before the others come.
+    pub(crate) async fn begin(&mut self, nodes: &[&str]) -> Result<()> {
+        self.dht().await?;
         let (first, others) = nodes.split_first().context("no host")?;
         let public = Host::start(self.lab, &self.place, first, &[]).await?;
         let registered = wait_for(REGISTERED_MAX, async || public.log().contains("registration=true"));

@@ -23,9 +23,18 @@ pub(super) const BLOCKED: &str = "
     nat na type=port-restricted udp=block delay=12.5
     host a via=na
 ";
+pub(super) const ALONE: &str = "
+    host d
+    nat na type=port-restricted delay=12.5
+    host a via=na
+    nat nb type=restricted delay=12.5
+    host b via=nb
+";
 const SIGNALS_PER_SECOND: u32 = 20;
 const LINKED_MAX: Duration = Duration::from_secs(60);
 const AFTER: Duration = Duration::from_secs(3);
+/// Both must have asked the DHT after the other was there, and then dial at a full half minute.
+const ALONE_MAX: Duration = Duration::from_secs(150);
 /// A host without a link asks the DHT each 30 s at the latest.
 const ASKS_AGAIN: Duration = Duration::from_secs(40);
 
@@ -61,6 +70,18 @@ pub(super) async fn udp_blocked(scene: &mut Scene<'_>) -> Result<()> {
     scene.lab.run_at("na", &["nft", rule], "").await?;
     let linked = wait_for(LINKED_MAX, async || scene.linked(0, 1).await).await;
     scene.time("until it is linked once UDP passes", linked, ASKS_AGAIN);
+    scene.load(&[0, 1], SIGNALS_PER_SECOND).await?;
+    sleep(AFTER).await;
+    Ok(())
+}
+
+pub(super) async fn no_public(scene: &mut Scene<'_>) -> Result<()> {
+    scene.dht().await?;
+    for node in ["a", "b"] {
+        scene.add(node, &["--dht-share-port", "true"]).await?;
+    }
+    let linked = wait_for(ALONE_MAX, async || scene.linked(0, 1).await).await;
+    scene.time("until they are linked", linked, Duration::from_secs(90));
     scene.load(&[0, 1], SIGNALS_PER_SECOND).await?;
     sleep(AFTER).await;
     Ok(())

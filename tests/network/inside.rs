@@ -31,6 +31,8 @@ pub(crate) fn config(genesis: &Genesis, dht: &[String]) -> HostConfig {
         dht: if dht.is_empty() { DhtConfig::Off } else { DhtConfig::Bootstrap(dht.to_vec()) },
         doors: Door::ALL.to_vec(),
         peerjs_discovery: false,
+        map_ports: false,
+        map_gateway: false,
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

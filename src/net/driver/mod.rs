@@ -2,6 +2,7 @@
 
 mod checks;
 mod commands;
+mod places;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use crate::net::lists::Lists;
 use crate::net::load;
 use crate::net::log::Log;
 use crate::net::metrics::{self, Metrics};
+use crate::net::places::Places;
 use crate::net::quic::{Quic, QuicError};
 use crate::net::store::{Kept, Store};
 use crate::relay::io::{Input, Note, StopReason};
@@ -36,6 +38,7 @@ use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
 use checks::Checks;
 use commands::Commands;
+use places::{Locator, Wanted};
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -59,6 +62,10 @@ pub struct HostConfig {
     pub quic: SocketAddr,
     /// TCP address for edges, pages and status. Port 0 takes any free one.
     pub http: SocketAddr,
+    /// Whether routers are asked to let other hosts in.
+    pub map_ports: bool,
+    /// Whether they are asked to let edges in, too.
+    pub map_gateway: bool,
     /// Files about other hosts: who may be here, and revocations to publish.
     pub hosts: HostFiles,
     /// PEM files of certificate chain and key for the gateway; `None` for plain HTTP.
@@ -134,6 +141,7 @@ pub struct Host {
     gateway: Option<Gateway>,
     http_address: SocketAddr,
     takes_edges: Arc<AtomicBool>,
+    locator: Locator,
     tasks: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
     stopped: watch::Receiver<Option<StopReason>>,
@@ -187,8 +195,17 @@ pub async fn start_with(
 
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
+    let locator = Locator::start(hub.clone(), wanted(&config, &settings, quic_address, http_address));
     let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
-    let commands = Commands { hub: hub.clone(), quic: quic.clone(), checks, rendezvous, queue, stop };
+    let commands = Commands {
+        hub: hub.clone(),
+        quic: quic.clone(),
+        checks,
+        map_again: Box::new(locator.again()),
+        rendezvous,
+        queue,
+        stop,
+    };
     let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(lists.watch(listing)),
@@ -205,6 +222,7 @@ pub async fn start_with(
         gateway: Some(gateway),
         http_address,
         takes_edges,
+        locator,
         tasks,
         writer: Some(writer),
         stopped,
@@ -310,6 +328,12 @@ impl Host {
         &self.hub
     }
 
+    /// What this host's own machine and the routers in front of it tell of where it is.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        self.locator.known().borrow().clone()
+    }
+
     /// Waits until the machine wants the process to end, and says why.
     pub async fn ended(&mut self) -> StopReason {
         match self.stopped.wait_for(Option::is_some).await.map(|reason| *reason) {
@@ -330,8 +354,8 @@ impl Host {
         }
         let links = self.quic.close(deadline.saturating_duration_since(Instant::now()));
         match self.gateway.take() {
-            Some(gateway) => _ = tokio::join!(links, gateway.stop()),
-            None => links.await,
+            Some(gateway) => _ = tokio::join!(links, gateway.stop(), self.locator.end()),
+            None => _ = tokio::join!(links, self.locator.end()),
         }
         for task in &self.tasks {
             task.abort();
@@ -353,6 +377,7 @@ impl Drop for Host {
         for task in &self.tasks {
             task.abort();
         }
+        self.locator.cut();
         self.quic.cut();
     }
 }
@@ -374,6 +399,17 @@ fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr)
         settings.gateways.push(format!("{scheme}://{http}{}", aldis_wire::edge::PATH));
     }
     settings
+}
+
+/// What of this host others are to reach, for those who ask the routers.
+fn wanted(config: &HostConfig, settings: &Settings, links: SocketAddr, http: SocketAddr) -> Wanted {
+    Wanted {
+        links,
+        gateway: config.map_gateway.then_some(http),
+        stun: Vec::new(),
+        map: config.map_ports,
+        private: settings.private_addresses,
+    }
 }
 
 fn quic_error(error: QuicError) -> StartError {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`hub`] | the machine behind a lock, and the mailboxes through which its outputs leave |
 //! | [`gateway`] | edges: WebSocket, and the pages that come with it |
+//! | [`udp`] | the UDP port: which datagram is whose, and STUN |
 //! | [`quic`], [`tls`] | links to other hosts |
 //! | `interfaces`, [`places`] | the addresses of this machine, and what is known of where it is |
 //! | `mapping` | routers: they let others in when they are asked |
@@ -36,3 +37,4 @@ mod probe;
 pub mod quic;
 pub mod store;
 pub mod tls;
+pub mod udp;

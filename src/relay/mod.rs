@@ -19,7 +19,7 @@
 mod addresses;
 mod barred;
 mod broadcasts;
-mod bucket;
+pub(crate) mod bucket;
 mod counters;
 mod directory;
 mod discovery;

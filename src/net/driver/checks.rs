@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use crate::net::hub::Hub;
 use crate::net::probe;
 use crate::net::quic::Quic;
+use crate::net::udp;
 use crate::relay::io::{CheckKey, CheckTarget, Input};
 use crate::relay::may_be_tried;
 
@@ -51,7 +52,7 @@ impl Checks {
         match target {
             CheckTarget::Links(address) => self.quic.check(address, host).await,
             CheckTarget::OtherPort(address) => self.quic.check_from_other_port(address, host).await,
-            CheckTarget::Stun(_) => Err("this host cannot ask by STUN".to_owned()),
+            CheckTarget::Stun(address) => udp::ask(address).await.map(|_| ()),
             CheckTarget::Gateway(url) => probe::gateway(&url, host, |ip| may_be_tried(ip, self.private)).await,
         }
     }

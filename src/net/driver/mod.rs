@@ -33,6 +33,7 @@ use crate::net::metrics::{self, Metrics};
 use crate::net::places::Places;
 use crate::net::quic::{Quic, QuicError};
 use crate::net::store::{Kept, Store};
+use crate::net::udp::Port;
 use crate::relay::io::{Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
@@ -60,6 +61,8 @@ pub struct HostConfig {
     pub store: Option<PathBuf>,
     /// UDP address for links. Port 0 takes any free one.
     pub quic: SocketAddr,
+    /// Whether that UDP port answers STUN requests.
+    pub stun: bool,
     /// TCP address for edges, pages and status. Port 0 takes any free one.
     pub http: SocketAddr,
     /// Whether routers are asked to let other hosts in.
@@ -188,14 +191,17 @@ pub async fn start_with(
     let revocations = std::mem::take(&mut kept.revocations);
     let hub = machine(&config, &network, &settings, kept, &metrics)?;
     revoke(&hub, revocations, named);
-    let quic = Quic::start(socket, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
+    let port = Port::new(socket, config.stun, hub.clone())
+        .map_err(|error| StartError::Quic { address: quic_address, error })?;
+    let stun = port.stun_ports();
+    let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
     let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
 
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
-    let locator = Locator::start(hub.clone(), wanted(&config, &settings, quic_address, http_address));
+    let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address));
     let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
     let commands = Commands {
         hub: hub.clone(),
@@ -402,13 +408,13 @@ fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr)
 }
 
 /// What of this host others are to reach, for those who ask the routers.
-fn wanted(config: &HostConfig, settings: &Settings, links: SocketAddr, http: SocketAddr) -> Wanted {
+fn wanted(config: &HostConfig, stun: Vec<u16>, links: SocketAddr, http: SocketAddr) -> Wanted {
     Wanted {
         links,
         gateway: config.map_gateway.then_some(http),
-        stun: Vec::new(),
+        stun,
         map: config.map_ports,
-        private: settings.private_addresses,
+        private: config.settings.private_addresses,
     }
 }
 

@@ -43,6 +43,12 @@ pub struct Counts {
     pub handshakes_refused: Count,
     /// Connections of others that had to prove their address first, because many handshakes were under way.
     pub handshakes_retried: Count,
+    /// STUN requests that were answered.
+    pub stun_answered: Count,
+    /// STUN requests that were not, because too many came.
+    pub stun_refused: Count,
+    /// Datagrams that were neither of a link nor a STUN request that is answered here.
+    pub datagrams_dropped: Count,
     /// Links that were cut because the other side broke the framing.
     pub links_misframed: Count,
     /// By the name of a door.

@@ -20,7 +20,9 @@ use aldis_wire::host::{EXPORTER_LABEL, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
 use ed25519_dalek::SigningKey;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connecting, ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt};
+use quinn::{
+    AsyncUdpSocket, ClientConfig, Connecting, ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::dual_stack;
@@ -92,18 +94,25 @@ impl Quic {
         Ok((socket, bound))
     }
 
-    /// Makes the certificate and begins to use the socket. `alpn` names network and version. Must run inside tokio.
+    /// Makes the certificate and begins to use the socket, of which only what is QUIC must come. `alpn` names network and
+    /// version. Must run inside tokio.
     ///
     /// # Errors
     /// [`QuicError`].
-    pub fn start(socket: UdpSocket, identity: &SigningKey, alpn: Vec<u8>, hub: Arc<Hub>) -> Result<Self, QuicError> {
+    pub fn start(
+        socket: Arc<dyn AsyncUdpSocket>,
+        identity: &SigningKey,
+        alpn: Vec<u8>,
+        hub: Arc<Hub>,
+    ) -> Result<Self, QuicError> {
         Self::with_tls(socket, Tls::new(identity, alpn)?, hub)
     }
 
-    fn with_tls(socket: UdpSocket, tls: Tls, hub: Arc<Hub>) -> Result<Self, QuicError> {
+    fn with_tls(socket: Arc<dyn AsyncUdpSocket>, tls: Tls, hub: Arc<Hub>) -> Result<Self, QuicError> {
         let address = socket.local_addr().unwrap_or(UNKNOWN);
         let server = transport::acceptor(&tls);
-        let endpoint = Endpoint::new(transport::endpoint(), Some(server), socket, Arc::new(quinn::TokioRuntime))
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = Endpoint::new_with_abstract_socket(transport::endpoint(), Some(server), socket, runtime)
             .map_err(|error| QuicError::Bind { address, error })?;
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         Ok(Self { endpoint, tls, hub, handshakes, seldom: Arc::default() })

@@ -219,11 +219,11 @@ async fn who_is_asked_changes_with_the_uplink_and_nobody_is_asked_where_none_sta
     let mut working = work(Err("no router is known"), links());
     working.until(|facts| facts.idle == Some("no router is known")).await;
     for pretended in [&one, &other] {
-        working.target.send_replace(Ok(pretended.router));
+        let _ = working.target.send_replace(Ok(pretended.router));
         let facts = working.until(|facts| facts.router == Some(pretended.router.address)).await;
         assert_eq!(facts.mapped.len(), 1);
     }
-    working.target.send_replace(Err("this machine has a global address"));
+    let _ = working.target.send_replace(Err("this machine has a global address"));
     let facts = working.until(|facts| facts.idle.is_some()).await;
     assert_eq!((facts.router, facts.mapped), (None, Vec::new()));
     let asked = other.state.lock().unwrap().asked;

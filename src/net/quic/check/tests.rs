@@ -8,6 +8,7 @@ use ed25519_dalek::SigningKey;
 use super::*;
 use crate::net::hub::script::{DEADLINE, Script};
 use crate::net::hub::{Count, Hub};
+use crate::net::udp::Port;
 
 const ALPN: &str = "aldis/1/0011223344556677";
 
@@ -23,6 +24,7 @@ fn side(seed: u8, alpn: &str) -> Side {
     let key = SigningKey::from_bytes(&[seed; 32]);
     let (hub, script) = Script::hub();
     let (socket, address) = Quic::socket("127.0.0.1:0".parse().unwrap()).unwrap();
+    let socket = Port::new(socket, true, hub.clone()).unwrap();
     let quic = Quic::start(socket, &key, alpn.as_bytes().to_vec(), hub.clone()).unwrap();
     let accepting = quic.clone();
     tokio::spawn(async move { accepting.run().await });

@@ -20,6 +20,7 @@ use super::directory::Directory;
 use super::discovery::Discovery;
 use super::io::{EdgeKey, Event, LinkKey, Moment, Note, Outbox, Output, RequestId};
 use super::links::Links;
+use super::meetings::Meetings;
 use super::multicast::Origins;
 use super::planted::{Defect, Planted};
 use super::replays::Replays;
@@ -75,6 +76,8 @@ pub(crate) struct State {
     pub(crate) barred: Barred,
     /// Where hosts may be.
     pub(crate) discovery: Discovery,
+    /// Who is brought together with whom.
+    pub(crate) meetings: Meetings,
     /// Our own announcements.
     pub(crate) announcer: Announcer,
     /// How often each origin's present gap was asked about.
@@ -174,6 +177,7 @@ impl State {
             own,
             barred: Barred::new(own, setup.settings.lists.clone()),
             discovery,
+            meetings: Meetings::default(),
             origins,
             directory,
             identity: setup.identity,

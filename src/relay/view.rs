@@ -71,10 +71,35 @@ pub struct LinkView {
     pub address: SocketAddr,
     /// Which end we are.
     pub role: Role,
+    /// How it came about.
+    pub kind: LinkKind,
     /// Round trip.
     pub rtt: Duration,
     /// How long it stands.
     pub age: Duration,
+}
+
+/// How a link came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkKind {
+    /// We dialled.
+    Dialled,
+    /// The other side did.
+    Accepted,
+    /// Both did, when a common neighbour told them.
+    Punched,
+}
+
+impl LinkKind {
+    /// For people and for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Dialled => "dialled",
+            Self::Accepted => "accepted",
+            Self::Punched => "punched",
+        }
+    }
 }
 
 /// One other host.
@@ -197,6 +222,10 @@ pub struct Tables {
     pub revocations: usize,
     /// Origins of which is remembered why they are refused.
     pub quarantines: usize,
+    /// Hosts that wait here to be introduced to another one.
+    pub pairs: usize,
+    /// Hosts that we are about to meet.
+    pub meetings: usize,
     /// Keys shared with other homes.
     pub shared_keys: usize,
     /// Deadlines.

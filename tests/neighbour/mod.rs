@@ -38,6 +38,10 @@ pub struct Player {
     pub neighbours: Vec<aldis_wire::record::ShortId>,
     /// What its record states.
     pub addresses: Vec<SocketAddr>,
+    /// What its record states.
+    pub candidates: Vec<SocketAddr>,
+    /// Of its record.
+    pub revision: u64,
     /// What its heads state.
     pub interval_ms: u32,
     trie: Trie,
@@ -52,20 +56,32 @@ impl Player {
         let key = SigningKey::from_bytes(&secret);
         let id = HostId::new(key.verifying_key().to_bytes());
         let (trie, entries) = (Trie::default(), BTreeMap::new());
-        let (neighbours, addresses) = (Vec::new(), Vec::new());
-        Self { id, key, epoch: 1_000, seq: 0, neighbours, addresses, interval_ms: 3_000, trie, entries, newest: None }
+        Self {
+            id,
+            key,
+            epoch: 1_000,
+            seq: 0,
+            neighbours: Vec::new(),
+            addresses: Vec::new(),
+            candidates: Vec::new(),
+            revision: 1,
+            interval_ms: 3_000,
+            trie,
+            entries,
+            newest: None,
+        }
     }
 
     pub fn record(&self) -> SignedRecord {
         let record = HostRecord {
-            revision: 1,
+            revision: self.revision,
             sealing: self.sealing().public(),
             addresses: self.addresses.clone(),
             gateways: Vec::new(),
             software: "player".into(),
             neighbours: self.neighbours.clone(),
             nat: Nat::Open,
-            candidates: Vec::new(),
+            candidates: self.candidates.clone(),
             stun: Vec::new(),
         };
         SignedRecord::make(&self.key, network().tag, &record).unwrap()

@@ -45,6 +45,7 @@ impl State {
     fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: DialFailure, out: &mut Outbox) {
         if let Some(address) = self.discovery.dial_failed(now, dial, &failure) {
             out.note(Note::DialFailed { address, failure });
+            self.look_whom_to_meet(now);
         }
         self.timers.set_earlier(Timer::Discovery, now);
     }
@@ -52,9 +53,12 @@ impl State {
     fn link_opened(&mut self, now: Moment, key: LinkKey, mut link: Link, dial: Option<DialKey>, out: &mut Outbox) {
         let (host, role) = (link.host, link.role);
         if let Some(dial) = dial {
-            link.near = self.discovery.dial_succeeded(now, dial, host).is_some_and(|dialled| dialled.probe);
+            let dialled = self.discovery.dial_succeeded(now, dial, host);
+            link.near = dialled.is_some_and(|dialled| dialled.probe);
+            link.punched = dialled.is_some_and(|dialled| dialled.punch);
             self.timers.set_earlier(Timer::Discovery, now);
         }
+        link.punched |= role == Role::Acceptor && self.meetings.is_dialling(host);
         let (probe, rtt) = (link.near, link.rtt);
         let refused = if host == self.own {
             Some(GoodbyeReason::NotAllowed)
@@ -66,6 +70,9 @@ impl State {
             || probe && !self.is_nearer(now, rtt)
         {
             Some(GoodbyeReason::Full)
+        } else if link.punched && role == Role::Dialler && self.links.is_doubled(now, host) {
+            // Another address of the same host has answered first.
+            Some(GoodbyeReason::Crossed)
         } else {
             None
         };
@@ -134,13 +141,10 @@ impl State {
             Frame::Revoked(revocations) => self.revoked_came(now, key, revocations, out),
             Frame::Broadcast(broadcast) => self.broadcast_came(now, key, broadcast, out),
             Frame::Tally(tally) => self.tally_came(key, &tally, out),
-            Frame::Observed(_)
-            | Frame::Introduce(_)
-            | Frame::Punch(_)
-            | Frame::NotIntroduced(_)
-            | Frame::Verify(_)
-            | Frame::DialBack(_)
-            | Frame::Verified(_) => {}
+            Frame::Introduce(introduce) => self.introduce_came(now, key, introduce, out),
+            Frame::Punch(punch) => self.punch_came(now, key, punch),
+            Frame::NotIntroduced(answer) => self.not_introduced_came(now, key, answer, out),
+            Frame::Observed(_) | Frame::Verify(_) | Frame::DialBack(_) | Frame::Verified(_) => {}
         }
     }
 
@@ -167,6 +171,7 @@ impl State {
         }
         if let Some(link) = self.links.find_mut(key) {
             link.epoch = hello.epoch;
+            link.observed = Some(hello.observed);
             link.phase = Phase::Greeting { verified: true, welcomed };
         }
         if role == Role::Acceptor {
@@ -206,9 +211,12 @@ impl State {
         let shown = self.shown(now, self.origins.iter().map(|(origin, _)| origin));
         self.summarise_to(key, &shown, out);
         self.tell_revocations(key, out);
+        let punched = self.links.find(key).is_some_and(|link| link.punched);
+        self.met(now, host, punched, out);
         if let Some(loser) = self.links.loser(self.own, key)
             && !self.planted.has(Defect::KeepBothLinks)
         {
+            self.links.inherit(key, loser);
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
         self.send_broken(now, out);
@@ -326,10 +334,12 @@ impl State {
         }
         self.discovery.link_lost(now, host, address, missed);
         self.timers.set_earlier(Timer::Discovery, now);
+        self.look_whom_to_meet(now);
     }
 
     /// What went over a link must go another way: signals that wait for receipts, next hops, comparisons.
     fn leave_link(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        self.meetings.lost(now, key);
         for (host, origin) in self.origins.iter_mut() {
             if origin.next_hop == Some(key) {
                 origin.next_hop = None;

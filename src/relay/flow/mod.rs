@@ -12,6 +12,7 @@
 //! | `introducing` | a link brings the first head of an origin |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
+//! | `meeting` | a host that cannot be dialled is wanted; somebody asks to be introduced |
 //! | `losing` | a neighbour is silent; somebody says that a host is gone |
 //! | `tending` | it is time to look after the choice of neighbours |
 //! | `barring` | lists or revocations come, or something of a host that is kept out |
@@ -27,6 +28,7 @@ mod introducing;
 mod life;
 mod linking;
 mod losing;
+mod meeting;
 mod receiving;
 mod signals;
 mod tending;

@@ -45,6 +45,7 @@ RELAY_CRATES = {
 NET_JOINERS = {"driver"}
 # Inside the driver: modules without a world of their own, which every world may see, and why.
 NET_SHARED = {
+    "dual_stack": "sockets that take IPv6 and IPv4: each world binds its own",
     "tls": "certificates and who is trusted: a part of QUIC that can be read alone",
     "hub": "the machine behind its lock: whoever learns that something happened calls it",
 }

@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 29] = [
+pub const FIELDS: [Field; 30] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -83,13 +83,20 @@ pub const FIELDS: [Field; 29] = [
         "",
         "Where the host keeps its key and its memory; default: ~/.local/share/aldis/<network tag>",
     ),
-    // One fixed port, so that a firewall rule or a port forwarding can be written once. IPv4, because the DHT is.
+    // One fixed port, so that a firewall rule or a port forwarding can be written once. The DHT knows IPv4 alone; everything else takes both.
     field(
         "listen_quic",
         Kind::One,
         "ADDR:PORT",
-        "0.0.0.0:47474",
-        "UDP address for links with other hosts; [::]:47474 takes IPv6 and IPv4",
+        "[::]:47474",
+        "UDP address for links with other hosts; [::] takes IPv6 and IPv4, 0.0.0.0 IPv4 alone",
+    ),
+    field(
+        "stun",
+        Kind::Switch,
+        "true|false",
+        "true",
+        "Answer STUN requests at listen_quic, so that browsers learn their own address without anybody else's server",
     ),
     // Loopback: browsers demand TLS of anything else, so an operator has to decide about a proxy or a certificate first.
     field(

@@ -23,6 +23,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::asking::Asking;
 use self::places::{Key, Place, Places, Standing};
+pub use self::reach::may_be_tried;
 pub(crate) use self::reach::near_by;
 use self::reach::{Reach, normalised, reach};
 use self::recent::Recent;

@@ -218,8 +218,8 @@ impl Discovery {
     #[must_use]
     pub(crate) fn candidate(&self, address: SocketAddr, near: bool) -> Option<SocketAddr> {
         let address = normalised(address);
-        let private = near && reach(address) == Reach::Private && !address.ip().is_loopback();
-        (self.may_be_dialled(address) || private && !self.own_addresses.contains(&address)).then_some(address)
+        let private = near && is_inside(address) && !self.own_addresses.contains(&address);
+        (self.may_be_dialled(address) || private).then_some(address)
     }
 
     /// Asks for what the policy allows now: `Dial`, `LookUp`, `Register`. Costs nothing unless something is due.
@@ -503,6 +503,11 @@ impl Discovery {
     fn jitter_part(&mut self) -> f64 {
         f64::from(self.rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
     }
+}
+
+/// Whether an address means the network of somebody's home.
+pub(crate) fn is_inside(address: SocketAddr) -> bool {
+    reach(normalised(address)) == Reach::Private && !address.ip().is_loopback()
 }
 
 /// Smaller is dialled first. Of those we know, the one that waits longest; of strangers, one that never failed.

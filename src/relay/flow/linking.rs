@@ -148,6 +148,13 @@ impl State {
         }
     }
 
+    fn observed_came(&mut self, now: Moment, key: LinkKey, address: std::net::SocketAddr) {
+        let Some(link) = self.links.find_mut(key) else { return };
+        if link.observed.replace(address).is_some_and(|before| before != address) {
+            self.we_have_moved(now, address);
+        }
+    }
+
     fn hello_came(&mut self, now: Moment, key: LinkKey, hello: &Hello, out: &mut Outbox) {
         let Some(link) = self.links.find(key) else { return };
         let Phase::Greeting { verified: false, welcomed } = link.phase else {

@@ -10,6 +10,7 @@ use aldis_wire::id::HostId;
 use aldis_wire::limits::CANDIDATES_MAX;
 use aldis_wire::record::short_id;
 
+use crate::relay::discovery::is_inside;
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, PunchOutcome};
 use crate::relay::limits::{
     FULL_MESH_MAX, INTRODUCTIONS, LINKS_CHOSEN, MEETING_AGAIN, MEETING_PATIENCE, MEETING_TURN, PUNCH_AFTER_MAX,
@@ -350,7 +351,7 @@ impl State {
         for ((key, _, way), (host, theirs), (_, seen, _)) in [(to_one, two, to_two), (to_two, one, to_one)] {
             let mut candidates: Vec<SocketAddr> = Vec::new();
             for candidate in theirs.candidates {
-                let passes = is_at(seen, candidate.ip()) || near && self.discovery.candidate(candidate, true).is_some();
+                let passes = is_at(seen, candidate.ip()) || near && is_inside(candidate);
                 if (passes || self.planted.has(Defect::PassAnyCandidate)) && !candidates.contains(&candidate) {
                     candidates.push(candidate);
                 }

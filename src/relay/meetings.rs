@@ -33,7 +33,7 @@ impl Side {
     /// that share one, since they are behind it together, nor where both have IPv6, since nothing changes ports there.
     pub(crate) fn is_hopeless(&self, other: &Self) -> bool {
         let v6 = |it: &Self| it.candidates.iter().any(SocketAddr::is_ipv6);
-        !self.nat.may_meet(other.nat) && !(v6(self) && v6(other)) && !self.shares_ip(other)
+        !(self.nat.may_meet(other.nat) || v6(self) && v6(other) || self.shares_ip(other))
     }
 
     /// The same without ports: behind some routers each neighbour sees another one.

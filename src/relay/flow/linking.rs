@@ -144,7 +144,8 @@ impl State {
             Frame::Introduce(introduce) => self.introduce_came(now, key, introduce, out),
             Frame::Punch(punch) => self.punch_came(now, key, punch),
             Frame::NotIntroduced(answer) => self.not_introduced_came(now, key, answer, out),
-            Frame::Observed(_) | Frame::Verify(_) | Frame::DialBack(_) | Frame::Verified(_) => {}
+            Frame::Observed(address) => self.observed_came(now, key, address),
+            Frame::Verify(_) | Frame::DialBack(_) | Frame::Verified(_) => {}
         }
     }
 

@@ -261,17 +261,14 @@ impl State {
         if self.draining || full || !self.directory.is_shown(host) || self.barred.why(host).is_some() {
             return;
         }
-        match self.meetings.with(host) {
-            Some(Meeting { stage: Stage::Expected, through, ours: true, .. }) => {
-                // Both ask. Through one neighbour that is answer enough; through two, the lower id's word counts.
-                if *through == key || self.own < host {
-                    return;
-                }
-            }
-            Some(Meeting { stage: Stage::Expected, .. }) => {}
-            Some(_) => return,
-            None if !self.meetings.has_room(false) => return,
-            None => {}
+        let agrees = match self.meetings.with(host) {
+            // Both ask. Through one neighbour that is answer enough; through two, the lower id's word counts.
+            Some(Meeting { stage: Stage::Expected, through, ours: true, .. }) => *through != key && self.own > host,
+            Some(Meeting { stage, .. }) => *stage == Stage::Expected,
+            None => self.meetings.has_room(false),
+        };
+        if !agrees {
+            return;
         }
         let theirs = Side { nat, ..self.side_of(host) };
         if ours.is_hopeless(&theirs) && !self.planted.has(Defect::MeetHopeless) {

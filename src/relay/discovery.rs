@@ -8,7 +8,6 @@
 
 mod asking;
 mod places;
-mod reach;
 mod recent;
 #[cfg(test)]
 mod tests;
@@ -23,17 +22,15 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::asking::Asking;
 use self::places::{Key, Place, Places, Standing};
-pub use self::reach::may_be_tried;
-pub(crate) use self::reach::near_by;
-use self::reach::{Reach, normalised, reach};
 use self::recent::Recent;
-use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Stored};
+use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Registration, Stored};
 use super::limits::{
     BACK_OFF_MAX, BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, DIALS_KNOWN_MAX, DIALS_MAX,
     FULL_MESH_MAX, LINKS_CHOSEN, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL,
     TURNED_AWAY_PAUSE, WANTED_AFTER, WANTED_FOR, WANTED_MAX,
 };
 use super::planted::{Defect, Planted};
+use super::scope::{Scope, is_inside, normalised, scope, usable};
 use super::setup::Setup;
 use super::view::DiscoveryView;
 
@@ -53,6 +50,8 @@ pub(crate) struct LinksNow<F, G> {
     pub(crate) chosen: usize,
     /// How many other hosts are known by their rosters.
     pub(crate) known_hosts: usize,
+    /// What the DHT is to be told of us.
+    pub(crate) registration: Registration,
 }
 
 /// A dial under way.
@@ -113,7 +112,7 @@ impl Discovery {
             last_dial: 0,
             recent: Recent::default(),
             wanted: BTreeMap::new(),
-            asking: Asking::new(settings.dht, settings.register, settings.outside_port()),
+            asking: Asking::new(settings.dht),
             wake: now,
             cache_changed: false,
             cache_stored: None,
@@ -237,7 +236,7 @@ impl Discovery {
         self.wanted.retain(|_, (until, _)| *until > now);
         // The numbers of links and hosts change without our being told.
         let mut wake = now + LOOK_UP_INTERVAL_ALONE;
-        let asked = self.asking.poll(now, links.count == 0, out);
+        let asked = self.asking.poll(now, links.count == 0, links.registration, out);
         let dialled = self.dial(now, links, out);
         let stored = self.cache_due().filter(|due| *due > now);
         for moment in [asked, dialled, stored].into_iter().flatten() {
@@ -408,7 +407,7 @@ impl Discovery {
             return None;
         }
         // The operator of a private network has it to himself: its hosts share one address more often than not.
-        if reach(key.0) == Reach::Private {
+        if scope(key.0) == Scope::Private {
             return Some(place.not_before);
         }
         Some(place.not_before.max(self.recent.when(now, key.0, place.source)))
@@ -482,12 +481,7 @@ impl Discovery {
 
     /// Whether a hint may lead to this normalised address.
     fn may_be_dialled(&self, address: SocketAddr) -> bool {
-        let reachable = match reach(address) {
-            Reach::Global => true,
-            Reach::Private => self.private_addresses,
-            Reach::Never => false,
-        };
-        reachable && !self.own_addresses.contains(&address)
+        usable(address, self.private_addresses) && !self.own_addresses.contains(&address)
     }
 
     fn cache_due(&self) -> Option<Moment> {
@@ -503,11 +497,6 @@ impl Discovery {
     fn jitter_part(&mut self) -> f64 {
         f64::from(self.rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
     }
-}
-
-/// Whether an address means the network of somebody's home.
-pub(crate) fn is_inside(address: SocketAddr) -> bool {
-    reach(normalised(address)) == Reach::Private && !address.ip().is_loopback()
 }
 
 /// Smaller is dialled first. Of those we know, the one that waits longest; of strangers, one that never failed.

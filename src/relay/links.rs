@@ -47,6 +47,12 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     /// Where the other side is.
     pub(crate) address: SocketAddr,
+    /// Whether nothing had gone to its host or address lately when it came.
+    pub(crate) stranger: bool,
+    /// Where the other side sees us, out of its Hello.
+    pub(crate) observed: Option<SocketAddr>,
+    /// Where it was told that we see it.
+    pub(crate) told: Option<SocketAddr>,
     /// Key material of this TLS session.
     pub(crate) exporter: [u8; 32],
     /// Round trip.
@@ -63,8 +69,6 @@ pub(crate) struct Link {
     pub(crate) punched: bool,
     /// Whether our own address has changed since we accepted it: the other side sends to where we were.
     pub(crate) stranded: bool,
-    /// Where the other side sees us.
-    pub(crate) observed: Option<SocketAddr>,
     /// The other side's epoch, out of its Hello.
     pub(crate) epoch: u64,
     /// Our epoch, as our Hello on this link stated it.
@@ -115,6 +119,9 @@ impl Link {
             host,
             role,
             address,
+            stranger: false,
+            observed: None,
+            told: None,
             exporter,
             rtt,
             since: now,
@@ -123,7 +130,6 @@ impl Link {
             silent: false,
             punched: false,
             stranded: false,
-            observed: None,
             epoch: 0,
             stated: 0,
             heard: Bucket::default(),

@@ -234,11 +234,8 @@ impl World {
                 Output::Dial { dial, address: to, host } => self.dial(place, dial, to, host),
                 Output::Store(stored) => self.hosts[place].stored.push(stored),
                 Output::Stop { reason } => self.hosts[place].stopped = Some((self.now, reason)),
-                Output::WidenLink { .. }
-                | Output::LookUp
-                | Output::Register { .. }
-                | Output::Check { .. }
-                | Output::MapAgain => {}
+                Output::WidenLink { .. } | Output::LookUp | Output::Register { .. } | Output::MapAgain => {}
+                Output::Check { check, host, target } => self.check(place, check, host, &target),
             }
         }
     }

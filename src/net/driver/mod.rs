@@ -366,7 +366,8 @@ impl Drop for Host {
 /// The settings with what only the bound sockets know. A host that is bound to one address publishes it, unless the
 /// operator says otherwise; one that is bound to all of them cannot know which of them others can reach.
 fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr) -> Settings {
-    let mut settings = Settings { dht, port: quic.port(), ..config.settings.clone() };
+    let gateway_tls = config.gateway_tls.is_some();
+    let mut settings = Settings { dht, port: quic.port(), gateway_tls, ..config.settings.clone() };
     for address in settings.addresses.iter_mut().filter(|address| address.port() == 0) {
         address.set_port(quic.port());
     }

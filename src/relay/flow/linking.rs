@@ -7,6 +7,7 @@ use crate::relay::io::{DialFailure, DialKey, Fault, Input, LinkKey, Moment, Note
 use crate::relay::limits::{ADMISSION_DEADLINE, CLOSING, LINKS_PENDING_MAX, LINKS_PENDING_PER_ADDRESS_MAX};
 use crate::relay::links::{Link, Phase};
 use crate::relay::planted::Defect;
+use crate::relay::scope::normalised;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -24,11 +25,7 @@ impl State {
                     found.sent(channel, bytes);
                 }
             }
-            Input::LinkMeasured { link, rtt, address } => {
-                if let Some(found) = self.links.find_mut(link) {
-                    (found.rtt, found.address) = (rtt, address);
-                }
-            }
+            Input::LinkMeasured { link, rtt, address } => self.link_measured(link, rtt, address, out),
             Input::LinkSilent { link } => self.link_silent(now, link),
             Input::LinkClosed { link, reason } => {
                 let neighbour = self.links.find(link).filter(|link| link.is_admitted()).map(|link| link.host);
@@ -59,6 +56,9 @@ impl State {
             self.timers.set_earlier(Timer::Discovery, now);
         }
         link.punched |= role == Role::Acceptor && self.meetings.is_dialling(host);
+        let at = normalised(link.address).ip();
+        link.stranger = role == Role::Acceptor && self.reach.contacts.is_stranger(now, host, at);
+        self.reach.contacts.with_address(now, at);
         let (probe, rtt) = (link.near, link.rtt);
         let refused = if host == self.own {
             Some(GoodbyeReason::NotAllowed)
@@ -97,6 +97,7 @@ impl State {
         self.send(key, Channel::Control, &Frame::Hello(hello), out);
         if let Some(link) = self.links.find_mut(key) {
             link.stated = self.announcer.epoch;
+            link.told = Some(link.address);
         }
     }
 
@@ -144,15 +145,10 @@ impl State {
             Frame::Introduce(introduce) => self.introduce_came(now, key, introduce, out),
             Frame::Punch(punch) => self.punch_came(now, key, punch),
             Frame::NotIntroduced(answer) => self.not_introduced_came(now, key, answer, out),
-            Frame::Observed(address) => self.observed_came(now, key, address),
-            Frame::Verify(_) | Frame::DialBack(_) | Frame::Verified(_) => {}
-        }
-    }
-
-    fn observed_came(&mut self, now: Moment, key: LinkKey, address: std::net::SocketAddr) {
-        let Some(link) = self.links.find_mut(key) else { return };
-        if link.observed.replace(address).is_some_and(|before| before != address) {
-            self.we_have_moved(now, address);
+            Frame::Observed(address) => self.observed_came(now, key, address, out),
+            Frame::Verify(verify) => self.verify_came(now, key, verify, out),
+            Frame::DialBack(dial_back) => self.dial_back_came(now, key, dial_back, out),
+            Frame::Verified(verified) => self.verified_came(now, key, verified, out),
         }
     }
 
@@ -228,6 +224,8 @@ impl State {
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
         self.send_broken(now, out);
+        self.reach.contacts.with_host(now, host);
+        self.neighbour_sees(now, key, out);
         self.neighbours_changed(now);
     }
 
@@ -337,6 +335,9 @@ impl State {
     fn miss_link(&mut self, now: Moment, key: LinkKey, missed: bool) {
         let Some(link) = self.links.find(key) else { return };
         let (host, address) = (link.host, link.address);
+        // Until now there was something with it, however long ago the link began.
+        self.reach.contacts.with_address(now, normalised(address).ip());
+        self.reach.contacts.with_host(now, host);
         if self.links.admitted().any(|(other, link)| other != key && link.host == host) {
             return;
         }
@@ -359,6 +360,7 @@ impl State {
         }
         self.regraft(now, out);
         self.reroute(now, key, out);
+        self.neighbour_sees_no_more(now, key, out);
         self.neighbours_changed(now);
     }
 

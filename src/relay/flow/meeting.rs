@@ -10,14 +10,14 @@ use aldis_wire::id::HostId;
 use aldis_wire::limits::CANDIDATES_MAX;
 use aldis_wire::record::short_id;
 
-use crate::relay::discovery::is_inside;
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, PunchOutcome};
 use crate::relay::limits::{
     FULL_MESH_MAX, INTRODUCTIONS, LINKS_CHOSEN, MEETING_AGAIN, MEETING_PATIENCE, MEETING_TURN, PUNCH_AFTER_MAX,
-    PUNCH_MARGIN,
+    PUNCH_MARGIN, STRANDED_AFTER,
 };
 use crate::relay::meetings::{Meeting, Side, Stage, is_at};
 use crate::relay::planted::Defect;
+use crate::relay::scope::{is_inside, normalised};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -50,12 +50,15 @@ impl State {
 
     /// The other side of a link sees us somewhere else than before. What was dialled to where we were is lost, and so is
     /// what goes to hosts that let in nobody but who we were; those must be met again without waiting for their silence.
-    pub(crate) fn we_have_moved(&mut self, now: Moment, seen: SocketAddr) {
+    pub(crate) fn strand_links(&mut self, now: Moment, seen: SocketAddr) {
         let mut stranded = Vec::new();
         for (key, link) in self.links.admitted() {
-            let family = link.address.ip().to_canonical().is_ipv4() == seen.ip().to_canonical().is_ipv4();
+            let family = normalised(link.address).is_ipv4() == seen.is_ipv4();
             let closed = self.directory.record(link.host).is_some_and(|it| it.record.addresses.is_empty());
-            if family && (link.role == Role::Acceptor || link.punched || closed) {
+            // Others tell of the same change a little later: what has come about meanwhile stands.
+            let told = self.reach.observers.find(key).is_some_and(|observer| observer.sees == seen);
+            let fresh = told || now.since(link.since) < STRANDED_AFTER;
+            if family && !fresh && (link.role == Role::Acceptor || link.punched || closed) {
                 stranded.push((key, link.host));
             }
         }
@@ -79,7 +82,7 @@ impl State {
             let stranded = self.links.to_host(host).is_some();
             let patience = if stranded {
                 Duration::ZERO
-            } else if self.settings.addresses.is_empty() {
+            } else if self.announcer.whereabouts.addresses.is_empty() {
                 MEETING_TURN * u32::from(self.own > host)
             } else {
                 MEETING_PATIENCE
@@ -164,7 +167,7 @@ impl State {
     fn introduce(&mut self, link: LinkKey, host: HostId, ours: Side, out: &mut Outbox) {
         let Side { nat, mut candidates } = ours;
         // Never empty: that is how a wish that is passed on looks.
-        let seen = self.links.find(link).and_then(|link| link.observed.or(Some(link.address)));
+        let seen = self.reach.observers.find(link).map(|observer| observer.sees);
         if let Some(seen) = seen.filter(|seen| !candidates.contains(seen)) {
             candidates.insert(0, seen);
         }
@@ -172,13 +175,16 @@ impl State {
         self.send(link, Channel::Control, &Frame::Introduce(Introduce { host, nat, candidates }), out);
     }
 
-    /// Where we may be reached, as our neighbours see us.
+    /// What we say of ourselves: where others see us, and where those see us who share our router.
     fn own_side(&self) -> Side {
-        let mut candidates: Vec<SocketAddr> = self.links.admitted().filter_map(|(_, link)| link.observed).collect();
-        candidates.sort_unstable();
-        candidates.dedup();
+        let mut candidates = self.reach.candidates();
+        for local in self.reach.local.iter().filter(|local| !local.ip().is_loopback()) {
+            if !candidates.contains(local) {
+                candidates.push(*local);
+            }
+        }
         candidates.truncate(CANDIDATES_MAX);
-        Side { nat: Nat::Unknown, candidates }
+        Side { nat: self.reach.nat, candidates }
     }
 
     /// What a host says of itself.

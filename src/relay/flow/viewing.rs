@@ -56,6 +56,7 @@ impl State {
             hosts: hosts.collect(),
             refused: self.refused(now),
             discovery: self.discovery.view(now),
+            reach: self.reach.view(now, self.links.admitted().next().is_none()),
         }
     }
 
@@ -128,6 +129,12 @@ impl State {
             pairs: self.meetings.len().0,
             meetings: self.meetings.len().1,
             shared_keys: self.shared.len(),
+            checks: self.reach.checks.len(),
+            referrals: self.reach.referrals.len().0,
+            askers: self.reach.referrals.len().1,
+            trials: self.reach.trials.len().0,
+            trial_addresses: self.reach.trials.len().1,
+            contacts: self.reach.contacts.len(),
             timers: self.timers.len(),
         }
     }

@@ -1,83 +1,140 @@
-//! Dials where there are routers: packets, which open a way out and are let in or not.
+//! Dials and checks where there are routers: packets, which open a way out and are let in or not.
 
 use std::net::SocketAddr;
 
-use aldis::relay::io::{DialFailure, DialKey, Input};
+use aldis::relay::io::{CheckKey, CheckTarget, DialFailure, DialKey, Input};
 use aldis_wire::id::HostId;
 
 use crate::map::Place;
 use crate::nats::is_private;
-use crate::queue::MS;
-use crate::wires::{DIAL_AGAIN, DIAL_DEADLINE, Dial, EndId, KEEP_ALIVE};
+use crate::queue::{At, MS};
+use crate::wires::{DIAL_AGAIN, DIAL_DEADLINE, EndId, KEEP_ALIVE};
 use crate::world::{Happening, World, duration};
 
-/// The first packet of a dial on its way.
+/// What somebody wants at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Errand {
+    /// A link.
+    Dial(DialKey),
+    /// To see whether it can be reached.
+    Check(CheckKey),
+}
+
+/// A handshake that has not been answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Try {
+    errand: Errand,
+    /// From which of its sockets: 0 is that of links.
+    socket: u32,
+    to: SocketAddr,
+    host: Option<HostId>,
+    since: At,
+}
+
+/// The first packet of a handshake on its way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Knock {
     from: Place,
     life: u32,
     /// As the receiver sees it.
     source: SocketAddr,
-    dial: Dial,
+    tried: Try,
 }
 
 impl World {
     /// A machine dials, and its first packet goes out; again after 1 and 3 s unless somebody answers.
     pub(crate) fn dial_by_packets(&mut self, from: Place, dial: DialKey, to: SocketAddr, host: Option<HostId>) {
-        let dialled = Dial { dial, to, host, since: self.now };
-        self.hosts[from].dials.insert(dial);
-        self.send_first_packet(from, dialled);
+        self.begin_try(from, Try { errand: Errand::Dial(dial), socket: 0, to, host, since: self.now });
+    }
+
+    /// A machine tries whether another host can be reached.
+    pub(crate) fn check_by_packets(&mut self, from: Place, check: CheckKey, host: HostId, target: &CheckTarget) {
+        let fresh = 1 + self.hosts[from].life + (check.0 as u32 % 1_000) * 16;
+        let (socket, to) = match target {
+            CheckTarget::Links(to) => (0, *to),
+            CheckTarget::OtherPort(to) | CheckTarget::Stun(to) => (fresh, *to),
+            CheckTarget::Gateway(_) => {
+                let (life, outcome) = (self.hosts[from].life, Err("no router lets that in".to_owned()));
+                let failed = Box::new(Input::Checked { check, outcome });
+                return self.later(DIAL_DEADLINE - MS, Happening::Input(from, life, failed));
+            }
+        };
+        self.begin_try(from, Try { errand: Errand::Check(check), socket, to, host: Some(host), since: self.now });
+    }
+
+    fn begin_try(&mut self, from: Place, tried: Try) {
+        self.hosts[from].tries.insert(tried.errand);
+        self.send_first_packet(from, tried);
     }
 
     /// It goes out, or goes out again; at the end of its time it is given up.
-    pub(crate) fn send_first_packet(&mut self, from: Place, dial: Dial) {
+    pub(crate) fn send_first_packet(&mut self, from: Place, tried: Try) {
         let life = self.hosts[from].life;
-        if !self.hosts[from].dials.contains(&dial.dial) {
+        if !self.hosts[from].tries.contains(&tried.errand) {
             return;
         }
-        if self.now >= dial.since + DIAL_DEADLINE {
-            self.hosts[from].dials.remove(&dial.dial);
-            self.dialled_in_vain(from, dial.to);
-            return self.input(from, Input::DialFailed { dial: dial.dial, failure: DialFailure::TimedOut });
+        if self.now >= tried.since + DIAL_DEADLINE {
+            if let Errand::Dial(_) = tried.errand {
+                self.dialled_in_vain(from, tried.to);
+            }
+            return self.end_try(from, tried, DialFailure::TimedOut, 0);
         }
-        let next = DIAL_AGAIN.into_iter().chain([DIAL_DEADLINE]).map(|after| dial.since + after);
+        let next = DIAL_AGAIN.into_iter().chain([DIAL_DEADLINE]).map(|after| tried.since + after);
         if let Some(next) = next.into_iter().find(|next| *next > self.now) {
-            self.later(next - self.now, Happening::DialAgain(from, life, Box::new(dial)));
+            self.later(next - self.now, Happening::TryAgain(from, life, Box::new(tried)));
         }
         if self.hosts[from].running().is_none() {
             return;
         }
-        let source = self.nats.leaves((from, 0), dial.to);
-        if let Some(there) = self.nats.behind(from, dial.to) {
-            let knock = Knock { from, life, source, dial };
+        let source = self.nats.leaves((from, tried.socket), tried.to);
+        if let Some(there) = self.nats.behind(from, tried.to) {
+            let knock = Knock { from, life, source, tried };
             self.later(self.map.one_way(from, there).max(MS), Happening::Knock(Box::new(knock)));
         }
     }
 
-    /// The first packet of a dial comes to where it was sent.
+    /// It has come to nothing.
+    fn end_try(&mut self, from: Place, tried: Try, failure: DialFailure, after: At) {
+        self.hosts[from].tries.remove(&tried.errand);
+        let input = match tried.errand {
+            Errand::Dial(dial) => Input::DialFailed { dial, failure },
+            Errand::Check(check) => Input::Checked { check, outcome: Err(format!("{failure:?}")) },
+        };
+        let life = self.hosts[from].life;
+        self.later(after, Happening::Input(from, life, Box::new(input)));
+    }
+
+    /// The first packet of a handshake comes to where it was sent.
     pub(crate) fn knocked(&mut self, knock: Knock) {
-        let Knock { from, life, source, dial } = knock;
-        if self.hosts[from].life != life || !self.hosts[from].dials.contains(&dial.dial) {
+        let Knock { from, life, source, tried } = knock;
+        if self.hosts[from].life != life || !self.hosts[from].tries.contains(&tried.errand) {
             return;
         }
-        let Some((target, 0)) = self.nats.reaches(from, source, dial.to) else { return };
+        let Some((target, 0)) = self.nats.reaches(from, source, tried.to) else { return };
         let reached = self.wires.reaches(from, target) && self.wires.reaches(target, from);
         if !reached || self.hosts[target].running().is_none() || target == from {
             return;
         }
-        // The answer opens the way back, and must come from where the dial went.
+        // The answer opens the way back, and must come from where the packet went.
         let answer = self.nats.leaves((target, 0), source);
-        if answer != dial.to || self.nats.reaches(target, answer, source) != Some((from, 0)) {
+        if answer != tried.to || self.nats.reaches(target, answer, source) != Some((from, tried.socket)) {
             return;
         }
-        self.hosts[from].dials.remove(&dial.dial);
-        if dial.host.is_some_and(|host| host != self.hosts[target].id) {
-            let failed = Input::DialFailed { dial: dial.dial, failure: DialFailure::OtherHost };
-            let after = self.map.one_way(from, target);
-            return self.later(after, Happening::Input(from, life, Box::new(failed)));
+        let one_way = self.map.one_way(from, target).max(MS);
+        if tried.host.is_some_and(|host| host != self.hosts[target].id) {
+            return self.end_try(from, tried, DialFailure::OtherHost, one_way);
         }
-        self.beliefs.dials_in_vain.remove(&(from, dial.to));
-        self.connect(from, target, Some(dial.dial), (dial.to, source));
+        self.hosts[from].tries.remove(&tried.errand);
+        match tried.errand {
+            Errand::Dial(dial) => {
+                self.beliefs.dials_in_vain.remove(&(from, tried.to));
+                self.connect_after(from, target, Some(dial), (tried.to, source), one_way);
+            }
+            Errand::Check(check) => {
+                let checked = Box::new(Input::Checked { check, outcome: Ok(()) });
+                self.later(one_way, Happening::Input(from, life, checked));
+            }
+        }
     }
 
     /// A router starts anew. Connections that hosts behind it dialled come from elsewhere from their next packet on; those

@@ -44,8 +44,8 @@ pub struct Host {
     pub frozen: Option<At>,
     /// Ends of connections that it reads, closed ones that still bring something included.
     pub(crate) ends: Vec<crate::wires::EndId>,
-    /// Dials under way, where there are routers.
-    pub(crate) dials: std::collections::BTreeSet<aldis::relay::io::DialKey>,
+    /// Handshakes that nobody has answered, where there are routers.
+    pub(crate) tries: std::collections::BTreeSet<crate::dials::Errand>,
     /// What happened to it while it stood still.
     pub(crate) waiting: Vec<Input>,
     /// When it is called next.
@@ -73,7 +73,7 @@ impl Host {
             newer: false,
             frozen: None,
             ends: Vec::new(),
-            dials: Default::default(),
+            tries: Default::default(),
             waiting: Vec::new(),
             wake: At::MAX,
             ahead: chance.below(1_000 * SEC),
@@ -135,7 +135,7 @@ impl World {
             marks: host.disk.marks.clone(),
             settings: Settings {
                 addresses: if behind_router { Vec::new() } else { vec![address(place)] },
-                register: !behind_router,
+                port: self.nats.inside(place).port(),
                 gateways: vec![format!("wss://host{place}.example/v1")],
                 software: host.software.clone(),
                 ..Settings::default()
@@ -152,6 +152,7 @@ impl World {
         self.recovers(place);
         self.finish(place, clock, out);
         if !self.nats.is_empty() {
+            self.dht_sees(place);
             let local = vec![self.nats.inside(place)];
             self.input(place, Input::PlacesFound { local, mapped: Vec::new(), stun: Vec::new() });
         }
@@ -176,7 +177,7 @@ impl World {
         host.frozen = None;
         host.life += 1;
         host.wake = At::MAX;
-        host.dials.clear();
+        host.tries.clear();
         host.waiting.clear();
         self.host_ended(place);
     }

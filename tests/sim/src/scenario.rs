@@ -79,6 +79,8 @@ pub struct Scenario {
     pub everybody_leaves_at: Option<At>,
     /// Routers, and the hosts behind each.
     pub homes: Vec<(Kind, Vec<Place>)>,
+    /// Whether hosts use the port of links for the DHT too.
+    pub shared: bool,
     /// Hosts of a million that lie, from the end of the warm part on; they have no edges.
     pub liars: u32,
     /// In what ways.
@@ -121,6 +123,7 @@ impl Default for Scenario {
             probe: 0,
             everybody_leaves_at: None,
             homes: Vec::new(),
+            shared: false,
             liars: 0,
             lies: BTreeSet::new(),
             delivered: 0,
@@ -206,6 +209,7 @@ impl Scenario {
                 let places = rest[1..].iter().map(|word| number(word).map(|place| place as Place));
                 self.homes.push((Kind::read(value)?, places.collect::<Result<_, _>>()?));
             }
+            "shared" => self.shared = value == "yes",
             "liars" => self.liars = percent(value)?,
             "lies" => self.lies = Lie::read(rest)?,
             "delivered" => self.delivered = percent(value)?,

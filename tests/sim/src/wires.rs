@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use aldis::relay::io::{DialFailure, DialKey, Input, LinkKey};
+use aldis::relay::io::{CheckKey, CheckTarget, DialFailure, DialKey, Input, LinkKey};
 use aldis::relay::limits::LINK_SILENT;
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
@@ -40,10 +40,10 @@ const TAKEN_AHEAD: At = 2 * MS;
 /// A dial on its way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dial {
-    pub(crate) dial: DialKey,
-    pub(crate) to: SocketAddr,
-    pub(crate) host: Option<HostId>,
-    pub(crate) since: At,
+    dial: DialKey,
+    to: SocketAddr,
+    host: Option<HostId>,
+    since: At,
 }
 
 fn at(duration: std::time::Duration) -> At {
@@ -514,11 +514,31 @@ impl World {
         self.try_dial(from, Dial { dial, to, host, since: self.now });
     }
 
+    /// A host tries whether another one can be reached.
+    pub(crate) fn check(&mut self, from: Place, check: CheckKey, host: HostId, target: &CheckTarget) {
+        if !self.nats.is_empty() {
+            return self.check_by_packets(from, check, host, target);
+        }
+        let at = match target {
+            CheckTarget::Gateway(url) => {
+                (0..self.hosts.len()).find(|other| *url == format!("wss://host{other}.example/v1"))
+            }
+            CheckTarget::Links(at) | CheckTarget::OtherPort(at) | CheckTarget::Stun(at) => place(*at, self.hosts.len()),
+        };
+        let reached = at.filter(|to| {
+            let there = self.hosts[*to].running().is_some() && self.hosts[*to].id == host;
+            there && self.wires.reaches(from, *to) && self.wires.reaches(*to, from)
+        });
+        let (outcome, takes) = match reached {
+            Some(to) => (Ok(()), 2 * self.map.one_way(from, to)),
+            None => (Err("nobody answers".to_owned()), DIAL_DEADLINE),
+        };
+        let life = self.hosts[from].life;
+        self.later(takes, Happening::Input(from, life, Box::new(Input::Checked { check, outcome })));
+    }
+
     /// The first packet of a dial goes out, or goes out again.
     pub(crate) fn try_dial(&mut self, from: Place, tried: Dial) {
-        if !self.nats.is_empty() {
-            return self.send_first_packet(from, tried);
-        }
         let Dial { dial, to, host, since } = tried;
         let life = self.hosts[from].life;
         let target = place(to, self.hosts.len()).filter(|target| {
@@ -540,17 +560,19 @@ impl World {
             return self.later(after, Happening::Input(from, life, Box::new(failed)));
         }
         self.beliefs.dials_in_vain.remove(&(from, to));
-        self.connect(from, target, Some(dial), (address(target), address(from)));
+        let one_way = self.map.one_way(from, target).max(MS);
+        self.connect_after(from, target, Some(dial), (address(target), address(from)), 2 * one_way);
     }
 
-    /// A connection comes through TLS, whether or not the machine dialled it. `seen`: where the dialler sees the acceptor,
-    /// and the acceptor the dialler.
-    pub(crate) fn connect(
+    /// A connection comes through TLS, after this much time at its dialler. `seen`: where the dialler sees the acceptor, and
+    /// the acceptor the dialler.
+    pub(crate) fn connect_after(
         &mut self,
         from: Place,
         target: Place,
         dial: Option<DialKey>,
         seen: (SocketAddr, SocketAddr),
+        after: At,
     ) {
         let one_way = self.map.one_way(from, target).max(MS);
         let first = u32::try_from(self.wires.ends.len()).expect("fewer connections than that");
@@ -585,7 +607,7 @@ impl World {
         let (life, their_life) = (self.hosts[from].life, self.hosts[target].life);
         self.trace.push(self.now, Arrow::Opened(from, target));
         // The acceptor is through TLS half a round trip after the dialler, just before the dialler's first frame.
-        self.later(3 * one_way, Happening::Input(target, their_life, taken));
-        self.later(2 * one_way, Happening::Input(from, life, dialled));
+        self.later(after + one_way, Happening::Input(target, their_life, taken));
+        self.later(after, Happening::Input(from, life, dialled));
     }
 }

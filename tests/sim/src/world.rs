@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::checks::Checks;
 use crate::dht::Dht;
-use crate::dials::Knock;
+use crate::dials::{Knock, Try};
 use crate::edges::{Edge, Wish};
 use crate::hosts::Host;
 use crate::map::{Map, Place};
@@ -42,7 +42,9 @@ pub(crate) enum Happening {
     Quiet(EndId),
     /// A dial that was not answered sends its first packet again.
     DialAgain(Place, u32, Box<Dial>),
-    /// The first packet of a dial comes where there are routers.
+    /// The first packet of a handshake goes out again where there are routers.
+    TryAgain(Place, u32, Box<Try>),
+    /// It comes.
     Knock(Box<Knock>),
     /// A host whose router has forgotten it is heard again by whom it dialled.
     Moves(EndId),
@@ -194,6 +196,11 @@ impl World {
                     self.try_dial(place, *dial);
                 }
             }
+            Happening::TryAgain(place, life, tried) => {
+                if self.hosts[place].life == life {
+                    self.send_first_packet(place, *tried);
+                }
+            }
             Happening::Knock(knock) => self.knocked(*knock),
             Happening::Moves(end) => self.moves(end),
             Happening::Gone(end) => self.end_gone(end),
@@ -292,8 +299,9 @@ impl World {
                 Output::Store(stored) => self.hosts[place].store(stored),
                 Output::Stop { reason } => self.stopped(place, reason),
                 Output::LookUp => self.look_up(place),
-                Output::Register { .. } => self.register(place),
-                Output::WidenLink { .. } | Output::Check { .. } | Output::MapAgain => {}
+                Output::Register { port } => self.register(place, port),
+                Output::Check { check, host, target } => self.check(place, check, host, &target),
+                Output::WidenLink { .. } | Output::MapAgain => {}
             }
         }
     }

@@ -55,9 +55,6 @@ pub(crate) const ROWS: &[Row] = &[
     row("reboot", "a router forgets all its mappings", TWO, |scene| Box::pin(changes::reboot(scene))),
     row("outage", "a router without its uplink for 30 s", TWO, |scene| Box::pin(changes::outage(scene))),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
-    row("ipv6-only", "two hosts with IPv6 alone behind firewalls", narrow::IPV6, |scene| {
-        Box::pin(narrow::ipv6_only(scene))
-    }),
     row("udp-blocked", "a host whose router lets no UDP through, until it does", narrow::BLOCKED, |scene| {
         Box::pin(narrow::udp_blocked(scene))
     }),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::relay::io::{Bar, DialFailure, Fault, Note};
+use crate::relay::io::{Bar, CheckTarget, DialFailure, Fault, Note};
 
 /// Lines that strangers may cause at once.
 const STRANGERS_BURST: u32 = 20;
@@ -78,6 +78,9 @@ impl Log {
             Note::QuestionDropped { host } => tracing::trace!(host = %host.short(), "a host asks for more than it may"),
             Note::AddressChanged { from, to } => tracing::info!(%from, %to, "this host is seen at another address"),
             Note::NatFound { nat } => tracing::info!(nat = nat.word(), "what stands before this host is known"),
+            Note::NotReached { target: target @ CheckTarget::OtherPort(_), by } => {
+                tracing::debug!(%target, by = %by.short(), "a router lets in only whom we send to");
+            }
             Note::Reached { target, by } => {
                 tracing::info!(%target, by = %by.short(), "this host is reached from outside");
             }

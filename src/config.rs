@@ -45,6 +45,8 @@ pub struct Config {
     pub dht: bool,
     /// `host:port` of DHT nodes, instead of the well-known ones.
     pub dht_bootstrap: Vec<String>,
+    /// Whether the DHT uses the UDP port of links.
+    pub dht_share_port: bool,
     /// Hosts to link with whatever the DHT says.
     pub peers: Vec<Peer>,
     /// Files about other hosts.
@@ -124,6 +126,7 @@ impl Config {
             tls: tls(sources)?,
             dht: needed(sources, "dht", switch)?,
             dht_bootstrap: sources.many("dht_bootstrap", named_address)?,
+            dht_share_port: needed(sources, "dht_share_port", switch)?,
             peers: sources.many("peers", peer)?,
             hosts: HostFiles {
                 allow: sources.path("hosts_allow"),

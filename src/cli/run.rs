@@ -125,6 +125,7 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         hosts: config.hosts.clone(),
         gateway_tls: config.tls.clone(),
         dht,
+        dht_share_port: config.dht_share_port,
         doors: config.doors.clone(),
         peerjs_discovery: config.peerjs_discovery,
         origins: config.origins.clone(),

@@ -37,6 +37,7 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         hosts: HostFiles::default(),
         gateway_tls: None,
         dht: DhtConfig::Off,
+        dht_share_port: false,
         doors: Vec::new(),
         peerjs_discovery: false,
         origins: Vec::new(),

@@ -30,6 +30,7 @@ pub(crate) fn config(genesis: &Genesis, dht: &[String]) -> HostConfig {
         hosts: HostFiles::default(),
         gateway_tls: None,
         dht: if dht.is_empty() { DhtConfig::Off } else { DhtConfig::Bootstrap(dht.to_vec()) },
+        dht_share_port: false,
         doors: Door::ALL.to_vec(),
         peerjs_discovery: false,
         origins: Vec::new(),

@@ -136,8 +136,15 @@ impl Pair {
         // Who looks it up before it is there waits for the next look-up, and nothing of that is measured here.
         let registered = wait_for(REGISTERED_MAX, async || public.log().contains("registration=true"));
         registered.await.context("the public host is not in the DHT")?;
-        let (one, other) =
-            tokio::join!(Host::start(lab, &place, "a", self.options), Host::start(lab, &place, "b", self.options));
+        let address = format!("[{}]:{LINKS_PORT}", lab.change("addr", &["c", "--v6"]).await?);
+        let told = ["--dht", "false", "--peers", &address];
+        let options: &[&str] = if self.v6_only { &told } else { &[] };
+        if self.v6_only {
+            for node in ["a", "b"] {
+                lab.run_at(node, &["ip", "-4", "addr", "flush", "dev", "eth0"], "").await?;
+            }
+        }
+        let (one, other) = tokio::join!(Host::start(lab, &place, "a", options), Host::start(lab, &place, "b", options));
         let (one, other) = (one?, other?);
 
         let mut load = Load::connect(lab, &[&one, &other]).await?;

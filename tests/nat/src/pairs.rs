@@ -161,6 +161,7 @@ impl Pair {
             let (at_one, at_other) = (times_at(&one, &other, &public).await?, times_at(&other, &one, &public).await?);
             times = Some(at_one.max(at_other));
         }
+        std::fs::write(place.directory.join("undelivered.txt"), load.undelivered())?;
         let outcomes = Outcomes::new(self.name, &load.history(), load.now(), Vec::new());
         Ok(Met { name: self.name, expected: self.expected, times, outcomes })
     }

@@ -220,7 +220,10 @@ impl Scene<'_> {
     async fn end(mut self, name: &'static str) -> Result<Outcomes> {
         self.pause().await?;
         let mut outcomes = match &self.load {
-            Some(load) => Outcomes::new(name, &load.history(), load.now(), self.figures),
+            Some(load) => {
+                std::fs::write(self.place.directory.join("undelivered.txt"), load.undelivered())?;
+                Outcomes::new(name, &load.history(), load.now(), self.figures)
+            }
             None => Outcomes::without_load(name, self.figures),
         };
         outcomes.faults.extend(self.faults);

@@ -29,6 +29,7 @@ pub mod limits;
 mod links;
 mod multicast;
 pub mod planted;
+mod prefix;
 mod replays;
 mod roster;
 mod sessions;
@@ -87,6 +88,11 @@ impl Relay {
             Input::LookUpEnded { outcome } => {
                 out.note(Note::DhtAnswered { registration: false, outcome: outcome.clone() });
                 state.discovery.look_up_ended(now, outcome);
+                state.timers.set_earlier(Timer::Discovery, now);
+            }
+            Input::SeedLookUpEnded { outcome } => {
+                out.note(Note::SeedsAnswered { outcome: outcome.clone() });
+                state.discovery.seed_look_up_ended(now, outcome);
                 state.timers.set_earlier(Timer::Discovery, now);
             }
             Input::RegistrationEnded { outcome } => {

@@ -8,6 +8,7 @@ use aldis::client::{Client, Events, Options};
 use aldis::hosts::HostFiles;
 use aldis::net::dht::DhtConfig;
 use aldis::net::driver::{self, Host, HostConfig};
+use aldis::net::seeds::SeedsConfig;
 use aldis::relay::Settings;
 use aldis::relay::io::Hint;
 use aldis::relay::view::View;
@@ -36,6 +37,8 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         hosts: HostFiles::default(),
         gateway_tls: None,
         dht: DhtConfig::Off,
+        seeds: SeedsConfig::default(),
+        lan: false,
         doors: Vec::new(),
         peerjs_discovery: false,
         origins: Vec::new(),

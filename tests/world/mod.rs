@@ -236,6 +236,7 @@ impl World {
                 Output::Stop { reason } => self.hosts[place].stopped = Some((self.now, reason)),
                 Output::WidenLink { .. }
                 | Output::LookUp
+                | Output::LookUpSeeds
                 | Output::Register { .. }
                 | Output::Check { .. }
                 | Output::MapAgain => {}

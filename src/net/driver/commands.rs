@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use aldis_wire::network::NetworkTag;
 use tokio::sync::{mpsc, watch};
 
 use crate::net::dht::Rendezvous;
 use crate::net::hub::{Command, Hub};
 use crate::net::quic::Quic;
+use crate::net::seeds::{self, SeedsConfig};
 use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
 
 /// What does the machine's commands.
@@ -15,6 +17,8 @@ pub(super) struct Commands {
     pub(super) hub: Arc<Hub>,
     pub(super) quic: Quic,
     pub(super) rendezvous: Option<Arc<dyn Rendezvous>>,
+    pub(super) seeds: SeedsConfig,
+    pub(super) tag: NetworkTag,
     pub(super) queue: mpsc::Sender<Stored>,
     pub(super) stop: watch::Sender<Option<StopReason>>,
 }
@@ -25,6 +29,7 @@ impl Commands {
             match self.hub.next_command().await {
                 Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
                 Command::LookUp => self.look_up(),
+                Command::LookUpSeeds => self.look_up_seeds(),
                 Command::Register { port } => self.register(port),
                 // Nothing asks for these yet.
                 Command::Check { check, .. } => {
@@ -57,6 +62,17 @@ impl Commands {
             });
             let outcome = asking.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
             hub.happened(Input::LookUpEnded { outcome });
+        });
+    }
+
+    fn look_up_seeds(&self) {
+        let (hub, seeds, tag) = (self.hub.clone(), self.seeds.clone(), self.tag);
+        tokio::spawn(async move {
+            let found_by = hub.clone();
+            let found = move |hints| found_by.happened(Input::HintsFound { source: HintSource::Dns, hints });
+            let asking = tokio::spawn(async move { seeds::look_up(&seeds, tag, found).await });
+            let outcome = asking.await.unwrap_or_else(|_| Err("the DNS library failed".to_owned()));
+            hub.happened(Input::SeedLookUpEnded { outcome });
         });
     }
 

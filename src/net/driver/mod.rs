@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aldis_wire::id::HostId;
-use aldis_wire::network::{Genesis, Network};
+use aldis_wire::network::{Genesis, Network, NetworkTag};
 use aldis_wire::revocation::Revocation;
 use aldis_wire::seal::SealingKey;
 use ed25519_dalek::SigningKey;
@@ -24,13 +24,15 @@ use crate::net::admin::Admin;
 use crate::net::dht::{DhtConfig, Rendezvous};
 use crate::net::gateway::{self, Gateway, GatewayConfig, GatewayError};
 use crate::net::hub::Hub;
+use crate::net::lan::{Lan, Own};
 use crate::net::lists::Lists;
 use crate::net::load;
 use crate::net::log::Log;
 use crate::net::metrics::{self, Metrics};
 use crate::net::quic::{Quic, QuicError};
+use crate::net::seeds::SeedsConfig;
 use crate::net::store::{Kept, Store};
-use crate::relay::io::{Input, Note, StopReason};
+use crate::relay::io::{HintSource, Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
 use commands::Commands;
@@ -63,6 +65,10 @@ pub struct HostConfig {
     pub gateway_tls: Option<(PathBuf, PathBuf)>,
     /// Which DHT.
     pub dht: DhtConfig,
+    /// Names in DNS that list hosts.
+    pub seeds: SeedsConfig,
+    /// Whether hosts on the same link are looked for, and told of us. Never on loopback.
+    pub lan: bool,
     /// Protocols of other systems that edges may speak.
     pub doors: Vec<Door>,
     /// Whether the ids of `PeerJS` clients here are told to whoever asks.
@@ -130,6 +136,7 @@ pub struct Host {
     quic: Quic,
     quic_address: SocketAddr,
     gateway: Option<Gateway>,
+    lan: Option<Lan>,
     http_address: SocketAddr,
     takes_edges: Arc<AtomicBool>,
     tasks: Vec<JoinHandle<()>>,
@@ -174,7 +181,7 @@ pub async fn start_with(
     }
     let mut settings = published(&config, rendezvous.is_some(), quic_address, http_address);
     settings.lists = listed;
-    let metrics = Arc::new(Metrics::default());
+    let (tag, metrics) = (network.tag, Arc::new(Metrics::default()));
     let revocations = std::mem::take(&mut kept.revocations);
     let hub = machine(&config, &network, &settings, kept, &metrics)?;
     revoke(&hub, revocations, named);
@@ -183,9 +190,11 @@ pub async fn start_with(
     let takes_edges = Arc::new(AtomicBool::new(true));
     let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
 
+    let lan = config.lan.then(|| look_around(&config, tag, quic_address, &hub)).flatten();
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
-    let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, queue, stop };
+    let seeds = config.seeds.clone();
+    let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, seeds, tag, queue, stop };
     let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(lists.watch(listing)),
@@ -200,6 +209,7 @@ pub async fn start_with(
         quic,
         quic_address,
         gateway: Some(gateway),
+        lan,
         http_address,
         takes_edges,
         tasks,
@@ -235,6 +245,13 @@ fn machine(
         log.note(note);
     };
     Ok(Hub::new(setup, Box::new(note)))
+}
+
+/// Looks for hosts on the same link.
+fn look_around(config: &HostConfig, tag: NetworkTag, listening: SocketAddr, hub: &Arc<Hub>) -> Option<Lan> {
+    let hub = hub.clone();
+    let found = move |hints| hub.happened(Input::HintsFound { source: HintSource::Lan, hints });
+    Lan::start(Own { host: host_id(config), tag, listening }, found)
 }
 
 /// Tells the machine what was kept and what the operator names, before it has any link.
@@ -326,10 +343,18 @@ impl Host {
             tracing::warn!("the host did not say all its goodbyes in time");
         }
         let links = self.quic.close(deadline.saturating_duration_since(Instant::now()));
-        match self.gateway.take() {
-            Some(gateway) => _ = tokio::join!(links, gateway.stop()),
-            None => links.await,
-        }
+        let (gateway, lan) = (self.gateway.take(), self.lan.take());
+        let gateway = async {
+            if let Some(gateway) = gateway {
+                gateway.stop().await;
+            }
+        };
+        let lan = async {
+            if let Some(lan) = lan {
+                lan.stop().await;
+            }
+        };
+        tokio::join!(links, gateway, lan);
         for task in &self.tasks {
             task.abort();
         }
@@ -357,7 +382,8 @@ impl Drop for Host {
 /// The settings with what only the bound sockets know. A host that is bound to one address publishes it, unless the
 /// operator says otherwise; one that is bound to all of them cannot know which of them others can reach.
 fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr) -> Settings {
-    let mut settings = Settings { dht, port: quic.port(), ..config.settings.clone() };
+    let seeds = !config.seeds.names.is_empty();
+    let mut settings = Settings { dht, seeds, port: quic.port(), ..config.settings.clone() };
     for address in settings.addresses.iter_mut().filter(|address| address.port() == 0) {
         address.set_port(quic.port());
     }

@@ -82,6 +82,15 @@ pub(crate) fn reach(address: SocketAddr) -> Reach {
     }
 }
 
+/// Whether an address may be that of a neighbour on a link of this machine: not its own loopback, and if it is
+/// link-local, with the link named.
+pub(crate) fn on_own_link(address: SocketAddr) -> bool {
+    match address {
+        SocketAddr::V4(v4) => !v4.ip().is_loopback(),
+        SocketAddr::V6(v6) => !v6.ip().is_loopback() && (v6.scope_id() != 0 || !v6.ip().is_unicast_link_local()),
+    }
+}
+
 /// What shares an allowance of dials: an IPv4 /24, an IPv6 /48.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Site {

@@ -113,6 +113,11 @@ pub enum Note {
         /// Why.
         failure: DialFailure,
     },
+    /// A look-up of the names in DNS at which hosts are listed is over.
+    SeedsAnswered {
+        /// What is wrong, if anything.
+        outcome: Result<(), String>,
+    },
     /// A look-up in the DHT, or a registration, is over.
     DhtAnswered {
         /// Whether it was a registration.

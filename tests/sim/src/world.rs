@@ -283,7 +283,7 @@ impl World {
                 Output::Stop { reason } => self.stopped(place, reason),
                 Output::LookUp => self.look_up(place),
                 Output::Register { .. } => self.register(place),
-                Output::WidenLink { .. } | Output::Check { .. } | Output::MapAgain => {}
+                Output::LookUpSeeds | Output::WidenLink { .. } | Output::Check { .. } | Output::MapAgain => {}
             }
         }
     }

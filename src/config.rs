@@ -33,6 +33,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// UDP address for links.
     pub listen_quic: SocketAddr,
+    /// Whether that port answers STUN requests.
+    pub stun: bool,
     /// TCP address for edges, pages and status.
     pub listen_http: SocketAddr,
     /// Gateway URLs to publish.
@@ -120,6 +122,7 @@ impl Config {
             network,
             data_dir,
             listen_quic: needed(sources, "listen_quic", socket_address)?,
+            stun: needed(sources, "stun", switch)?,
             listen_http: needed(sources, "listen_http", socket_address)?,
             public_urls: limited(sources, "public_urls", RECORD_GATEWAYS_MAX, gateway_url)?,
             tls: tls(sources)?,

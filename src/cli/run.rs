@@ -121,6 +121,7 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         sealing: key.sealing.clone(),
         store: Some(config.data_dir.clone()),
         quic: config.listen_quic,
+        stun: config.stun,
         http: config.listen_http,
         hosts: config.hosts.clone(),
         gateway_tls: config.tls.clone(),

@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 31] = [
+pub const FIELDS: [Field; 32] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -90,6 +90,13 @@ pub const FIELDS: [Field; 31] = [
         "ADDR:PORT",
         "[::]:47474",
         "UDP address for links with other hosts; [::] takes IPv6 and IPv4, 0.0.0.0 IPv4 alone",
+    ),
+    field(
+        "stun",
+        Kind::Switch,
+        "true|false",
+        "true",
+        "Answer STUN requests at listen_quic, so that browsers learn their own address without anybody else's server",
     ),
     // Loopback: browsers demand TLS of anything else, so an operator has to decide about a proxy or a certificate first.
     field(

@@ -62,6 +62,8 @@ struct Counts {
     catch_ups: Counters<1>,
     questions_dropped: Counter,
     handshakes: Counters<1>,
+    stun_requests: Counters<1>,
+    datagrams_dropped: Counter,
     cut: Counters<1>,
     door_sockets: Counters<2>,
     door_frames: Counters<2>,
@@ -144,6 +146,7 @@ impl Metrics {
     pub fn worlds(&self, counts: &hub::Counts) {
         for (outcome, count) in [
             ("done", &counts.handshakes_done),
+            ("check", &counts.handshakes_for_checks),
             ("other_network", &counts.handshakes_of_other_networks),
             ("without_key", &counts.handshakes_without_key),
             ("failed", &counts.handshakes_failed),
@@ -152,6 +155,10 @@ impl Metrics {
         ] {
             take_over(&self.counts.handshakes, [("outcome", outcome)], count.total());
         }
+        for (outcome, count) in [("answered", &counts.stun_answered), ("refused", &counts.stun_refused)] {
+            take_over(&self.counts.stun_requests, [("outcome", outcome)], count.total());
+        }
+        self.counts.datagrams_dropped.inner().store(counts.datagrams_dropped.total(), Ordering::Relaxed);
         for (what, count) in [
             ("slow_edge", &counts.edges_overflowed),
             ("slow_link", &counts.links_overflowed),
@@ -269,7 +276,18 @@ impl Counts {
             "Questions of neighbours that went unanswered, because they asked for too much",
             self.questions_dropped.clone(),
         );
+        self.register_worlds(registry);
+    }
+
+    /// What the machine never hears of.
+    fn register_worlds(&self, registry: &mut Registry) {
         registry.register("handshakes", "TLS handshakes with other hosts, by outcome", self.handshakes.clone());
+        registry.register("stun_requests", "STUN requests at the port for links", self.stun_requests.clone());
+        registry.register(
+            "datagrams_dropped",
+            "Datagrams at the port for links that were neither of a link nor a STUN request that is answered",
+            self.datagrams_dropped.clone(),
+        );
         registry.register("cut", "Sockets and links that were cut, by what was wrong", self.cut.clone());
         registry.register("door_sockets", "Sockets of edges, by protocol", self.door_sockets.clone());
         registry.register("door_frames", "Frames from and to edges, by protocol", self.door_frames.clone());
@@ -430,6 +448,8 @@ mod tests {
             discovery: DiscoveryView { dht_problem: Some("no answer".to_owned()), ..DiscoveryView::default() },
         };
         let worlds = hub::Counts::default();
+        worlds.stun_refused.add();
+        worlds.datagrams_dropped.add();
         worlds.handshakes_of_other_networks.add();
         metrics.worlds(&worlds);
         worlds.handshakes_of_other_networks.add();
@@ -450,6 +470,9 @@ mod tests {
             "aldis_dht_works 0",
             "aldis_slowest_link_round_trip_seconds 0.0",
             "aldis_handshakes_total{outcome=\"other_network\"} 2",
+            "aldis_stun_requests_total{outcome=\"answered\"} 0",
+            "aldis_stun_requests_total{outcome=\"refused\"} 1",
+            "aldis_datagrams_dropped_total 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`hub`] | the machine behind a lock, and the mailboxes through which its outputs leave |
 //! | [`gateway`] | edges: WebSocket, and the pages that come with it |
+//! | [`udp`] | the UDP port: which datagram is whose, and STUN |
 //! | [`quic`], [`tls`] | links to other hosts |
+//! | `probe` | other hosts' gateways, as browsers see them |
 //! | [`dht`] | where hosts of a network find each other |
 //! | [`store`] | what outlives a run |
 //! | [`admin`] | operators: health and the management view |
@@ -27,7 +29,9 @@ mod lists;
 mod load;
 pub mod log;
 pub mod metrics;
+mod probe;
 pub mod quic;
 pub mod seeds;
 pub mod store;
 pub mod tls;
+pub mod udp;

@@ -27,6 +27,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use self::asking::Asking;
 use self::dials::{Dial, Dials};
 use self::places::{Key, Places, Standing};
+pub use self::reach::may_be_tried;
 pub(crate) use self::reach::near_by;
 use self::reach::{Reach, normalised, on_own_link, reach};
 use self::recent::Recent;

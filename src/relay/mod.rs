@@ -19,7 +19,7 @@
 mod addresses;
 mod barred;
 mod broadcasts;
-mod bucket;
+pub(crate) mod bucket;
 mod counters;
 mod directory;
 mod discovery;
@@ -39,6 +39,7 @@ mod state;
 mod timers;
 pub mod view;
 
+pub use discovery::may_be_tried;
 pub use setup::{Settings, Setup};
 
 use io::{Input, Moment, Note, Outbox};

@@ -33,6 +33,7 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         sealing: SealingKey::new([seed; 32]),
         store: None,
         quic: ANY_PORT,
+        stun: true,
         http: ANY_PORT,
         hosts: HostFiles::default(),
         gateway_tls: None,

@@ -26,6 +26,7 @@ pub(crate) fn config(genesis: &Genesis, dht: &[String]) -> HostConfig {
         sealing: SealingKey::new(sealing.try_into().unwrap()),
         store: None,
         quic: any,
+        stun: true,
         http: any,
         hosts: HostFiles::default(),
         gateway_tls: None,

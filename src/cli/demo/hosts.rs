@@ -50,6 +50,7 @@ pub(super) async fn start_host(n: u16, genesis: &Genesis, dht: &Testnet, port: u
         sealing: key.sealing,
         store: Some(data_dir),
         quic: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        stun: true,
         http,
         hosts: HostFiles::default(),
         gateway_tls: None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use aldis_wire::network::NetworkTag;
 use tokio::sync::{mpsc, watch};
 
+use super::checks::Checks;
 use crate::net::dht::Rendezvous;
 use crate::net::hub::{Command, Hub};
 use crate::net::quic::Quic;
@@ -16,6 +17,7 @@ use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
 pub(super) struct Commands {
     pub(super) hub: Arc<Hub>,
     pub(super) quic: Quic,
+    pub(super) checks: Checks,
     pub(super) rendezvous: Option<Arc<dyn Rendezvous>>,
     pub(super) seeds: SeedsConfig,
     pub(super) tag: NetworkTag,
@@ -31,10 +33,8 @@ impl Commands {
                 Command::LookUp => self.look_up(),
                 Command::LookUpSeeds => self.look_up_seeds(),
                 Command::Register { port } => self.register(port),
-                // Nothing asks for these yet.
-                Command::Check { check, .. } => {
-                    self.hub.happened(Input::Checked { check, outcome: Err("not to be tried here".to_owned()) });
-                }
+                Command::Check { check, host, target } => self.checks.start(check, host, target),
+                // Nothing maps ports yet.
                 Command::MapAgain => {}
                 Command::Store(stored) => {
                     if let Err(error) = self.queue.try_send(stored) {

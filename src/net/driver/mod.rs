@@ -1,5 +1,6 @@
 //! One host: the machine, and all the worlds it lives in, joined.
 
+mod checks;
 mod commands;
 
 use std::net::SocketAddr;
@@ -32,9 +33,11 @@ use crate::net::metrics::{self, Metrics};
 use crate::net::quic::{Quic, QuicError};
 use crate::net::seeds::SeedsConfig;
 use crate::net::store::{Kept, Store};
+use crate::net::udp::Port;
 use crate::relay::io::{HintSource, Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
+use checks::Checks;
 use commands::Commands;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
@@ -57,6 +60,8 @@ pub struct HostConfig {
     pub store: Option<PathBuf>,
     /// UDP address for links. Port 0 takes any free one.
     pub quic: SocketAddr,
+    /// Whether that UDP port answers STUN requests.
+    pub stun: bool,
     /// TCP address for edges, pages and status. Port 0 takes any free one.
     pub http: SocketAddr,
     /// Files about other hosts: who may be here, and revocations to publish.
@@ -185,7 +190,10 @@ pub async fn start_with(
     let revocations = std::mem::take(&mut kept.revocations);
     let hub = machine(&config, &network, &settings, kept, &metrics)?;
     revoke(&hub, revocations, named);
-    let quic = Quic::start(socket, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
+    let port = Port::new(socket, config.stun, hub.clone())
+        .map_err(|error| StartError::Quic { address: quic_address, error })?;
+    hub.happened(Input::PlacesFound { local: Vec::new(), mapped: Vec::new(), stun: port.stun_ports() });
+    let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
     let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
@@ -194,7 +202,8 @@ pub async fn start_with(
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
     let seeds = config.seeds.clone();
-    let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, seeds, tag, queue, stop };
+    let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
+    let commands = Commands { hub: hub.clone(), quic: quic.clone(), checks, rendezvous, seeds, tag, queue, stop };
     let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(lists.watch(listing)),

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::net::hub::script::{DEADLINE, Script};
+use crate::net::udp::Port;
 use crate::relay::io::{LinkKey, Output};
 
 const ALPN: &[u8] = b"aldis/1/0011223344556677";
@@ -41,6 +42,7 @@ impl Side {
     fn listening(at: &str, tls: Tls, key: &SigningKey) -> Self {
         let (hub, script) = Script::hub();
         let (socket, address) = Quic::socket(at.parse().unwrap()).unwrap();
+        let socket = Port::new(socket, true, hub.clone()).unwrap();
         let quic = Quic::with_tls(socket, tls, hub.clone()).unwrap();
         let accepting = quic.clone();
         tokio::spawn(async move { accepting.run().await });
@@ -233,6 +235,21 @@ async fn an_admitted_pair_uses_every_channel_both_ways_and_keeps_the_order_on_ea
                 })
                 .await;
         }
+    }
+}
+
+#[tokio::test]
+async fn no_packet_of_a_link_is_taken_for_something_else() {
+    let (a, b, at_a, at_b) = admitted().await;
+    for (from, to, from_link, to_link) in [(&a, &b, at_a, at_b), (&b, &a, at_b, at_a)] {
+        for _ in 0..200 {
+            // A packet each.
+            from.says([send(from_link, Channel::Lane(0), 1, &[7; 100])]);
+            to.received(to_link).await;
+        }
+    }
+    for side in [&a, &b] {
+        assert_eq!(side.hub.counts().datagrams_dropped.total(), 0);
     }
 }
 

@@ -59,7 +59,10 @@ pub(super) fn acceptor(tls: &Tls) -> ServerConfig {
 }
 
 pub(super) fn endpoint() -> EndpointConfig {
-    EndpointConfig::default()
+    let mut config = EndpointConfig::default();
+    // Else the other side may clear the bit by which packets are told from STUN (RFC 9443 §2, RFC 9287 §3).
+    config.grease_quic_bit(false);
+    config
 }
 
 /// The other side is admitted: it may open its channels and fill the window.

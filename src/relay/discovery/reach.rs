@@ -91,6 +91,16 @@ pub(crate) fn on_own_link(address: SocketAddr) -> bool {
     }
 }
 
+/// Whether a host's gateway may be looked for at this address: it is global, or `private` ones are allowed here.
+#[must_use]
+pub fn may_be_tried(ip: IpAddr, private: bool) -> bool {
+    match reach(normalised(SocketAddr::new(ip, PORT_MIN))) {
+        Reach::Global => true,
+        Reach::Private => private,
+        Reach::Never => false,
+    }
+}
+
 /// What shares an allowance of dials: an IPv4 /24, an IPv6 /48.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Site {

@@ -12,24 +12,24 @@ use tokio::task::JoinHandle;
 
 /// What stands under each name, written with its last dot.
 #[derive(Clone, Debug, Default)]
-pub struct Zone {
+pub(crate) struct Zone {
     /// Each a TXT record, cut into strings as given.
-    pub texts: BTreeMap<String, Vec<Vec<String>>>,
+    pub(crate) texts: BTreeMap<String, Vec<Vec<String>>>,
     /// A and AAAA records.
-    pub addresses: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) addresses: BTreeMap<String, Vec<IpAddr>>,
 }
 
 /// A running server. It ends with this.
 #[derive(Debug)]
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
 impl Server {
     /// Answers out of `zone`; without one it is silent.
-    pub async fn start(zone: Option<Zone>) -> Self {
+    pub(crate) async fn start(zone: Option<Zone>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -50,7 +50,7 @@ impl Server {
     }
 
     /// What it was asked, such as `txt seeds.test.`, in order.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }

@@ -2,7 +2,7 @@
 //! namespaces of their own, joined by a bridge; this file runs itself again inside.
 #![cfg(feature = "net")]
 #![allow(clippy::disallowed_methods, reason = "a test of the outside world: processes, files, deadlines")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::path::Path;

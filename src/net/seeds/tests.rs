@@ -1,5 +1,4 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
-#![allow(unreachable_pub, clippy::unwrap_in_result, reason = "the server is shared with other tests")]
 
 #[path = "../../../tests/dns/mod.rs"]
 mod dns;

@@ -20,6 +20,7 @@ RELAY_SHARED = {
     "planted": "what tests make a machine do wrong; a constant in the program",
     "prefix": "what counts as one address, a type",
     "roster": "one host's roster, a type; the directory keeps them, and catching up keeps a copy on its way",
+    "scope": "how far an address reaches; no state",
     "setup": "what the operator chose, fixed at the start",
     "timers": "the one queue of deadlines",
     "view": "what an operator is shown; each table fills its rows",

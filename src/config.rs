@@ -45,6 +45,8 @@ pub struct Config {
     pub dht: bool,
     /// `host:port` of DHT nodes, instead of the well-known ones.
     pub dht_bootstrap: Vec<String>,
+    /// Whether the DHT uses the UDP port of links.
+    pub dht_share_port: bool,
     /// Names in DNS that list hosts.
     pub dns_seeds: Vec<String>,
     /// Whether to look for hosts on the same link.
@@ -128,6 +130,7 @@ impl Config {
             tls: tls(sources)?,
             dht: needed(sources, "dht", switch)?,
             dht_bootstrap: sources.many("dht_bootstrap", named_address)?,
+            dht_share_port: needed(sources, "dht_share_port", switch)?,
             dns_seeds: dns_seeds(sources)?,
             lan: needed(sources, "lan", switch)?,
             peers: sources.many("peers", peer)?,

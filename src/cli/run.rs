@@ -126,6 +126,7 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         hosts: config.hosts.clone(),
         gateway_tls: config.tls.clone(),
         dht,
+        dht_share_port: config.dht_share_port,
         seeds: SeedsConfig { names: config.dns_seeds.clone(), servers: None },
         lan: config.lan,
         doors: config.doors.clone(),

@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 32] = [
+pub const FIELDS: [Field; 33] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -122,6 +122,13 @@ pub const FIELDS: [Field; 32] = [
         "HOST:PORT",
         "",
         "Nodes through which to enter the DHT, instead of the well-known ones",
+    ),
+    field(
+        "dht_share_port",
+        Kind::Switch,
+        "true|false",
+        "false",
+        "Have the DHT use the UDP port of listen_quic, so that it tells its outside address: two hosts behind home routers then meet with no other host of the network; Linux only",
     ),
     field(
         "dns_seeds",

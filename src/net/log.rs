@@ -79,6 +79,17 @@ impl Log {
             Note::Announced { ops } => tracing::trace!(ops, "announced"),
             Note::AnnouncementReceived { new } => tracing::trace!(new, "an announcement arrived"),
             Note::QuestionDropped { host } => tracing::trace!(host = %host.short(), "a host asks for more than it may"),
+            Note::AddressChanged { from, to } => tracing::info!(%from, %to, "this host is seen at another address"),
+            Note::NatFound { nat } => tracing::info!(nat = nat.word(), "what stands before this host is known"),
+            Note::Reached { target, by } => {
+                tracing::info!(%target, by = %by.short(), "this host is reached from outside");
+            }
+            Note::NotReached { target, by } => tracing::warn!(
+                %target,
+                by = %by.short(),
+                "this host is not reached from outside at this place: hosts that dial it there are turned away by a \
+                 router or a firewall"
+            ),
             Note::CaughtUp { host, by } => tracing::debug!(host = %host.short(), ?by, "catching up on a host"),
         }
     }

@@ -61,6 +61,9 @@ struct Counts {
     announcements_received: Counters<1>,
     catch_ups: Counters<1>,
     questions_dropped: Counter,
+    address_changes: Counter,
+    nats_found: Counters<1>,
+    places: Counters<2>,
     handshakes: Counters<1>,
     stun_requests: Counters<1>,
     datagrams_dropped: Counter,
@@ -138,6 +141,10 @@ impl Metrics {
             }
             Note::AnnouncementReceived { new } => count(&counts.announcements_received, [("new", yes_no(*new))]),
             Note::QuestionDropped { .. } => _ = counts.questions_dropped.inc(),
+            Note::AddressChanged { .. } => _ = counts.address_changes.inc(),
+            Note::NatFound { nat } => count(&counts.nats_found, [("nat", nat.word())]),
+            Note::Reached { target, .. } => count(&counts.places, [("place", target.word()), ("reached", "yes")]),
+            Note::NotReached { target, .. } => count(&counts.places, [("place", target.word()), ("reached", "no")]),
             Note::CaughtUp { by, .. } => count(&counts.catch_ups, [("by", catch_up_name(*by))]),
         }
     }
@@ -276,7 +283,19 @@ impl Counts {
             "Questions of neighbours that went unanswered, because they asked for too much",
             self.questions_dropped.clone(),
         );
+        self.register_reach(registry);
         self.register_worlds(registry);
+    }
+
+    /// Where the host is.
+    fn register_reach(&self, registry: &mut Registry) {
+        registry.register("address_changes", "Times that others saw this host move", self.address_changes.clone());
+        registry.register("nats_found", "What was found to stand before this host", self.nats_found.clone());
+        registry.register(
+            "places_checked",
+            "Places of this host that were reached from outside from then on, or not any more, by kind",
+            self.places.clone(),
+        );
     }
 
     /// What the machine never hears of.
@@ -419,7 +438,7 @@ fn catch_up_name(by: CatchUp) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::view::{DiscoveryView, RefusedView};
+    use crate::relay::view::{DiscoveryView, ReachView, RefusedView};
     use aldis_wire::id::HostId;
 
     #[test]
@@ -446,6 +465,7 @@ mod tests {
             hosts: Vec::new(),
             refused: RefusedView { denied: 3, ..RefusedView::default() },
             discovery: DiscoveryView { dht_problem: Some("no answer".to_owned()), ..DiscoveryView::default() },
+            reach: ReachView::default(),
         };
         let worlds = hub::Counts::default();
         worlds.stun_refused.add();

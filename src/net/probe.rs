@@ -1,20 +1,16 @@
 //! Whether another host's gateway can be reached, as a browser would reach it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use aldis_wire::edge::{HostMessage, SUBPROTOCOL};
+use aldis_wire::edge::HostMessage;
 use aldis_wire::id::HostId;
 use futures_util::StreamExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{Connector, client_async_tls_with_config};
 use url::Url;
+
+use crate::client::socket::{Message, Opening, native, plain, upgrade};
 
 /// From the look-up of the name to the greeting.
 const PROBE_MAX: Duration = Duration::from_secs(4);
@@ -46,15 +42,8 @@ async fn greeted(url: &str, may: impl Fn(IpAddr) -> bool) -> Result<HostId, Stri
         return Err("its scheme is neither ws nor wss".to_owned());
     }
     let stream = connect(&url, may).await?;
-    let mut request = url.as_str().into_client_request().map_err(plain)?;
-    request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
-    let limits = WebSocketConfig::default()
-        .max_message_size(Some(GREETING_BYTES_MAX))
-        .max_frame_size(Some(GREETING_BYTES_MAX))
-        .read_buffer_size(GREETING_BYTES_MAX);
-    let connector = Connector::Rustls(Arc::clone(&crate::client::tls_config(None).map_err(|error| error.to_string())?));
-    let opened = client_async_tls_with_config(request, stream, Some(limits), Some(connector)).await;
-    let (mut socket, _) = opened.map_err(plain)?;
+    let opening = Opening { message_bytes_max: GREETING_BYTES_MAX, ..native() };
+    let mut socket = upgrade(stream, url.as_str(), opening).await?;
     match socket.next().await {
         Some(Ok(Message::Text(text))) => match HostMessage::decode(&text) {
             Ok(HostMessage::Greeting { host, .. }) => Ok(host),
@@ -87,15 +76,6 @@ async fn connect(url: &Url, may: impl Fn(IpAddr) -> bool) -> Result<TcpStream, S
         }
     }
     Err(problem)
-}
-
-/// What went wrong, without the library's own prefixes.
-fn plain(error: tungstenite::Error) -> String {
-    match error {
-        tungstenite::Error::Io(error) => crate::system::plain(&error),
-        tungstenite::Error::Http(response) => format!("answered {} instead of opening a WebSocket", response.status()),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

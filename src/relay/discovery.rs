@@ -9,7 +9,6 @@
 mod asking;
 mod dials;
 mod places;
-mod reach;
 mod recent;
 mod seeds;
 mod task;
@@ -27,18 +26,16 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use self::asking::Asking;
 use self::dials::{Dial, Dials};
 use self::places::{Key, Places, Standing};
-pub use self::reach::may_be_tried;
-pub(crate) use self::reach::near_by;
-use self::reach::{Reach, normalised, on_own_link, reach};
 use self::recent::Recent;
 use self::seeds::Seeds;
-use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Stored};
+use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Registration, Stored};
 use super::limits::{
     BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, FULL_MESH_MAX, LINKS_CHOSEN,
     LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL, TURNED_AWAY_PAUSE, WANTED_AFTER,
     WANTED_FOR, WANTED_MAX,
 };
 use super::planted::{Defect, Planted};
+use super::scope::{Scope, normalised, on_own_link, scope, usable};
 use super::setup::Setup;
 use super::view::DiscoveryView;
 
@@ -58,6 +55,8 @@ pub(crate) struct LinksNow<F, G> {
     pub(crate) chosen: usize,
     /// How many other hosts are known by their rosters.
     pub(crate) known_hosts: usize,
+    /// What the DHT is to be told of us.
+    pub(crate) registration: Registration,
 }
 
 /// A dial that ended in a connection.
@@ -104,7 +103,7 @@ impl Discovery {
             dials: Dials::default(),
             recent: Recent::default(),
             wanted: BTreeMap::new(),
-            asking: Asking::new(settings.dht, settings.register, settings.outside_port()),
+            asking: Asking::new(settings.dht),
             seeds: Seeds::new(settings.seeds),
             wake: now,
             cache_changed: false,
@@ -202,7 +201,7 @@ impl Discovery {
         self.wanted.retain(|_, (until, _)| *until > now);
         // The numbers of links and hosts change without our being told.
         let mut wake = now + LOOK_UP_INTERVAL_ALONE;
-        let asked = self.asking.poll(now, links.count == 0, out);
+        let asked = self.asking.poll(now, links.count == 0, links.registration, out);
         let seeds = self.seeds.poll(now, links.count == 0, out);
         let dialled = self.dial(now, links, out);
         let stored = self.cache_due().filter(|due| *due > now);
@@ -379,7 +378,7 @@ impl Discovery {
             return Some(turn.max(self.recent.address_when(now, key.0)));
         }
         // The operator of a private network has it to himself: its hosts share one address more often than not.
-        if reach(key.0) == Reach::Private {
+        if scope(key.0) == Scope::Private {
             return Some(turn);
         }
         Some(turn.max(self.recent.when(now, key.0, place.source)))
@@ -442,17 +441,12 @@ impl Discovery {
 
     /// Whether a hint may lead to this normalised address.
     fn may_be_dialled(&self, address: SocketAddr) -> bool {
-        let reachable = match reach(address) {
-            Reach::Global => true,
-            Reach::Private => self.private_addresses,
-            Reach::Never => false,
-        };
-        reachable && !self.own_addresses.contains(&address)
+        usable(address, self.private_addresses) && !self.own_addresses.contains(&address)
     }
 
     /// The same of a hint that came over a link of this machine to others.
     fn may_be_near(&self, address: SocketAddr) -> bool {
-        let own_link = on_own_link(address) && reach(address) == Reach::Private;
+        let own_link = on_own_link(address) && scope(address) == Scope::Private;
         (own_link || self.may_be_dialled(address)) && !self.own_addresses.contains(&address)
     }
 

@@ -392,3 +392,80 @@ pub const REGISTER_INTERVAL: Duration = Duration::from_secs(900);
 pub const REGISTER_INTERVAL_FAILED: Duration = Duration::from_secs(10);
 /// The hint cache is written at most this often.
 pub const STORE_INTERVAL: Duration = Duration::from_secs(60);
+
+// ---- Reach ------------------------------------------------------------------------------------------------------
+
+/// What one neighbour may say of our address, `Observed`; what comes faster is not looked at. A router that gives a new
+/// port after each silence changes it every half a minute.
+pub const OBSERVED: Rate = Rate { per_second: 1, burst: 8 };
+/// So long after a neighbour has seen us move, nothing is concluded from neighbours that see us at different addresses:
+/// others notice within a keep-alive, and a connection that does not lasts 7 s.
+pub const NAT_SETTLES: Duration = Duration::from_secs(8);
+/// Addresses of our own interfaces that are looked at.
+pub const LOCAL_MAX: usize = 16;
+/// Port mappings that are looked at.
+pub const MAPPED_MAX: usize = 8;
+/// UDP ports for STUN that are looked at.
+pub const STUN_PORTS_MAX: usize = 2;
+/// Addresses at which neighbours see us that are looked at.
+pub const OBSERVED_MAX: usize = 4;
+/// Places of ours that are had checked: 8 addresses that the operator gives, 8 mapped and 4 observed ones, each in one or
+/// two ways, some gateways, and two for STUN.
+pub const PLACES_MAX: usize = 40;
+/// A place is checked this often, and up to a tenth later; at once when our address has changed.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(600);
+/// A check that did not reach us is made again after this. Twice in a row is believed.
+pub const CHECK_AGAIN: Duration = Duration::from_secs(5);
+/// See `CHECK_AGAIN`.
+pub const CHECK_FAILURES_MAX: u32 = 2;
+/// Neighbours that are asked for one check within `CHECK_INTERVAL`, when those before could not help.
+pub const CHECK_HELPERS_MAX: usize = 8;
+/// An answer is waited for this long: `REFERRAL_TIMEOUT` and two round trips.
+pub const CHECK_ANSWER: Duration = Duration::from_secs(25);
+/// Checks that one host may ask of us, `CHECK_TOKENS` each: 8 at once, then one in 5 s; then `TooOften`.
+pub const CHECKS: Rate = Rate { per_second: 1, burst: 40 };
+/// See `CHECKS`.
+pub const CHECK_TOKENS: u32 = 5;
+/// Those of gateways among them, `GATEWAY_CHECK_TOKENS` each: as many as a record lists, once in `CHECK_INTERVAL`. Only
+/// they can be aimed at somebody else.
+pub const GATEWAY_CHECKS: Rate = Rate { per_second: 1, burst: 600 };
+/// See `GATEWAY_CHECKS`.
+pub const GATEWAY_CHECK_TOKENS: u32 = 150;
+/// Hosts whose questions are counted, 60 bytes each; whoever has not asked for a while is forgotten. Then `TooOften`.
+pub const ASKERS_MAX: usize = 1_024;
+/// Checks that other hosts make on our word; then `TooOften`.
+pub const REFERRALS_MAX: usize = 256;
+/// Neighbours that are asked to make one check, until one can.
+pub const REFERRAL_TRIES_MAX: usize = 3;
+/// All of them together have so long.
+pub const REFERRAL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Checks that we make; then `TooOften`. Each costs a socket or a handshake, and three packets to an address that does not
+/// answer.
+pub const TRIALS: Rate = Rate { per_second: 2, burst: 8 };
+/// Checks that we make at once; then `TooOften`.
+pub const TRIALS_MAX: usize = 8;
+/// Checks that we make at one IPv4 address, IPv6 /64 or host of a URL, `TRIAL_TOKENS` each: two at once, then one a minute;
+/// then `TooOften`. Whoever aims us at a victim gets no more.
+pub const TRIALS_PER_ADDRESS: Rate = Rate { per_second: 1, burst: 120 };
+/// See `TRIALS_PER_ADDRESS`.
+pub const TRIAL_TOKENS: u32 = 60;
+/// Addresses for which that is counted, about 100 bytes each; then `TooOften`.
+pub const TRIAL_ADDRESSES_MAX: usize = 1_024;
+/// A check that the driver has not ended by now came to nothing: 5 s, and a little.
+pub const TRIAL_TIMEOUT: Duration = Duration::from_secs(8);
+/// A host is a stranger to an address if nothing went there for so long. Routers forget a flow after 3 minutes at most.
+pub const CONTACT_KEPT: Duration = Duration::from_secs(600);
+/// Addresses and hosts with which there was something lately, 60 bytes each. Beyond it nobody is a stranger.
+pub const CONTACTS_MAX: usize = 4_096;
+/// Port mappings are made anew when our address has changed, `MAP_AGAIN_TOKENS` each: twice at once, then each half minute.
+pub const MAP_AGAIN: Rate = Rate { per_second: 1, burst: 60 };
+/// See `MAP_AGAIN`.
+pub const MAP_AGAIN_TOKENS: u32 = 30;
+/// New records because of where we are, `RECORD_CHANGE_TOKENS` each: four at once, then one a minute. They go to everybody.
+pub const RECORD_CHANGES: Rate = Rate { per_second: 1, burst: 240 };
+/// See `RECORD_CHANGES`.
+pub const RECORD_CHANGE_TOKENS: u32 = 60;
+/// And they wait so long, since one change seldom comes alone.
+pub const RECORD_SETTLES: Duration = Duration::from_millis(500);
+/// STUN servers that an edge is told: a browser asks all of them.
+pub const STUN_TOLD_MAX: usize = 4;

@@ -48,6 +48,12 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     /// Where the other side is.
     pub(crate) address: SocketAddr,
+    /// Whether nothing had gone to its host or address lately when it came.
+    pub(crate) stranger: bool,
+    /// Where the other side sees us, out of its Hello.
+    pub(crate) observed: Option<SocketAddr>,
+    /// Where it was told that we see it.
+    pub(crate) told: Option<SocketAddr>,
     /// Key material of this TLS session.
     pub(crate) exporter: [u8; 32],
     /// Round trip.
@@ -108,6 +114,9 @@ impl Link {
             host,
             role,
             address,
+            stranger: false,
+            observed: None,
+            told: None,
             exporter,
             rtt,
             since: now,

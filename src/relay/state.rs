@@ -22,6 +22,7 @@ use super::io::{EdgeKey, Event, LinkKey, Moment, Note, Outbox, Output, RequestId
 use super::links::Links;
 use super::multicast::Origins;
 use super::planted::{Defect, Planted};
+use super::reach::{Reach, Whereabouts};
 use super::replays::Replays;
 use super::sessions::{SessionKey, Sessions};
 use super::setup::{Settings, Setup};
@@ -75,6 +76,8 @@ pub(crate) struct State {
     pub(crate) barred: Barred,
     /// Where hosts may be.
     pub(crate) discovery: Discovery,
+    /// Where we are.
+    pub(crate) reach: Reach,
     /// Our own announcements.
     pub(crate) announcer: Announcer,
     /// How often each origin's present gap was asked about.
@@ -141,6 +144,10 @@ pub(crate) struct Announcer {
     pub(crate) neighbours: Vec<HostId>,
     /// Those that it listed before: not everybody has the new one.
     pub(crate) neighbours_before: Vec<HostId>,
+    /// Where it says that we are.
+    pub(crate) whereabouts: Whereabouts,
+    /// Of records that say so anew.
+    pub(crate) changes: Bucket,
     /// When the record was last announced.
     pub(crate) recorded: Moment,
     /// When we last answered that we are not gone.
@@ -170,6 +177,7 @@ impl State {
         let revision = setup.epoch.saturating_mul(1 << 20) | u64::from(rng.next_u32() >> 12);
         let mut directory = Directory::new(setup.network.trust, || rng.next_u64());
         directory.insert(own);
+        let reach = Reach::new(&setup.settings);
         Self {
             own,
             barred: Barred::new(own, setup.settings.lists.clone()),
@@ -204,6 +212,8 @@ impl State {
                 revision,
                 neighbours: Vec::new(),
                 neighbours_before: Vec::new(),
+                whereabouts: reach.whereabouts(),
+                changes: Bucket::default(),
                 recorded: now,
                 answered: None,
                 answers_until: now,
@@ -211,6 +221,7 @@ impl State {
                 load_percent: 0,
                 last_status: now,
             },
+            reach,
             asking: BTreeMap::new(),
             postponed: BTreeSet::new(),
             introductions: BTreeMap::new(),

@@ -38,6 +38,7 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         hosts: HostFiles::default(),
         gateway_tls: None,
         dht: DhtConfig::Off,
+        dht_share_port: false,
         seeds: SeedsConfig::default(),
         lan: false,
         doors: Vec::new(),

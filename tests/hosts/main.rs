@@ -23,6 +23,7 @@ mod insider;
 mod peerjs_client;
 mod proxy;
 mod sealed;
+mod shared_port;
 #[path = "../gateway/socket_signal_client.rs"]
 mod socket_signal_client;
 #[path = "../gateway/webtorrent_client.rs"]

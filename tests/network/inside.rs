@@ -31,6 +31,7 @@ pub(crate) fn config(genesis: &Genesis, dht: &[String]) -> HostConfig {
         hosts: HostFiles::default(),
         gateway_tls: None,
         dht: if dht.is_empty() { DhtConfig::Off } else { DhtConfig::Bootstrap(dht.to_vec()) },
+        dht_share_port: false,
         seeds: SeedsConfig::default(),
         lan: false,
         doors: Door::ALL.to_vec(),

@@ -238,8 +238,8 @@ impl World {
                 | Output::LookUp
                 | Output::LookUpSeeds
                 | Output::Register { .. }
-                | Output::Check { .. }
                 | Output::MapAgain => {}
+                Output::Check { check, host, target } => self.check(place, check, host, &target),
             }
         }
     }

@@ -55,6 +55,7 @@ pub(super) async fn start_host(n: u16, genesis: &Genesis, dht: &Testnet, port: u
         hosts: HostFiles::default(),
         gateway_tls: None,
         dht: DhtConfig::Bootstrap(dht.bootstrap.clone()),
+        dht_share_port: false,
         seeds: SeedsConfig::default(),
         lan: false,
         doors: Door::ALL.to_vec(),

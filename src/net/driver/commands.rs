@@ -58,7 +58,11 @@ impl Commands {
                     let hints = addresses.into_iter().map(|address| Hint { address, host: None }).collect();
                     found_by.happened(Input::HintsFound { source: HintSource::Dht, hints });
                 };
-                rendezvous.look_up(&mut found).await
+                let outcome = rendezvous.look_up(&mut found).await;
+                if let Some((address, shared)) = rendezvous.sees().await {
+                    found_by.happened(Input::DhtSees { address, shared });
+                }
+                outcome
             });
             let outcome = asking.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
             hub.happened(Input::LookUpEnded { outcome });

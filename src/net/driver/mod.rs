@@ -2,6 +2,7 @@
 
 mod checks;
 mod commands;
+mod port;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use crate::doors::Door;
 use crate::hosts::{HostFiles, revocations_directory};
 use crate::lock::{InUse, Lock};
 use crate::net::admin::Admin;
-use crate::net::dht::{DhtConfig, Rendezvous};
+use crate::net::dht::DhtConfig;
 use crate::net::gateway::{self, Gateway, GatewayConfig, GatewayError};
 use crate::net::hub::Hub;
 use crate::net::lan::{Lan, Own};
@@ -33,12 +34,13 @@ use crate::net::metrics::{self, Metrics};
 use crate::net::quic::{Quic, QuicError};
 use crate::net::seeds::SeedsConfig;
 use crate::net::store::{Kept, Store};
-use crate::net::udp::Port;
+use crate::net::udp::SplitError;
 use crate::relay::io::{HintSource, Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
 use checks::Checks;
 use commands::Commands;
+use port::Bound;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -70,6 +72,8 @@ pub struct HostConfig {
     pub gateway_tls: Option<(PathBuf, PathBuf)>,
     /// Which DHT.
     pub dht: DhtConfig,
+    /// Whether the DHT uses the UDP port of links.
+    pub dht_share_port: bool,
     /// Names in DNS that list hosts.
     pub seeds: SeedsConfig,
     /// Whether hosts on the same link are looked for, and told of us. Never on loopback.
@@ -98,6 +102,14 @@ pub enum StartError {
         address: SocketAddr,
         /// The system's reason.
         error: std::io::Error,
+    },
+    /// The port for links cannot be the DHT's as well.
+    #[error("cannot share UDP {address} with the DHT: {error}; set dht_share_port to false or change --listen-quic")]
+    Share {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: SplitError,
     },
     /// The port for edges is taken or the address is not ours.
     #[error("cannot listen for edges on TCP {address}: {error}; choose another with --listen-http")]
@@ -156,25 +168,12 @@ pub struct Host {
 /// [`StartError`], before anything of it runs.
 pub async fn start(config: HostConfig) -> Result<Host, StartError> {
     let network = Network::with_version(&config.genesis, config.version);
-    let rendezvous = config.dht.rendezvous(network.rendezvous).map(Arc::from);
-    start_with(config, network, rendezvous).await
-}
-
-/// As [`start`], with another rendezvous than the configured one; for tests.
-///
-/// # Errors
-/// As [`start`].
-pub async fn start_with(
-    config: HostConfig,
-    network: Network,
-    rendezvous: Option<Arc<dyn Rendezvous>>,
-) -> Result<Host, StartError> {
     // Before the ports: who starts the same host twice is told that, and not that a port is taken.
     let store = Store::new(config.store.clone());
     let lock = config.store.as_deref().map(Lock::take).transpose()?.flatten();
     let directory = config.store.as_deref().map(revocations_directory);
     let (lists, listed, named) = Lists::read(config.hosts.clone(), host_id(&config), directory)?;
-    let (socket, quic_address) = Quic::socket(config.quic).map_err(quic_error)?;
+    let (port, quic_address) = Bound::new(&config)?;
     let http = |error| StartError::Http { address: config.http, error };
     let listener = gateway::bind(config.http).map_err(http)?;
     let http_address = listener.local_addr().map_err(http)?;
@@ -184,14 +183,15 @@ pub async fn start_with(
     if kept.revocations.iter().any(|(revocation, _)| revocation.host() == host_id(&config) && revocation.is_signed()) {
         return Err(StartError::Revoked);
     }
-    let mut settings = published(&config, rendezvous.is_some(), quic_address, http_address);
+    let mut settings = published(&config, quic_address, http_address);
     settings.lists = listed;
     let (tag, metrics) = (network.tag, Arc::new(Metrics::default()));
     let revocations = std::mem::take(&mut kept.revocations);
     let hub = machine(&config, &network, &settings, kept, &metrics)?;
     revoke(&hub, revocations, named);
-    let port = Port::new(socket, config.stun, hub.clone())
-        .map_err(|error| StartError::Quic { address: quic_address, error })?;
+    let (port, lend) =
+        port.open(config.stun, hub.clone()).map_err(|error| StartError::Quic { address: quic_address, error })?;
+    let rendezvous = config.dht.rendezvous(network.rendezvous, lend).map(Arc::from);
     hub.happened(Input::PlacesFound { local: Vec::new(), mapped: Vec::new(), stun: port.stun_ports() });
     let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
@@ -390,9 +390,10 @@ impl Drop for Host {
 
 /// The settings with what only the bound sockets know. A host that is bound to one address publishes it, unless the
 /// operator says otherwise; one that is bound to all of them cannot know which of them others can reach.
-fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr) -> Settings {
+fn published(config: &HostConfig, quic: SocketAddr, http: SocketAddr) -> Settings {
     let seeds = !config.seeds.names.is_empty();
-    let mut settings = Settings { dht, seeds, port: quic.port(), ..config.settings.clone() };
+    let (dht, gateway_tls) = (config.dht != DhtConfig::Off, config.gateway_tls.is_some());
+    let mut settings = Settings { dht, seeds, port: quic.port(), gateway_tls, ..config.settings.clone() };
     for address in settings.addresses.iter_mut().filter(|address| address.port() == 0) {
         address.set_port(quic.port());
     }

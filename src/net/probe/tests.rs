@@ -1,10 +1,14 @@
 //! The probe against gateways, real and pretended, on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by panic")]
 
-use futures_util::SinkExt;
+use std::sync::Arc;
+
+use aldis_wire::edge::SUBPROTOCOL;
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::*;
 

@@ -9,11 +9,18 @@
 //! | `stun` | answers to Binding requests |
 //! | `limits` | how many answers anybody gets |
 //! | `ask` | a Binding request of ours |
+//! | `shared`, `kernel` | the same port for the DHT, whose library has a socket of its own |
+//! | `swap`, `twin` | a socket that can be exchanged, and two that look like one |
 
 mod ask;
+#[cfg(target_os = "linux")]
+mod kernel;
 mod limits;
+mod shared;
 mod sift;
 mod stun;
+mod swap;
+mod twin;
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -30,6 +37,7 @@ use sift::{Owner, sift};
 use stun::{Answer, Server};
 
 pub use ask::ask;
+pub use shared::{Shared, Split, SplitError};
 
 /// A socket that gives quinn what is QUIC and answers what is STUN.
 pub struct Port {
@@ -46,6 +54,15 @@ impl Port {
     /// When the system does not let the socket be used so.
     pub fn new(socket: UdpSocket, stun: bool, hub: Arc<Hub>) -> io::Result<Arc<Self>> {
         Ok(Self::around(TokioRuntime.wrap_udp_socket(socket)?, stun, hub))
+    }
+
+    /// The same for a port that can be lent to the DHT.
+    ///
+    /// # Errors
+    /// As [`Port::new`].
+    pub fn shared(sockets: Split, stun: bool, hub: Arc<Hub>) -> io::Result<(Arc<Self>, Shared)> {
+        let (socket, shared) = sockets.open()?;
+        Ok((Self::around(socket, stun, hub), shared))
     }
 
     fn around(inner: Arc<dyn AsyncUdpSocket>, stun: bool, hub: Arc<Hub>) -> Arc<Self> {

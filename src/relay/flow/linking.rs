@@ -7,6 +7,7 @@ use crate::relay::io::{DialFailure, DialKey, Fault, Input, LinkKey, Moment, Note
 use crate::relay::limits::{ADMISSION_DEADLINE, CLOSING, LINKS_PENDING_MAX, LINKS_PENDING_PER_ADDRESS_MAX};
 use crate::relay::links::{Link, Phase};
 use crate::relay::planted::Defect;
+use crate::relay::scope::normalised;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -24,11 +25,7 @@ impl State {
                     found.sent(channel, bytes);
                 }
             }
-            Input::LinkMeasured { link, rtt, address } => {
-                if let Some(found) = self.links.find_mut(link) {
-                    (found.rtt, found.address) = (rtt, address);
-                }
-            }
+            Input::LinkMeasured { link, rtt, address } => self.link_measured(link, rtt, address, out),
             Input::LinkSilent { link } => self.link_silent(now, link),
             Input::LinkClosed { link, reason } => {
                 let neighbour = self.links.find(link).filter(|link| link.is_admitted()).map(|link| link.host);
@@ -55,6 +52,9 @@ impl State {
             link.near = self.discovery.dial_succeeded(now, dial, host).is_some_and(|dialled| dialled.probe);
             self.timers.set_earlier(Timer::Discovery, now);
         }
+        let at = normalised(link.address).ip();
+        link.stranger = role == Role::Acceptor && self.reach.contacts.is_stranger(now, host, at);
+        self.reach.contacts.with_address(now, at);
         let (probe, rtt) = (link.near, link.rtt);
         let refused = if host == self.own {
             Some(GoodbyeReason::NotAllowed)
@@ -92,6 +92,7 @@ impl State {
         self.send(key, Channel::Control, &Frame::Hello(hello), out);
         if let Some(link) = self.links.find_mut(key) {
             link.stated = self.announcer.epoch;
+            link.told = Some(link.address);
         }
     }
 
@@ -136,13 +137,11 @@ impl State {
             Frame::Revoked(revocations) => self.revoked_came(now, key, revocations, out),
             Frame::Broadcast(broadcast) => self.broadcast_came(now, key, broadcast, out),
             Frame::Tally(tally) => self.tally_came(key, &tally, out),
-            Frame::Observed(_)
-            | Frame::Introduce(_)
-            | Frame::Punch(_)
-            | Frame::NotIntroduced(_)
-            | Frame::Verify(_)
-            | Frame::DialBack(_)
-            | Frame::Verified(_) => {}
+            Frame::Observed(address) => self.observed_came(now, key, address, out),
+            Frame::Verify(verify) => self.verify_came(now, key, verify, out),
+            Frame::DialBack(dial_back) => self.dial_back_came(now, key, dial_back, out),
+            Frame::Verified(verified) => self.verified_came(now, key, verified, out),
+            Frame::Introduce(_) | Frame::Punch(_) | Frame::NotIntroduced(_) => {}
         }
     }
 
@@ -169,6 +168,7 @@ impl State {
         }
         if let Some(link) = self.links.find_mut(key) {
             link.epoch = hello.epoch;
+            link.observed = Some(hello.observed);
             link.phase = Phase::Greeting { verified: true, welcomed };
         }
         if role == Role::Acceptor {
@@ -214,6 +214,8 @@ impl State {
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
         self.send_broken(now, out);
+        self.reach.contacts.with_host(now, host);
+        self.neighbour_sees(now, key, out);
         self.neighbours_changed(now);
     }
 
@@ -323,6 +325,9 @@ impl State {
     fn miss_link(&mut self, now: Moment, key: LinkKey, missed: bool) {
         let Some(link) = self.links.find(key) else { return };
         let (host, address) = (link.host, link.address);
+        // Until now there was something with it, however long ago the link began.
+        self.reach.contacts.with_address(now, normalised(address).ip());
+        self.reach.contacts.with_host(now, host);
         if self.links.admitted().any(|(other, link)| other != key && link.host == host) {
             return;
         }
@@ -343,6 +348,7 @@ impl State {
         }
         self.regraft(now, out);
         self.reroute(now, key, out);
+        self.neighbour_sees_no_more(now, key, out);
         self.neighbours_changed(now);
     }
 

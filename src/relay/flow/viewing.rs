@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use aldis_wire::host::Role;
 use aldis_wire::id::HostId;
 
 use crate::relay::barred::Quarantine;
 use crate::relay::io::Moment;
 use crate::relay::state::State;
-use crate::relay::view::{HostView, LinkView, QuarantineView, RefusedView, Tables, View};
+use crate::relay::view::{HostView, LinkKind, LinkView, QuarantineView, RefusedView, Tables, View};
 
 impl State {
     /// The machine as it is now.
@@ -17,6 +18,7 @@ impl State {
             host: link.host,
             address: link.address,
             role: link.role,
+            kind: if link.role == Role::Dialler { LinkKind::Dialled } else { LinkKind::Accepted },
             rtt: link.rtt,
             age: now.since(link.since),
         });
@@ -50,6 +52,7 @@ impl State {
             hosts: hosts.collect(),
             refused: self.refused(now),
             discovery: self.discovery.view(now),
+            reach: self.reach.view(now, self.links.admitted().next().is_none()),
         }
     }
 
@@ -120,6 +123,12 @@ impl State {
             revocations: self.barred.revocations().len(),
             quarantines: self.barred.quarantines().len(),
             shared_keys: self.shared.len(),
+            checks: self.reach.checks.len(),
+            referrals: self.reach.referrals.len().0,
+            askers: self.reach.referrals.len().1,
+            trials: self.reach.trials.len().0,
+            trial_addresses: self.reach.trials.len().1,
+            contacts: self.reach.contacts.len(),
             timers: self.timers.len(),
         }
     }

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::{GoodbyeReason, Outcome, Role};
+use aldis_wire::host::{GoodbyeReason, Nat, Outcome, Role};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::refusal::Refusal;
 
 use super::bar::Bar;
 use super::edge::Reach;
 use super::place::DialFailure;
+use super::reach::CheckTarget;
 
 /// What is worth a log line or a count. Never steers anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +159,32 @@ pub enum Note {
     QuestionDropped {
         /// Who.
         host: HostId,
+    },
+    /// Others see us at another address than before.
+    AddressChanged {
+        /// Where they saw us.
+        from: SocketAddr,
+        /// Where they see us.
+        to: SocketAddr,
+    },
+    /// What stands between us and those who dial us is known, or another than before.
+    NatFound {
+        /// What.
+        nat: Nat,
+    },
+    /// A place of ours was reached from outside, for the first time or after it was not.
+    Reached {
+        /// What.
+        target: CheckTarget,
+        /// The neighbour that tells, or the host that came.
+        by: HostId,
+    },
+    /// A place of ours was not reached from outside, twice in a row.
+    NotReached {
+        /// What.
+        target: CheckTarget,
+        /// The neighbour that tells.
+        by: HostId,
     },
     /// We catch up on a host's roster.
     CaughtUp {

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use aldis::relay::io::{DialFailure, DialKey, Input, LinkKey};
+use aldis::relay::io::{CheckKey, CheckTarget, DialFailure, DialKey, Input, LinkKey};
 use aldis::relay::limits::LINK_SILENT;
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
@@ -447,6 +447,26 @@ impl World {
     /// A machine dials.
     pub(crate) fn dial(&mut self, from: Place, dial: DialKey, to: SocketAddr, host: Option<HostId>) {
         self.try_dial(from, Dial { dial, to, host, since: self.now });
+    }
+
+    /// A host tries whether another one can be reached.
+    pub(crate) fn check(&mut self, from: Place, check: CheckKey, host: HostId, target: &CheckTarget) {
+        let at = match target {
+            CheckTarget::Gateway(url) => {
+                (0..self.hosts.len()).find(|other| *url == format!("wss://host{other}.example/v1"))
+            }
+            CheckTarget::Links(at) | CheckTarget::OtherPort(at) | CheckTarget::Stun(at) => place(*at, self.hosts.len()),
+        };
+        let reached = at.filter(|to| {
+            let there = self.hosts[*to].running().is_some() && self.hosts[*to].id == host;
+            there && self.wires.reaches(from, *to) && self.wires.reaches(*to, from)
+        });
+        let (outcome, takes) = match reached {
+            Some(to) => (Ok(()), 2 * self.map.one_way(from, to)),
+            None => (Err("nobody answers".to_owned()), DIAL_DEADLINE),
+        };
+        let life = self.hosts[from].life;
+        self.later(takes, Happening::Input(from, life, Box::new(Input::Checked { check, outcome })));
     }
 
     /// The first packet of a dial goes out, or goes out again.

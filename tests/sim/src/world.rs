@@ -283,7 +283,8 @@ impl World {
                 Output::Stop { reason } => self.stopped(place, reason),
                 Output::LookUp => self.look_up(place),
                 Output::Register { .. } => self.register(place),
-                Output::LookUpSeeds | Output::WidenLink { .. } | Output::Check { .. } | Output::MapAgain => {}
+                Output::Check { check, host, target } => self.check(place, check, host, &target),
+                Output::LookUpSeeds | Output::WidenLink { .. } | Output::MapAgain => {}
             }
         }
     }

@@ -50,7 +50,7 @@ impl Socket {
     fn welcome(&mut self, resumed: bool) {
         _ = self.table.requests();
         let token = Token([9; 32]);
-        self.say(Event::Welcome(Welcome { peer: peer(1), session: 1, token, resumed, gateways: vec![] }));
+        self.say(Event::Welcome(Welcome { peer: peer(1), session: 1, token, resumed, gateways: vec![], stun: vec![] }));
     }
 
     /// Answers the newest question about the own id.

@@ -174,6 +174,20 @@ pub const FIELDS: [Field; 33] = [
         "Addresses at which other hosts reach listen_quic, best first, if it is not the one they see",
     ),
     field(
+        "map_ports",
+        Kind::Switch,
+        "true|false",
+        "true",
+        "Ask the router by PCP, NAT-PMP or UPnP to let other hosts in at listen_quic, until this host ends",
+    ),
+    field(
+        "map_gateway",
+        Kind::Switch,
+        "true|false",
+        "false",
+        "Ask it to let browsers in at listen_http too, which then must not be on 127.0.0.1; needs map_ports",
+    ),
+    field(
         "allow_private",
         Kind::Switch,
         "true|false",

@@ -68,6 +68,13 @@ impl Log {
             | Note::Misbehaved { .. }
             | Note::DialFailed { failure: DialFailure::OtherNetwork, .. } => self.stranger(note),
             Note::DialFailed { address, failure } => tracing::debug!(%address, ?failure, "could not reach a host"),
+            Note::Punched { host, nats: (ours, theirs), outcome } => {
+                let (ours, theirs, outcome) = (ours.word(), theirs.word(), outcome.name());
+                tracing::debug!(host = %host.short(), ours, theirs, outcome, "a host that we were introduced to is dialled");
+            }
+            Note::NotIntroduced { host, why } => {
+                tracing::debug!(host = %host.short(), ?why, "a neighbour does not introduce us to a host");
+            }
             Note::DhtAnswered { registration, outcome } => self.dht_answered(*registration, outcome),
             Note::SeedsAnswered { outcome } => self.seeds_answered(outcome),
             Note::HostAppeared { host, epoch } => tracing::info!(host = %host.short(), epoch, "a host appeared"),

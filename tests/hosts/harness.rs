@@ -43,6 +43,8 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         lan: false,
         doors: Vec::new(),
         peerjs_discovery: false,
+        map_ports: false,
+        map_gateway: false,
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

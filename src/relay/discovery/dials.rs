@@ -57,7 +57,7 @@ impl Dials {
     /// Whether there may be another one of this kind.
     pub(crate) fn has_slot(&self, standing: Standing) -> bool {
         let most = match standing {
-            Standing::Static => return true,
+            Standing::Static | Standing::Introduced => return true,
             Standing::Known => DIALS_KNOWN_MAX,
             Standing::Seed => DIALS_SEED_MAX,
             Standing::Lan => DIALS_LAN_MAX,

@@ -29,6 +29,8 @@ pub(crate) enum Standing {
     Lan,
     /// Somebody says so.
     Stranger,
+    /// A common neighbour brings us together with a host there: of dials alone, no place has it.
+    Introduced,
 }
 
 impl Standing {
@@ -97,7 +99,7 @@ impl Place {
     /// How long to leave it alone after a failure; `known` is the longest for one that is no hint.
     pub(crate) fn back_off(&self, now: Moment, known: Duration) -> Duration {
         let longest = match self.standing(now) {
-            Standing::Stranger => BACK_OFF_MAX,
+            Standing::Stranger | Standing::Introduced => BACK_OFF_MAX,
             Standing::Seed | Standing::Lan => DIAL_AGAIN,
             Standing::Static | Standing::Known => known,
         };
@@ -135,6 +137,12 @@ impl Places {
 
     pub(crate) fn find_mut(&mut self, key: Key) -> Option<&mut Place> {
         self.map.get_mut(&key)
+    }
+
+    /// All places of which is said that this host is there.
+    pub(crate) fn of(&self, host: HostId) -> impl Iterator<Item = &Place> {
+        let addresses = self.by_host.get(&host).into_iter().flatten();
+        addresses.filter_map(move |address| self.map.get(&(*address, Some(host))))
     }
 
     /// All places with this address, whoever is said to be there.

@@ -22,6 +22,9 @@ impl State {
         let Some(link) = self.links.find_mut(key).filter(|link| link.is_admitted()) else { return };
         link.silent = true;
         let host = link.host;
+        self.discovery.look_again(now);
+        self.timers.set_earlier(Timer::Discovery, now);
+        self.look_whom_to_meet(now);
         self.miss_host(now, host);
     }
 

@@ -61,6 +61,7 @@ impl State {
     pub(crate) fn observed_came(&mut self, now: Moment, key: LinkKey, address: SocketAddr, out: &mut Outbox) {
         if self.reach.observers.sees(now, key, normalised(address)).is_some() {
             self.places_changed(now, out);
+            self.strand_links(now, normalised(address));
         }
     }
 

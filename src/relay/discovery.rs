@@ -25,7 +25,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::asking::Asking;
 use self::dials::{Dial, Dials};
-use self::places::{Key, Places, Standing};
+use self::places::{Key, Places, Standing, families_in_turn};
 use self::recent::Recent;
 use self::seeds::Seeds;
 use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Registration, Stored};
@@ -501,14 +501,6 @@ impl Discovery {
     fn jitter_part(&mut self) -> f64 {
         f64::from(self.rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
     }
-}
-
-/// The same hints, each family in its order, so that a long list of one does not hide the other.
-fn families_in_turn<'a>(hints: impl Iterator<Item = &'a Hint>) -> Vec<&'a Hint> {
-    let (v4, v6): (Vec<_>, Vec<_>) = hints.partition(|hint| hint.address.is_ipv4());
-    let mut in_turn: Vec<_> = v6.into_iter().enumerate().chain(v4.into_iter().enumerate()).collect();
-    in_turn.sort_by_key(|(place, _)| *place);
-    in_turn.into_iter().map(|(_, hint)| hint).collect()
 }
 
 fn earlier(next: Option<Moment>, moment: Moment) -> Option<Moment> {

@@ -327,3 +327,11 @@ impl Places {
         worst.is_some_and(|key| self.remove(key))
     }
 }
+
+/// The same hints, each family in its order, so that a long list of one does not hide the other.
+pub(crate) fn families_in_turn<'a>(hints: impl Iterator<Item = &'a Hint>) -> Vec<&'a Hint> {
+    let (v4, v6): (Vec<_>, Vec<_>) = hints.partition(|hint| hint.address.is_ipv4());
+    let mut in_turn: Vec<_> = v6.into_iter().enumerate().chain(v4.into_iter().enumerate()).collect();
+    in_turn.sort_by_key(|(place, _)| *place);
+    in_turn.into_iter().map(|(_, hint)| hint).collect()
+}

@@ -29,7 +29,7 @@ use bytes::Bytes;
 
 pub use bar::{Bar, HostLists};
 pub use edge::{Event, Hello, Identity, LeftReason, Member, Reach, Request, RequestId, Sample, Token, Topic, Welcome};
-pub use note::{CatchUp, Fault, Note};
+pub use note::{CatchUp, Fault, Note, PunchOutcome};
 pub use place::{DialFailure, DialKey, Hint, HintSource};
 pub use reach::{CheckKey, CheckTarget, Mapped, Mapping, MappingProtocol, Registration};
 

@@ -299,6 +299,50 @@ pub const SYNC_QUEUE_BYTES: usize = 1 << 20;
 /// Bytes of control frames on their way on a link; beyond it the link is closed: the other side does not read.
 pub const CONTROL_QUEUE_BYTES: usize = 256 << 10;
 
+// ---- Meetings ---------------------------------------------------------------------------------------------------
+
+/// Meetings under way for which we asked: each is a handful of dials, and most take a few hundred milliseconds.
+pub const MEETINGS_ASKED_MAX: usize = 4;
+/// Meetings under way, those included to which we were asked. Beyond it we are not willing: `Unwilling`.
+pub const MEETINGS_MAX: usize = 2 * MEETINGS_ASKED_MAX;
+/// Hosts that we want to meet and of which is remembered how often we tried, about 300 bytes each.
+pub const WISHES_MAX: usize = 256;
+/// Tries of a meeting before a longer pause. Each has a fresh timing: what spoils one is a matter of milliseconds.
+pub const MEETING_TRIES: u32 = 3;
+/// From the beginning of one try to that of the next.
+pub const MEETING_AGAIN: Duration = Duration::from_secs(4);
+/// So long after the dials of a meeting it is given up: QUIC has sent its first packet again after 1 and 3 s.
+pub const MEETING_TIME: Duration = Duration::from_millis(3_900);
+/// After `MEETING_TRIES` that came to nothing; doubles.
+pub const MEETING_PAUSE_MIN: Duration = Duration::from_secs(30);
+/// The longest pause between tries.
+pub const MEETING_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Who can be dialled is dialled by those who cannot, and asks for introductions only so much later.
+pub const MEETING_PATIENCE: Duration = Duration::from_secs(5);
+/// Of two hosts that both have to ask, the one with the higher id waits so long, so that they do not ask past each other.
+pub const MEETING_TURN: Duration = Duration::from_millis(1_500);
+/// When we are seen elsewhere, links that are older than this were made where we were before. All that see us move tell so
+/// within a keep-alive of 2.5 s and a little.
+pub const STRANDED_AFTER: Duration = Duration::from_secs(5);
+/// A host that has asked for another one waits so long for its answer; then `Unwilling`.
+pub const PAIR_KEPT: Duration = Duration::from_secs(3);
+/// Hosts that wait for an answer here, about 300 bytes each; then `TooOften`.
+pub const PAIRS_MAX: usize = 256;
+/// Introductions that the host of one link may ask for; then `TooOften`.
+pub const INTRODUCTIONS: Rate = Rate { per_second: 1, burst: 16 };
+/// Two hosts that are brought together dial so much later than the word takes to the farther one: a round trip varies.
+pub const PUNCH_MARGIN: Duration = Duration::from_millis(20);
+/// Nobody is made to wait longer before he dials: the longest round trip, and a little.
+pub const PUNCH_AFTER_MAX: Duration = Duration::from_secs(2);
+/// Dials to one address in `PUNCHES_REMEMBERED` because of introductions: bounds what a neighbour that lies makes us send.
+pub const PUNCHES_PER_ADDRESS_MAX: usize = 4;
+/// The same for all ports of one IP address: a few hosts behind one router.
+pub const PUNCHES_PER_IP_MAX: usize = 16;
+/// See `PUNCHES_PER_ADDRESS_MAX`.
+pub const PUNCHES_REMEMBERED: Duration = Duration::from_secs(60);
+/// Dials because of introductions in `PUNCHES_REMEMBERED`, 40 bytes each.
+pub const PUNCHES_REMEMBERED_MAX: usize = 512;
+
 // ---- Discovery --------------------------------------------------------------------------------------------------
 
 /// Dials under way at once because of strangers' hints.

@@ -14,6 +14,7 @@
 //! | `sessions`, `signals`, `broadcasts`, `replays` | edges, and what they send each other, once |
 //! | `barred` | which hosts are kept out, and why |
 //! | `discovery` | where hosts may be, and when to dial |
+//! | `meetings` | who is brought together with whom |
 //! | `reach` | where we are ourselves, and who can reach us there |
 //! | `state`, `flow` | all tables in one place, and what happens step by step |
 
@@ -28,6 +29,7 @@ mod flow;
 pub mod io;
 pub mod limits;
 mod links;
+mod meetings;
 mod multicast;
 pub mod planted;
 mod reach;
@@ -160,6 +162,7 @@ impl Relay {
                 Timer::Tend => state.tend(now, out),
                 Timer::Reach => state.reach(now, out),
                 Timer::Discovery => state.discover(now, out),
+                Timer::Meetings => state.meet(now, out),
                 Timer::Housekeeping => state.keep_house(now, out),
             }
         }

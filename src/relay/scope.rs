@@ -92,6 +92,12 @@ pub(crate) fn usable(address: SocketAddr, private_addresses: bool) -> bool {
     }
 }
 
+/// Whether an address means the network of somebody's home: those behind one router reach each other there.
+pub(crate) fn is_inside(address: SocketAddr) -> bool {
+    let address = normalised(address);
+    scope(address) == Scope::Private && !address.ip().is_loopback()
+}
+
 /// Whether a host's gateway may be looked for at this address: it is global, or `private` ones are allowed here.
 #[must_use]
 pub fn may_be_tried(ip: IpAddr, private: bool) -> bool {

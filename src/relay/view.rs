@@ -88,6 +88,20 @@ pub enum LinkKind {
     Dialled,
     /// The other side did.
     Accepted,
+    /// Both did, when a common neighbour told them.
+    Punched,
+}
+
+impl LinkKind {
+    /// For people and for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Dialled => "dialled",
+            Self::Accepted => "accepted",
+            Self::Punched => "punched",
+        }
+    }
 }
 
 /// One other host.
@@ -293,6 +307,10 @@ pub struct Tables {
     pub revocations: usize,
     /// Origins of which is remembered why they are refused.
     pub quarantines: usize,
+    /// Hosts that wait here to be introduced to another one.
+    pub pairs: usize,
+    /// Hosts that we are about to meet.
+    pub meetings: usize,
     /// Keys shared with other homes.
     pub shared_keys: usize,
     /// Places of ours that are had checked.

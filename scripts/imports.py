@@ -48,6 +48,7 @@ NET_JOINERS = {"driver"}
 NET_SHARED = {
     "dual_stack": "sockets that take IPv6 and IPv4: each world binds its own",
     "tls": "certificates and who is trusted: a part of QUIC that can be read alone",
+    "places": "what is known of our own addresses, a type; the driver fills it, operators see it",
     "hub": "the machine behind its lock: whoever learns that something happened calls it",
 }
 

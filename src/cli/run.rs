@@ -122,6 +122,8 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         quic: config.listen_quic,
         stun: config.stun,
         http: config.listen_http,
+        map_ports: config.map_ports,
+        map_gateway: config.map_gateway,
         hosts: config.hosts.clone(),
         gateway_tls: config.tls.clone(),
         dht,

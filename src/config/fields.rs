@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 31] = [
+pub const FIELDS: [Field; 33] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -158,6 +158,20 @@ pub const FIELDS: [Field; 31] = [
         "ADDR:PORT",
         "",
         "Addresses at which other hosts reach listen_quic, best first, if it is not the one they see",
+    ),
+    field(
+        "map_ports",
+        Kind::Switch,
+        "true|false",
+        "true",
+        "Ask the router by PCP, NAT-PMP or UPnP to let other hosts in at listen_quic, until this host ends",
+    ),
+    field(
+        "map_gateway",
+        Kind::Switch,
+        "true|false",
+        "false",
+        "Ask it to let browsers in at listen_http too, which then must not be on 127.0.0.1; needs map_ports",
     ),
     field(
         "allow_private",

@@ -40,6 +40,8 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         dht_share_port: false,
         doors: Vec::new(),
         peerjs_discovery: false,
+        map_ports: false,
+        map_gateway: false,
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

@@ -33,6 +33,8 @@ pub(crate) fn config(genesis: &Genesis, dht: &[String]) -> HostConfig {
         dht_share_port: false,
         doors: Door::ALL.to_vec(),
         peerjs_discovery: false,
+        map_ports: false,
+        map_gateway: false,
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

@@ -87,6 +87,8 @@ pub struct World {
     /// Last arrival on each channel of each end, so that what is sent first arrives first.
     order: BTreeMap<(Place, LinkKey, Channel), Moment>,
     cut: BTreeSet<(Place, Place)>,
+    /// Hosts that nobody reaches who was not dialled by them.
+    pub hidden: BTreeSet<Place>,
     slow: BTreeMap<(Place, Place), Slow>,
     latencies: BTreeMap<(Place, Place), Duration>,
     pub latency: Duration,
@@ -116,6 +118,7 @@ impl World {
             ends: BTreeMap::new(),
             order: BTreeMap::new(),
             cut: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             slow: BTreeMap::new(),
             latencies: BTreeMap::new(),
             latency: ms(10),

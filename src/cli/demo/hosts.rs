@@ -57,6 +57,8 @@ pub(super) async fn start_host(n: u16, genesis: &Genesis, dht: &Testnet, port: u
         dht_share_port: false,
         doors: Door::ALL.to_vec(),
         peerjs_discovery: false,
+        map_ports: false,
+        map_gateway: false,
         origins: Vec::new(),
         trusted_proxies: Vec::new(),
         ice_servers: Vec::new(),

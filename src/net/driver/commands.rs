@@ -16,6 +16,7 @@ pub(super) struct Commands {
     pub(super) hub: Arc<Hub>,
     pub(super) quic: Quic,
     pub(super) checks: Checks,
+    pub(super) map_again: Box<dyn Fn() + Send>,
     pub(super) rendezvous: Option<Arc<dyn Rendezvous>>,
     pub(super) queue: mpsc::Sender<Stored>,
     pub(super) stop: watch::Sender<Option<StopReason>>,
@@ -29,8 +30,7 @@ impl Commands {
                 Command::LookUp => self.look_up(),
                 Command::Register { port } => self.register(port),
                 Command::Check { check, host, target } => self.checks.start(check, host, target),
-                // Nothing maps ports yet.
-                Command::MapAgain => {}
+                Command::MapAgain => (self.map_again)(),
                 Command::Store(stored) => {
                     if let Err(error) = self.queue.try_send(stored) {
                         tracing::error!(%error, "the disk is too slow for what should be kept");

@@ -2,6 +2,7 @@
 
 mod checks;
 mod commands;
+mod places;
 mod port;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use crate::net::lists::Lists;
 use crate::net::load;
 use crate::net::log::Log;
 use crate::net::metrics::{self, Metrics};
+use crate::net::places::Places;
 use crate::net::quic::{Quic, QuicError};
 use crate::net::store::{Kept, Store};
 use crate::net::udp::SplitError;
@@ -38,6 +40,7 @@ use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
 use checks::Checks;
 use commands::Commands;
+use places::{Locator, Wanted};
 use port::Bound;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
@@ -64,6 +67,10 @@ pub struct HostConfig {
     pub stun: bool,
     /// TCP address for edges, pages and status. Port 0 takes any free one.
     pub http: SocketAddr,
+    /// Whether routers are asked to let other hosts in.
+    pub map_ports: bool,
+    /// Whether they are asked to let edges in, too.
+    pub map_gateway: bool,
     /// Files about other hosts: who may be here, and revocations to publish.
     pub hosts: HostFiles,
     /// PEM files of certificate chain and key for the gateway; `None` for plain HTTP.
@@ -149,6 +156,7 @@ pub struct Host {
     gateway: Option<Gateway>,
     http_address: SocketAddr,
     takes_edges: Arc<AtomicBool>,
+    locator: Locator,
     tasks: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
     stopped: watch::Receiver<Option<StopReason>>,
@@ -185,7 +193,7 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
     let (port, lend) =
         port.open(config.stun, hub.clone()).map_err(|error| StartError::Quic { address: quic_address, error })?;
     let rendezvous = config.dht.rendezvous(network.rendezvous, lend).map(Arc::from);
-    hub.happened(Input::PlacesFound { local: Vec::new(), mapped: Vec::new(), stun: port.stun_ports() });
+    let stun = port.stun_ports();
     let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
@@ -193,8 +201,17 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
 
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
+    let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address));
     let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
-    let commands = Commands { hub: hub.clone(), quic: quic.clone(), checks, rendezvous, queue, stop };
+    let commands = Commands {
+        hub: hub.clone(),
+        quic: quic.clone(),
+        checks,
+        map_again: Box::new(locator.again()),
+        rendezvous,
+        queue,
+        stop,
+    };
     let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(lists.watch(listing)),
@@ -211,6 +228,7 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
         gateway: Some(gateway),
         http_address,
         takes_edges,
+        locator,
         tasks,
         writer: Some(writer),
         stopped,
@@ -316,6 +334,12 @@ impl Host {
         &self.hub
     }
 
+    /// What this host's own machine and the routers in front of it tell of where it is.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        self.locator.known().borrow().clone()
+    }
+
     /// Waits until the machine wants the process to end, and says why.
     pub async fn ended(&mut self) -> StopReason {
         match self.stopped.wait_for(Option::is_some).await.map(|reason| *reason) {
@@ -336,8 +360,8 @@ impl Host {
         }
         let links = self.quic.close(deadline.saturating_duration_since(Instant::now()));
         match self.gateway.take() {
-            Some(gateway) => _ = tokio::join!(links, gateway.stop()),
-            None => links.await,
+            Some(gateway) => _ = tokio::join!(links, gateway.stop(), self.locator.end()),
+            None => _ = tokio::join!(links, self.locator.end()),
         }
         for task in &self.tasks {
             task.abort();
@@ -359,6 +383,7 @@ impl Drop for Host {
         for task in &self.tasks {
             task.abort();
         }
+        self.locator.cut();
         self.quic.cut();
     }
 }
@@ -381,6 +406,17 @@ fn published(config: &HostConfig, quic: SocketAddr, http: SocketAddr) -> Setting
         settings.gateways.push(format!("{scheme}://{http}{}", aldis_wire::edge::PATH));
     }
     settings
+}
+
+/// What of this host others are to reach, for those who ask the routers.
+fn wanted(config: &HostConfig, stun: Vec<u16>, links: SocketAddr, http: SocketAddr) -> Wanted {
+    Wanted {
+        links,
+        gateway: config.map_gateway.then_some(http),
+        stun,
+        map: config.map_ports,
+        private: config.settings.private_addresses,
+    }
 }
 
 fn quic_error(error: QuicError) -> StartError {

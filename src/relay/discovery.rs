@@ -9,6 +9,7 @@
 mod asking;
 mod places;
 mod recent;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -23,14 +24,15 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use self::asking::Asking;
 use self::places::{Key, Place, Places, Standing};
 use self::recent::Recent;
+use self::slots::Slots;
 use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Registration, Stored};
 use super::limits::{
     BACK_OFF_MAX, BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, DIALS_KNOWN_MAX, DIALS_MAX,
-    FULL_MESH_MAX, LINKS_CHOSEN, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL,
-    TURNED_AWAY_PAUSE, WANTED_AFTER, WANTED_FOR, WANTED_MAX,
+    FULL_MESH_MAX, LINKS_CHOSEN, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, SLOT_DIALS_MAX,
+    STORE_INTERVAL, TURNED_AWAY_PAUSE, WANTED_AFTER, WANTED_FOR, WANTED_MAX,
 };
 use super::planted::{Defect, Planted};
-use super::scope::{Scope, is_inside, normalised, scope, usable};
+use super::scope::{Scope, Site, is_inside, normalised, scope, usable};
 use super::setup::Setup;
 use super::view::DiscoveryView;
 
@@ -88,6 +90,7 @@ pub(crate) struct Discovery {
     /// Hosts to which a direct link is wanted, until when, and how many frames went there by others.
     wanted: BTreeMap<HostId, (Moment, u32)>,
     asking: Asking,
+    slots: Slots,
     /// When to decide again. Set to the present by everything that happens.
     wake: Moment,
     cache_changed: bool,
@@ -113,6 +116,7 @@ impl Discovery {
             recent: Recent::default(),
             wanted: BTreeMap::new(),
             asking: Asking::new(settings.dht),
+            slots: Slots::new(setup.unix),
             wake: now,
             cache_changed: false,
             cache_stored: None,
@@ -205,11 +209,15 @@ impl Discovery {
     /// Dials a host that a common neighbour has introduced, at an address of which the neighbour says that it is its.
     /// Exactly that host must answer.
     pub(crate) fn punch(&mut self, address: SocketAddr, host: HostId, out: &mut Outbox) {
+        self.dial_introduced((address, Some(host)), out);
+    }
+
+    fn dial_introduced(&mut self, key: Key, out: &mut Outbox) {
         self.last_dial += 1;
         let dial = DialKey(self.last_dial);
-        let key = (address, Some(host));
         self.dials.insert(dial, Dial { key, standing: Standing::Introduced, probe: false, missed: true });
-        out.push(Output::Dial { dial, address, host: Some(host) });
+        let (address, host) = key;
+        out.push(Output::Dial { dial, address, host });
     }
 
     /// The address that is meant, if an introduction may lead there; private ones only to somebody who is `near`: behind
@@ -239,7 +247,9 @@ impl Discovery {
         let asked = self.asking.poll(now, links.count == 0, links.registration, out);
         let dialled = self.dial(now, links, out);
         let stored = self.cache_due().filter(|due| *due > now);
-        for moment in [asked, dialled, stored].into_iter().flatten() {
+        // Nobody could introduce us, and others see the port that we dial from.
+        let slot = (links.registration == Registration::Implied).then(|| self.dial_in_step(now, out));
+        for moment in [asked, dialled, stored, slot].into_iter().flatten() {
             wake = wake.min(moment);
         }
         self.wake = wake;
@@ -361,6 +371,26 @@ impl Discovery {
             }
         }
         next
+    }
+
+    /// Dials what the DHT names if an agreed moment has come, each neighbourhood once; gives when the next one comes.
+    fn dial_in_step(&mut self, now: Moment, out: &mut Outbox) -> Moment {
+        if self.slots.take(now) {
+            let named = self.places.iter().filter(|(_, place)| place.source == HintSource::Dht);
+            let others = named.filter(|(key, place)| place.host(*key) != Some(self.own));
+            let mut places: Vec<_> = others.map(|(key, place)| (place.dialled, key)).collect();
+            // Those first that wait for longest.
+            places.sort_unstable();
+            let mut sites = BTreeSet::new();
+            places.retain(|(_, key)| sites.insert(Site::of(key.0)));
+            for (_, key) in places.into_iter().take(SLOT_DIALS_MAX) {
+                if let Some(place) = self.places.find_mut(key) {
+                    place.dialled = Some(now);
+                }
+                self.dial_introduced(key, out);
+            }
+        }
+        self.slots.after(now)
     }
 
     /// The places that may be dialled now, in order; and when the first of the others may be.

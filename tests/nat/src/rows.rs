@@ -55,10 +55,13 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     row("reboot", "a router forgets all its mappings", TWO, |scene| Box::pin(changes::reboot(scene))),
     row("outage", "a router without its uplink for 30 s", TWO, |scene| Box::pin(changes::outage(scene))),
+    row(
+        "mapped",
+        "a router opens a port, restarts with another address, and opens one again",
+        mapped::TOPOLOGY,
+        |scene| Box::pin(mapped::play(scene)),
+    ),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
-    row("mapped", "a symmetric NAT whose router opens ports, and changes its address", mapped::TOPOLOGY, |scene| {
-        Box::pin(mapped::play(scene))
-    }),
     row("udp-blocked", "a host whose router lets no UDP through, until it does", narrow::BLOCKED, |scene| {
         Box::pin(narrow::udp_blocked(scene))
     }),

@@ -85,15 +85,16 @@ pub(crate) const PAIRS: &[Pair] = &[
     pair("symmetric-symmetric", SYMMETRIC, SYMMETRIC, Way::NextHop),
     pair("full-random-port-random", FULL_RANDOM, PORT_RANDOM, Way::Direct(79)),
     pair("port-random-port-random", PORT_RANDOM, PORT_RANDOM, Way::Direct(79)),
-    pair("cgnat-cone-port", CGNAT_CONE, PORT, Way::Direct(79)),
+    Pair { quick: true, ..pair("cgnat-cone-port", CGNAT_CONE, PORT, Way::Direct(79)) },
     pair("cgnat-cone-cgnat-cone", CGNAT_CONE, CGNAT_CONE, Way::Direct(79)),
     pair("cgnat-symmetric-full", CGNAT_SYMMETRIC, FULL, Way::Direct(104)),
     pair("cgnat-symmetric-port", CGNAT_SYMMETRIC, PORT, Way::NextHop),
     Pair {
+        quick: true,
         more: &["nat home type=port-restricted delay=12.5"],
         ..pair("same-nat-no-hairpin", INSIDE, INSIDE, Way::Direct(3))
     },
-    Pair { more: &["ipv6"], v6_only: true, ..pair("ipv6-firewalls", PORT, PORT, Way::Direct(78)) },
+    Pair { quick: true, more: &["ipv6"], v6_only: true, ..pair("ipv6-firewalls", PORT, PORT, Way::Direct(78)) },
     pair("loss-10", LOSSY, LOSSY, Way::Direct(116)),
 ];
 

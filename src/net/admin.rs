@@ -1,5 +1,7 @@
 //! For operators: health, and the management view as JSON.
 
+mod reach;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::net::hub::Hub;
 use crate::relay::view::{HostView, LinkView, QuarantineView, RefusedView, View};
+
+pub use reach::{DhtAddress, MappedStatus, ObservedStatus, PlaceStatus, ReachStatus, Registered, StunStatus};
 
 /// What the routes need.
 #[derive(Clone, Debug)]
@@ -66,6 +70,8 @@ pub struct Status {
     pub refused: RefusedStatus,
     /// How it finds hosts.
     pub discovery: DiscoveryStatus,
+    /// Where it is, as seen from outside, and who can reach it there.
+    pub reach: ReachStatus,
 }
 
 /// Hosts that are refused. Whom its operator lists is nobody else's business: those are only counted.
@@ -114,6 +120,9 @@ pub struct LinkStatus {
     pub address: SocketAddr,
     /// Our end: `dialler` or `acceptor`.
     pub role: String,
+    /// How it came about: `dialled` by us, `accepted` by us, or `punched`, which both dialled when a common neighbour
+    /// told them.
+    pub kind: String,
     /// Round trip.
     pub rtt_ms: f64,
     /// How long it stands.
@@ -155,6 +164,8 @@ pub struct HostStatus {
     pub gateways: Vec<String>,
     /// Name and version of its software.
     pub software: String,
+    /// What stands before it, as it says: as in [`ReachStatus::nat`].
+    pub nat: String,
     /// The neighbour over which it is heard first, and over which signals go back.
     pub next_hop: Option<HostId>,
 }
@@ -199,7 +210,7 @@ impl Admin {
     #[must_use]
     pub fn status(&self) -> Status {
         let view = self.hub.recent_view();
-        let View { host, epoch, seq, edges, sessions, topics, links, hosts, refused, discovery, .. } = &*view;
+        let View { host, epoch, seq, edges, sessions, topics, links, hosts, refused, discovery, reach } = &*view;
         Status {
             host: *host,
             network: NetworkStatus {
@@ -226,6 +237,7 @@ impl Admin {
                 dht_problem: discovery.dht_problem.clone(),
                 next_look_up_ms: millis(discovery.next_look_up),
             },
+            reach: reach::status(reach, self.hub.counts()),
         }
     }
 
@@ -237,6 +249,7 @@ impl Admin {
                 Role::Dialler => "dialler".to_owned(),
                 Role::Acceptor => "acceptor".to_owned(),
             },
+            kind: link.kind.word().to_owned(),
             rtt_ms: link.rtt.as_secs_f64() * 1e3,
             age_ms: millis(link.age),
             key_exchange: self.hub.key_exchange(link.link).map(str::to_owned),
@@ -276,6 +289,7 @@ fn host_status(view: &HostView) -> HostStatus {
         addresses: view.addresses.clone(),
         gateways: view.gateways.clone(),
         software: view.software.clone(),
+        nat: view.nat.word().to_owned(),
         next_hop: view.next_hop,
     }
 }

@@ -88,6 +88,20 @@ pub enum LinkKind {
     Dialled,
     /// The other side did.
     Accepted,
+    /// Both did, when a common neighbour told them.
+    Punched,
+}
+
+impl LinkKind {
+    /// For people and for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Dialled => "dialled",
+            Self::Accepted => "accepted",
+            Self::Punched => "punched",
+        }
+    }
 }
 
 /// One other host.
@@ -115,6 +129,8 @@ pub struct HostView {
     pub gateways: Vec<String>,
     /// From its record.
     pub software: String,
+    /// From its record: what stands before it.
+    pub nat: Nat,
     /// The neighbour over which its announcements come first.
     pub next_hop: Option<HostId>,
 }

@@ -18,6 +18,7 @@ RELAY_SHARED = {
     "io": "the contract: what happened, what to do",
     "limits": "every tunable number",
     "planted": "what tests make a machine do wrong; a constant in the program",
+    "prefix": "what counts as one address, a type",
     "roster": "one host's roster, a type; the directory keeps them, and catching up keeps a copy on its way",
     "scope": "how far an address reaches; no state",
     "setup": "what the operator chose, fixed at the start",
@@ -48,6 +49,7 @@ NET_JOINERS = {"driver"}
 NET_SHARED = {
     "dual_stack": "sockets that take IPv6 and IPv4: each world binds its own",
     "tls": "certificates and who is trusted: a part of QUIC that can be read alone",
+    "places": "what is known of our own addresses, a type; the driver fills it, operators see it",
     "hub": "the machine behind its lock: whoever learns that something happened calls it",
 }
 

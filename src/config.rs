@@ -19,7 +19,7 @@ pub use sources::{ConfigError, FlagValues, Source, Sources};
 
 use crate::doors::{Door, NoSuchDoor};
 use crate::hosts::HostFiles;
-use crate::relay::limits::Rate;
+use crate::relay::limits::{Rate, SEED_NAMES_MAX};
 use crate::{genesis, identity};
 
 /// The checked configuration of a host.
@@ -47,12 +47,20 @@ pub struct Config {
     pub dht_bootstrap: Vec<String>,
     /// Whether the DHT uses the UDP port of links.
     pub dht_share_port: bool,
+    /// Names in DNS that list hosts.
+    pub dns_seeds: Vec<String>,
+    /// Whether to look for hosts on the same link.
+    pub lan: bool,
     /// Hosts to link with whatever the DHT says.
     pub peers: Vec<Peer>,
     /// Files about other hosts.
     pub hosts: HostFiles,
     /// QUIC addresses to publish.
     pub addresses: Vec<SocketAddr>,
+    /// Whether routers are asked to let other hosts in.
+    pub map_ports: bool,
+    /// Whether they are asked to let edges in, too.
+    pub map_gateway: bool,
     /// Whether private addresses may be dialled.
     pub allow_private: bool,
     /// Web origins that may use the host; empty for all.
@@ -127,6 +135,8 @@ impl Config {
             dht: needed(sources, "dht", switch)?,
             dht_bootstrap: sources.many("dht_bootstrap", named_address)?,
             dht_share_port: needed(sources, "dht_share_port", switch)?,
+            dns_seeds: dns_seeds(sources)?,
+            lan: needed(sources, "lan", switch)?,
             peers: sources.many("peers", peer)?,
             hosts: HostFiles {
                 allow: sources.path("hosts_allow"),
@@ -134,6 +144,8 @@ impl Config {
                 revocations: sources.paths("revocation"),
             },
             addresses: limited(sources, "addresses", RECORD_ADDRESSES_MAX, socket_address)?,
+            map_ports: needed(sources, "map_ports", switch)?,
+            map_gateway: map_gateway(sources)?,
             allow_private: needed(sources, "allow_private", switch)?,
             origins: sources.many("origins", origin)?,
             trusted_proxies: sources.many("trusted_proxies", |text| parsed(text, "an IP address"))?,
@@ -167,6 +179,16 @@ fn tls(sources: &Sources) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
         (Some(_), None) => Err(ConfigError::Together("`tls_cert` is set without `tls_key`; set both".to_owned())),
         (None, Some(_)) => Err(ConfigError::Together("`tls_key` is set without `tls_cert`; set both".to_owned())),
     }
+}
+
+fn map_gateway(sources: &Sources) -> Result<bool, ConfigError> {
+    let map = needed(sources, "map_gateway", switch)?;
+    if map && needed(sources, "listen_http", socket_address)?.ip().is_loopback() {
+        let why =
+            "`map_gateway` is true, and `listen_http` takes nothing from outside; set it to 0.0.0.0:8400, for example";
+        return Err(ConfigError::Together(why.to_owned()));
+    }
+    Ok(map)
 }
 
 /// A field that has a default, so that a missing value is an empty one.
@@ -226,6 +248,27 @@ fn peer(text: &str) -> Result<Peer, String> {
         }
     };
     Ok(Peer { host, address: named_address(address)? })
+}
+
+/// Asked for as they are: no search domains.
+fn dns_seeds(sources: &Sources) -> Result<Vec<String>, ConfigError> {
+    let names = sources.many("dns_seeds", |text| {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len()) && label.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
+        let sound = text.len() <= 253 && text.trim_end_matches('.').split('.').all(label);
+        if sound {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("{text:?} is not a name in DNS, such as seeds.example.org"))
+        }
+    })?;
+    if names.len() > SEED_NAMES_MAX {
+        return Err(
+            sources.blame("dns_seeds", format!("has {} names; at most {SEED_NAMES_MAX} are asked for", names.len()))
+        );
+    }
+    Ok(names)
 }
 
 fn gateway_url(text: &str) -> Result<String, String> {

@@ -19,6 +19,7 @@ use crate::identity;
 use crate::net::dht::DhtConfig;
 use crate::net::driver::{self, Host, HostConfig, StartError};
 use crate::net::hub::Hub;
+use crate::net::seeds::SeedsConfig;
 use crate::relay::Settings;
 use crate::relay::io::{Hint, HintSource, Input, StopReason};
 
@@ -117,10 +118,14 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         quic: config.listen_quic,
         stun: config.stun,
         http: config.listen_http,
+        map_ports: config.map_ports,
+        map_gateway: config.map_gateway,
         hosts: config.hosts.clone(),
         gateway_tls: config.tls.clone(),
         dht: dht_config(config),
         dht_share_port: config.dht_share_port,
+        seeds: SeedsConfig { names: config.dns_seeds.clone(), servers: None },
+        lan: config.lan,
         doors: config.doors.clone(),
         peerjs_discovery: config.peerjs_discovery,
         origins: config.origins.clone(),

@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 31] = [
+pub const FIELDS: [Field; 35] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -130,6 +130,20 @@ pub const FIELDS: [Field; 31] = [
         "false",
         "Have the DHT use the UDP port of listen_quic, so that it tells its outside address: two hosts behind home routers then meet with no other host of the network; Linux only",
     ),
+    field(
+        "dns_seeds",
+        Kind::Many,
+        "NAME",
+        "",
+        "Names in DNS whose TXT records list hosts: aldis=<network tag> [ID@]HOST:PORT ...; at most 8",
+    ),
+    field(
+        "lan",
+        Kind::Switch,
+        "true|false",
+        "true",
+        "Find hosts on the same local network by mDNS, and be found; never if listen_quic is on loopback",
+    ),
     field("peers", Kind::Many, "[ID@]HOST:PORT", "", "Hosts to link with whatever the DHT says"),
     field(
         "hosts_allow",
@@ -158,6 +172,20 @@ pub const FIELDS: [Field; 31] = [
         "ADDR:PORT",
         "",
         "Addresses at which other hosts reach listen_quic, best first, if it is not the one they see",
+    ),
+    field(
+        "map_ports",
+        Kind::Switch,
+        "true|false",
+        "true",
+        "Ask the router by PCP, NAT-PMP or UPnP to let other hosts in at listen_quic, until this host ends",
+    ),
+    field(
+        "map_gateway",
+        Kind::Switch,
+        "true|false",
+        "false",
+        "Ask it to let browsers in at listen_http too, which then must not be on 127.0.0.1; needs map_ports",
     ),
     field(
         "allow_private",

@@ -355,6 +355,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nodes_tell_where_they_see_us_and_who_registers_without_a_port_is_found_exactly_there() {
+        let net = testnet(8).await;
+        let (one, other) = (Mainline::new(KEY, net.bootstrap.clone()), Mainline::new(KEY, net.bootstrap.clone()));
+        assert_eq!(one.sees().await, None, "nobody was asked yet");
+        assert_eq!(one.register(None).await, Ok(()));
+        let here = one.state.lock().await.node.clone().unwrap().info().await.local_addr();
+        assert_eq!(one.sees().await, Some((SocketAddr::V4(here), false)));
+        assert_eq!(found_at_last(&other).await, [SocketAddr::V4(here)]);
+    }
+
+    #[tokio::test]
     async fn names_that_do_not_resolve_are_a_problem_in_words_and_no_crash() {
         // Fails before anybody is asked.
         let host = Mainline::new(KEY, vec!["no port".to_owned()]);

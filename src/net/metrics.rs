@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::{GoodbyeReason, Outcome, Role};
+use aldis_wire::host::{GoodbyeReason, NotIntroducedReason, Outcome, Role};
 use aldis_wire::refusal::Refusal;
 use axum::Router;
 use axum::http::header;
@@ -51,7 +51,10 @@ struct Counts {
     key_seen: Counter,
     misbehaviours: Counters<1>,
     dials_failed: Counters<1>,
+    punches: Counters<3>,
+    not_introduced: Counters<1>,
     dht_answers: Counters<2>,
+    dns_seed_answers: Counters<1>,
     hosts_appeared: Counter,
     hosts_expired: Counter,
     hosts_quarantined: Counters<1>,
@@ -123,9 +126,17 @@ impl Metrics {
             Note::RevocationDropped { .. } => _ = counts.revocations_dropped.inc(),
             Note::Misbehaved { fault, .. } => count(&counts.misbehaviours, [("fault", fault.name())]),
             Note::DialFailed { failure, .. } => count(&counts.dials_failed, [("reason", failure_name(failure))]),
+            Note::Punched { nats: (ours, theirs), outcome, .. } => {
+                let (ours, theirs) = (("ours", ours.word()), ("theirs", theirs.word()));
+                count(&counts.punches, [ours, theirs, ("outcome", outcome.name())]);
+            }
+            Note::NotIntroduced { why, .. } => count(&counts.not_introduced, [("reason", not_introduced_name(*why))]),
             Note::DhtAnswered { registration, outcome } => {
                 let asked = if *registration { "registration" } else { "look_up" };
                 count(&counts.dht_answers, [("asked", asked), ("answered", yes_no(outcome.is_ok()))]);
+            }
+            Note::SeedsAnswered { outcome } => {
+                count(&counts.dns_seed_answers, [("answered", yes_no(outcome.is_ok()))]);
             }
             Note::HostAppeared { .. } => _ = counts.hosts_appeared.inc(),
             Note::HostExpired { .. } => _ = counts.hosts_expired.inc(),
@@ -261,7 +272,14 @@ impl Counts {
         );
         registry.register("misbehaviours", "Faults of other hosts, by kind", self.misbehaviours.clone());
         registry.register("dials_failed", "Attempts to reach a host that came to nothing", self.dials_failed.clone());
+        registry.register(
+            "punches",
+            "Hosts dialled because a neighbour introduced them, by what stands before us and before them",
+            self.punches.clone(),
+        );
+        registry.register("not_introduced", "Hosts that no neighbour introduced to us", self.not_introduced.clone());
         registry.register("dht_answers", "Look-ups and registrations in the DHT", self.dht_answers.clone());
+        registry.register("dns_seed_answers", "Look-ups of the names of dns_seeds", self.dns_seed_answers.clone());
         registry.register("hosts_appeared", "Hosts that became known", self.hosts_appeared.clone());
         registry.register("hosts_expired", "Hosts that were not heard of any more", self.hosts_expired.clone());
         registry.register("hosts_quarantined", "Hosts whose roster was refused", self.hosts_quarantined.clone());
@@ -420,6 +438,15 @@ fn failure_name(failure: &DialFailure) -> &'static str {
         DialFailure::OtherNetwork => "other_network",
         DialFailure::OtherHost => "other_host",
         DialFailure::Failed(_) => "failed",
+    }
+}
+
+fn not_introduced_name(why: NotIntroducedReason) -> &'static str {
+    match why {
+        NotIntroducedReason::NotLinked => "not_linked",
+        NotIntroducedReason::Unwilling => "unwilling",
+        NotIntroducedReason::Hopeless => "hopeless",
+        NotIntroducedReason::TooOften => "too_often",
     }
 }
 

@@ -6,6 +6,8 @@
 //! | [`gateway`] | edges: WebSocket, and the pages that come with it |
 //! | [`udp`] | the UDP port: which datagram is whose, and STUN |
 //! | [`quic`], [`tls`] | links to other hosts |
+//! | `interfaces`, [`places`] | the addresses of this machine, and what is known of where it is |
+//! | `mapping` | routers: they let others in when they are asked |
 //! | `probe` | other hosts' gateways, as browsers see them |
 //! | [`dht`] | where hosts of a network find each other |
 //! | [`store`] | what outlives a run |
@@ -24,12 +26,17 @@ pub mod driver;
 mod dual_stack;
 pub mod gateway;
 pub mod hub;
+mod interfaces;
+mod lan;
 mod lists;
 mod load;
 pub mod log;
+mod mapping;
 pub mod metrics;
+pub mod places;
 mod probe;
 pub mod quic;
+pub mod seeds;
 pub mod store;
 pub mod tls;
 pub mod udp;

@@ -299,6 +299,50 @@ pub const SYNC_QUEUE_BYTES: usize = 1 << 20;
 /// Bytes of control frames on their way on a link; beyond it the link is closed: the other side does not read.
 pub const CONTROL_QUEUE_BYTES: usize = 256 << 10;
 
+// ---- Meetings ---------------------------------------------------------------------------------------------------
+
+/// Meetings under way for which we asked: each is a handful of dials, and most take a few hundred milliseconds.
+pub const MEETINGS_ASKED_MAX: usize = 4;
+/// Meetings under way, those included to which we were asked. Beyond it we are not willing: `Unwilling`.
+pub const MEETINGS_MAX: usize = 2 * MEETINGS_ASKED_MAX;
+/// Hosts that we want to meet and of which is remembered how often we tried, about 300 bytes each.
+pub const WISHES_MAX: usize = 256;
+/// Tries of a meeting before a longer pause. Each has a fresh timing: what spoils one is a matter of milliseconds.
+pub const MEETING_TRIES: u32 = 3;
+/// From the beginning of one try to that of the next.
+pub const MEETING_AGAIN: Duration = Duration::from_secs(4);
+/// So long after the dials of a meeting it is given up: QUIC has sent its first packet again after 1 and 3 s.
+pub const MEETING_TIME: Duration = Duration::from_millis(3_900);
+/// After `MEETING_TRIES` that came to nothing; doubles.
+pub const MEETING_PAUSE_MIN: Duration = Duration::from_secs(30);
+/// The longest pause between tries.
+pub const MEETING_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Who can be dialled is dialled by those who cannot, and asks for introductions only so much later.
+pub const MEETING_PATIENCE: Duration = Duration::from_secs(5);
+/// Of two hosts that both have to ask, the one with the higher id waits so long, so that they do not ask past each other.
+pub const MEETING_TURN: Duration = Duration::from_millis(1_500);
+/// When we are seen elsewhere, links that are older than this were made where we were before. All that see us move tell so
+/// within a keep-alive of 2.5 s and a little.
+pub const STRANDED_AFTER: Duration = Duration::from_secs(5);
+/// A host that has asked for another one waits so long for its answer; then `Unwilling`.
+pub const PAIR_KEPT: Duration = Duration::from_secs(3);
+/// Hosts that wait for an answer here, about 300 bytes each; then `TooOften`.
+pub const PAIRS_MAX: usize = 256;
+/// Introductions that the host of one link may ask for; then `TooOften`.
+pub const INTRODUCTIONS: Rate = Rate { per_second: 1, burst: 16 };
+/// Two hosts that are brought together dial so much later than the word takes to the farther one: a round trip varies.
+pub const PUNCH_MARGIN: Duration = Duration::from_millis(20);
+/// Nobody is made to wait longer before he dials: the longest round trip, and a little.
+pub const PUNCH_AFTER_MAX: Duration = Duration::from_secs(2);
+/// Dials to one address in `PUNCHES_REMEMBERED` because of introductions: bounds what a neighbour that lies makes us send.
+pub const PUNCHES_PER_ADDRESS_MAX: usize = 4;
+/// The same for all ports of one IP address: a few hosts behind one router.
+pub const PUNCHES_PER_IP_MAX: usize = 16;
+/// See `PUNCHES_PER_ADDRESS_MAX`.
+pub const PUNCHES_REMEMBERED: Duration = Duration::from_secs(60);
+/// Dials because of introductions in `PUNCHES_REMEMBERED`, 40 bytes each.
+pub const PUNCHES_REMEMBERED_MAX: usize = 512;
+
 // ---- Discovery --------------------------------------------------------------------------------------------------
 
 /// Dials under way at once because of strangers' hints.
@@ -306,6 +350,16 @@ pub const DIALS_MAX: usize = 3;
 /// Dials under way at once to places that the operator names or where we were linked. An allowance of their own, so that
 /// strangers' hints cannot hold them up; large enough to try a whole full mesh at once after a partition.
 pub const DIALS_KNOWN_MAX: usize = 32;
+/// Dials under way at once to addresses that stand in DNS.
+pub const DIALS_SEED_MAX: usize = 3;
+/// Dials under way at once to hosts on our own links. Who invents there as many hosts as are kept delays the others by
+/// 40 s.
+pub const DIALS_LAN_MAX: usize = 8;
+/// A host that has addresses of both families is dialled by IPv4 so long after IPv6, if no link stands by then. The pause
+/// that RFC 8305 §5 recommends.
+pub const SECOND_FAMILY_AFTER: Duration = Duration::from_millis(250);
+/// A connection by the other family that comes so long after the first is the one that lost: as long as a handshake may take.
+pub const RACE: Duration = Duration::from_secs(5);
 /// An address, and a /24 or /48, is dialled at most once in this time because of a stranger's hint.
 pub const DIAL_AGAIN: Duration = Duration::from_secs(60);
 /// First pause after a failed dial; doubles.
@@ -355,6 +409,12 @@ pub const WANTED_MAX: usize = 64;
 pub const DIALS_REMEMBERED_MAX: usize = 4_096;
 /// Hints kept besides the operator's; the worst are forgotten first. About 150 bytes each.
 pub const HINTS_MAX: usize = 1_024;
+/// Names in DNS that an operator may state; a look-up asks for all of them.
+pub const SEED_NAMES_MAX: usize = 8;
+/// Hints out of DNS that are kept.
+pub const SEED_HINTS_MAX: usize = 64;
+/// Hints of hosts on our own links that are kept: with an address of each family each, a full mesh.
+pub const LAN_HINTS_MAX: usize = 2 * FULL_MESH_MAX;
 /// A stranger's hint that led nowhere and is not repeated is forgotten after this. The DHT forgets in the same time.
 pub const HINT_KEPT: Duration = Duration::from_secs(1_800);
 /// Hints written to the cache: two full meshes.

@@ -14,6 +14,7 @@
 //! | `sessions`, `signals`, `broadcasts`, `replays` | edges, and what they send each other, once |
 //! | `barred` | which hosts are kept out, and why |
 //! | `discovery` | where hosts may be, and when to dial |
+//! | `meetings` | who is brought together with whom |
 //! | `reach` | where we are ourselves, and who can reach us there |
 //! | `state`, `flow` | all tables in one place, and what happens step by step |
 
@@ -28,8 +29,10 @@ mod flow;
 pub mod io;
 pub mod limits;
 mod links;
+mod meetings;
 mod multicast;
 pub mod planted;
+mod prefix;
 mod reach;
 mod replays;
 mod roster;
@@ -91,6 +94,11 @@ impl Relay {
             Input::LookUpEnded { outcome } => {
                 out.note(Note::DhtAnswered { registration: false, outcome: outcome.clone() });
                 state.discovery.look_up_ended(now, outcome);
+                state.timers.set_earlier(Timer::Discovery, now);
+            }
+            Input::SeedLookUpEnded { outcome } => {
+                out.note(Note::SeedsAnswered { outcome: outcome.clone() });
+                state.discovery.seed_look_up_ended(now, outcome);
                 state.timers.set_earlier(Timer::Discovery, now);
             }
             Input::RegistrationEnded { outcome } => {
@@ -160,6 +168,7 @@ impl Relay {
                 Timer::Tend => state.tend(now, out),
                 Timer::Reach => state.reach(now, out),
                 Timer::Discovery => state.discover(now, out),
+                Timer::Meetings => state.meet(now, out),
                 Timer::Housekeeping => state.keep_house(now, out),
             }
         }

@@ -74,6 +74,8 @@ pub(crate) struct Reach {
     pub(crate) contacts: Contacts,
     pub(crate) trials: Trials,
     pub(crate) referrals: Referrals,
+    /// Where neighbours see us; while there are none, where they did.
+    seen: Vec<SocketAddr>,
     kind: Kind,
     /// What stands between us and those who dial us.
     pub(crate) nat: Nat,
@@ -104,6 +106,7 @@ impl Reach {
             contacts: Contacts::default(),
             trials: Trials::default(),
             referrals: Referrals::default(),
+            seen: Vec::new(),
             kind: Kind::Unknown,
             nat: Nat::Unknown,
             outside: [None; 2],
@@ -130,6 +133,10 @@ impl Reach {
         let mut news = News::default();
         if let Some(kind) = self.observers.kind(now, &self.local, self.private, self.shared()) {
             self.kind = kind;
+        }
+        let seen = self.observers.addresses(self.private);
+        if !seen.is_empty() {
+            self.seen = seen;
         }
         for family in [0, 1] {
             self.follow(now, family, &mut news);
@@ -183,7 +190,7 @@ impl Reach {
     /// others see us.
     #[must_use]
     pub(crate) fn candidates(&self) -> Vec<SocketAddr> {
-        let seen = self.observers.addresses(self.private);
+        let seen = self.seen.iter().copied();
         let mut candidates: Vec<SocketAddr> = Vec::new();
         let mapped = self.links_mappings().filter(|address| self.is_seen_at(address.ip()));
         for address in mapped.chain(seen).chain(self.shared()) {
@@ -194,12 +201,15 @@ impl Reach {
         candidates
     }
 
-    /// Where STUN of ours was reached from outside.
+    /// Where STUN of ours was reached from outside. At the port for links we answer whoever reaches it.
     #[must_use]
     pub(crate) fn verified_stun(&self) -> Vec<SocketAddr> {
-        let reached = self.checks.iter().filter(|(target, _)| self.checks.is_reached(target));
         let stun = |target: &CheckTarget| if let CheckTarget::Stun(address) = target { Some(*address) } else { None };
-        reached.filter_map(|(target, _)| stun(target)).collect()
+        let is_reached = |address: &SocketAddr| {
+            let target = CheckTarget::Stun(*address);
+            self.checks.is_reached(&target) || self.is_verified(*address) && !self.checks.is_not_reached(&target)
+        };
+        self.checks.iter().filter_map(|(target, _)| stun(target)).filter(is_reached).collect()
     }
 
     /// What the DHT is to be told. A host that nobody has reached from outside tells it only when it has no link, since
@@ -207,15 +217,13 @@ impl Reach {
     #[must_use]
     pub(crate) fn registration(&self, alone: bool) -> Registration {
         // The DHT has IPv4 addresses alone.
-        let first = |addresses: &[SocketAddr]| {
-            addresses.iter().find(|it| it.is_ipv4()).or(addresses.first()).map(|address| address.port())
-        };
-        let verified: Vec<SocketAddr> = self.links_addresses().into_iter().filter(|it| self.is_verified(*it)).collect();
+        let verified = self.links_addresses().into_iter().find(|it| it.is_ipv4() && self.is_verified(*it));
+        let own = self.addresses.iter().find(|it| it.is_ipv4()).or(self.addresses.first()).copied();
         if !self.registers {
             return Registration::Nothing;
         }
-        match first(&verified).or(first(&self.addresses)) {
-            Some(port) => Registration::Port(port),
+        match verified.or(own) {
+            Some(address) => Registration::Port(address.port()),
             None if !alone => Registration::Nothing,
             None if self.shared().is_some() => Registration::Implied,
             None => Registration::Port(self.port),
@@ -362,7 +370,7 @@ impl Reach {
 
     /// Where neighbours see us, if others can use that.
     fn observed(&self) -> Vec<SocketAddr> {
-        if self.kind == Kind::Symmetric { Vec::new() } else { self.observers.addresses(self.private) }
+        if self.kind == Kind::Symmetric { Vec::new() } else { self.seen.clone() }
     }
 
     fn wanted(&self) -> Vec<CheckTarget> {

@@ -20,6 +20,7 @@ use super::directory::Directory;
 use super::discovery::Discovery;
 use super::io::{EdgeKey, Event, LinkKey, Moment, Note, Outbox, Output, RequestId};
 use super::links::Links;
+use super::meetings::Meetings;
 use super::multicast::Origins;
 use super::planted::{Defect, Planted};
 use super::reach::{Reach, Whereabouts};
@@ -76,6 +77,8 @@ pub(crate) struct State {
     pub(crate) barred: Barred,
     /// Where hosts may be.
     pub(crate) discovery: Discovery,
+    /// Who is brought together with whom.
+    pub(crate) meetings: Meetings,
     /// Where we are.
     pub(crate) reach: Reach,
     /// Our own announcements.
@@ -162,6 +165,32 @@ pub(crate) struct Announcer {
     pub(crate) last_status: Moment,
 }
 
+impl Announcer {
+    fn new(epoch: u64, revision: u64, whereabouts: Whereabouts, now: Moment) -> Self {
+        Self {
+            epoch,
+            seq: 0,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            pace: Bucket::default(),
+            volume: Bucket::default(),
+            queries: Vec::new(),
+            heartbeats: 0,
+            revision,
+            neighbours: Vec::new(),
+            neighbours_before: Vec::new(),
+            whereabouts,
+            changes: Bucket::default(),
+            recorded: now,
+            answered: None,
+            answers_until: now,
+            signals: 0,
+            load_percent: 0,
+            last_status: now,
+        }
+    }
+}
+
 impl State {
     /// The state of a machine that has just started.
     #[must_use]
@@ -182,6 +211,7 @@ impl State {
             own,
             barred: Barred::new(own, setup.settings.lists.clone()),
             discovery,
+            meetings: Meetings::default(),
             origins,
             directory,
             identity: setup.identity,
@@ -200,27 +230,7 @@ impl State {
             passed_on: PassedOn::default(),
             routes: ReturnRoutes::default(),
             addresses: Addresses::default(),
-            announcer: Announcer {
-                epoch: setup.epoch,
-                seq: 0,
-                pending: Vec::new(),
-                pending_bytes: 0,
-                pace: Bucket::default(),
-                volume: Bucket::default(),
-                queries: Vec::new(),
-                heartbeats: 0,
-                revision,
-                neighbours: Vec::new(),
-                neighbours_before: Vec::new(),
-                whereabouts: reach.whereabouts(),
-                changes: Bucket::default(),
-                recorded: now,
-                answered: None,
-                answers_until: now,
-                signals: 0,
-                load_percent: 0,
-                last_status: now,
-            },
+            announcer: Announcer::new(setup.epoch, revision, reach.whereabouts(), now),
             reach,
             asking: BTreeMap::new(),
             postponed: BTreeSet::new(),

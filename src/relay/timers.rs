@@ -42,6 +42,8 @@ pub(crate) enum Timer {
     Reach,
     /// Discovery wants to act.
     Discovery,
+    /// Somebody is to be met, or to be brought together with another.
+    Meetings,
     /// Things remembered for a time are forgotten, things to be kept are stored.
     Housekeeping,
 }

@@ -148,6 +148,10 @@ pub struct DiscoveryView {
     pub dht_problem: Option<String>,
     /// How long until the DHT is asked next; zero while it is being asked, and without a DHT.
     pub next_look_up: Duration,
+    /// Whether there are names in DNS to look up.
+    pub seeds: bool,
+    /// What was wrong with them at the last look-up, if anything.
+    pub seeds_problem: Option<String>,
 }
 
 /// Where this host is as seen from outside, with the evidence (PROTOCOL.md §11.1).
@@ -309,6 +313,10 @@ pub struct Tables {
     pub revocations: usize,
     /// Origins of which is remembered why they are refused.
     pub quarantines: usize,
+    /// Hosts that wait here to be introduced to another one.
+    pub pairs: usize,
+    /// Hosts that we are about to meet.
+    pub meetings: usize,
     /// Keys shared with other homes.
     pub shared_keys: usize,
     /// Places of ours that are had checked.

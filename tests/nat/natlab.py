@@ -5,7 +5,8 @@
   natlab.py down LAB                   tear it down (never fails if it is not there)
   natlab.py exec LAB NODE -- CMD...    run CMD in a node ("inet" is the internet itself)
   natlab.py show LAB                   the nodes and their addresses
-  natlab.py addr LAB NODE [--public]   print the node's address (--public: as the internet sees it)
+  natlab.py addr LAB NODE [--public | --v6]
+                                    print the node's address (--public: as the internet sees it)
   natlab.py cut LAB A[,A2] [B[,B2]]    cut A's uplink, or all traffic between A's and B's site
   natlab.py heal LAB                   undo every cut
   natlab.py reboot LAB NAT [--ip NEW] [--down SECONDS]
@@ -781,6 +782,8 @@ def main(argv):
             show(load(lab))
         case ["addr", lab, name]:
             print(node(load(lab), name)["ip"])
+        case ["addr", lab, name, "--v6"]:
+            print(node(load(lab), name)["ip6"])
         case ["addr", lab, name, "--public"]:
             lab = load(lab)
             node(lab, name)

@@ -38,6 +38,10 @@ pub struct Player {
     pub neighbours: Vec<aldis_wire::record::ShortId>,
     /// What its record states.
     pub addresses: Vec<SocketAddr>,
+    /// What its record states.
+    pub candidates: Vec<SocketAddr>,
+    /// Of its record.
+    pub revision: u64,
     /// The same of STUN.
     pub stun: Vec<SocketAddr>,
     /// What its heads state.
@@ -54,16 +58,16 @@ impl Player {
         let key = SigningKey::from_bytes(&secret);
         let id = HostId::new(key.verifying_key().to_bytes());
         let (trie, entries) = (Trie::default(), BTreeMap::new());
-        let (neighbours, addresses) = (Vec::new(), Vec::new());
-        let stun = Vec::new();
         Self {
             id,
             key,
             epoch: 1_000,
             seq: 0,
-            neighbours,
-            addresses,
-            stun,
+            neighbours: Vec::new(),
+            addresses: Vec::new(),
+            candidates: Vec::new(),
+            stun: Vec::new(),
+            revision: 1,
             interval_ms: 3_000,
             trie,
             entries,
@@ -73,14 +77,14 @@ impl Player {
 
     pub fn record(&self) -> SignedRecord {
         let record = HostRecord {
-            revision: 1,
+            revision: self.revision,
             sealing: self.sealing().public(),
             addresses: self.addresses.clone(),
             gateways: Vec::new(),
             software: "player".into(),
             neighbours: self.neighbours.clone(),
             nat: Nat::Open,
-            candidates: Vec::new(),
+            candidates: self.candidates.clone(),
             stun: self.stun.clone(),
         };
         SignedRecord::make(&self.key, network().tag, &record).unwrap()
@@ -360,7 +364,7 @@ impl House {
     }
 
     /// A connection from `player` at this address that has come through TLS.
-    pub fn connect_from(&mut self, player: &Player, address: Ipv4Addr) -> LinkKey {
+    pub fn connect_from(&mut self, player: &Player, address: impl Into<IpAddr>) -> LinkKey {
         self.links += 1;
         let link = LinkKey(self.links);
         let opened = Input::LinkOpened {
@@ -368,7 +372,7 @@ impl House {
             host: player.id,
             role: Role::Acceptor,
             dial: None,
-            address: SocketAddr::new(IpAddr::V4(address), 4_000),
+            address: SocketAddr::new(address.into(), 4_000),
             exporter: [9; 32],
             rtt: Duration::from_millis(10),
         };

@@ -204,7 +204,8 @@ impl World {
         let life = self.hosts[place].life;
         let target = (0..self.hosts.len())
             .find(|other| address(*other) == to)
-            .filter(|target| self.hosts[*target].running().is_some() && !self.cut.contains(&(place, *target)));
+            .filter(|target| self.hosts[*target].running().is_some() && !self.cut.contains(&(place, *target)))
+            .filter(|target| !self.hidden.contains(target));
         let Some(target) = target else {
             let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
             return self.later(secs(5), Happening::Input(place, life, failed));
@@ -233,7 +234,7 @@ impl World {
             let other = &self.hosts[*other];
             other.running().is_some() && other.id == host
         });
-        let reached = reached.filter(|other| !self.cut.contains(&(place, *other)));
+        let reached = reached.filter(|other| !self.cut.contains(&(place, *other)) && !self.hidden.contains(other));
         let (outcome, takes) = match reached {
             Some(other) => (Ok(()), 2 * self.latency_between(place, other)),
             None => (Err("nobody answers".to_owned()), secs(5)),

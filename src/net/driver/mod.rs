@@ -2,6 +2,7 @@
 
 mod checks;
 mod commands;
+mod places;
 mod port;
 
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aldis_wire::id::HostId;
-use aldis_wire::network::{Genesis, Network};
+use aldis_wire::network::{Genesis, Network, NetworkTag};
 use aldis_wire::revocation::Revocation;
 use aldis_wire::seal::SealingKey;
 use ed25519_dalek::SigningKey;
@@ -26,18 +27,22 @@ use crate::net::admin::Admin;
 use crate::net::dht::DhtConfig;
 use crate::net::gateway::{self, Gateway, GatewayConfig, GatewayError};
 use crate::net::hub::Hub;
+use crate::net::lan::{Lan, Own};
 use crate::net::lists::Lists;
 use crate::net::load;
 use crate::net::log::Log;
 use crate::net::metrics::{self, Metrics};
+use crate::net::places::Places;
 use crate::net::quic::{Quic, QuicError};
+use crate::net::seeds::SeedsConfig;
 use crate::net::store::{Kept, Store};
 use crate::net::udp::SplitError;
-use crate::relay::io::{Input, Note, StopReason};
+use crate::relay::io::{HintSource, Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
 use checks::Checks;
 use commands::Commands;
+use places::{Locator, Wanted};
 use port::Bound;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
@@ -64,6 +69,10 @@ pub struct HostConfig {
     pub stun: bool,
     /// TCP address for edges, pages and status. Port 0 takes any free one.
     pub http: SocketAddr,
+    /// Whether routers are asked to let other hosts in.
+    pub map_ports: bool,
+    /// Whether they are asked to let edges in, too.
+    pub map_gateway: bool,
     /// Files about other hosts: who may be here, and revocations to publish.
     pub hosts: HostFiles,
     /// PEM files of certificate chain and key for the gateway; `None` for plain HTTP.
@@ -72,6 +81,10 @@ pub struct HostConfig {
     pub dht: DhtConfig,
     /// Whether the DHT uses the UDP port of links.
     pub dht_share_port: bool,
+    /// Names in DNS that list hosts.
+    pub seeds: SeedsConfig,
+    /// Whether hosts on the same link are looked for, and told of us. Never on loopback.
+    pub lan: bool,
     /// Protocols of other systems that edges may speak.
     pub doors: Vec<Door>,
     /// Whether the ids of `PeerJS` clients here are told to whoever asks.
@@ -147,8 +160,10 @@ pub struct Host {
     quic: Quic,
     quic_address: SocketAddr,
     gateway: Option<Gateway>,
+    lan: Option<Lan>,
     http_address: SocketAddr,
     takes_edges: Arc<AtomicBool>,
+    locator: Locator,
     tasks: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
     stopped: watch::Receiver<Option<StopReason>>,
@@ -178,23 +193,36 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
     }
     let mut settings = published(&config, quic_address, http_address);
     settings.lists = listed;
-    let metrics = Arc::new(Metrics::default());
+    let (tag, metrics) = (network.tag, Arc::new(Metrics::default()));
     let revocations = std::mem::take(&mut kept.revocations);
     let hub = machine(&config, &network, &settings, kept, &metrics)?;
     revoke(&hub, revocations, named);
     let (port, lend) =
         port.open(config.stun, hub.clone()).map_err(|error| StartError::Quic { address: quic_address, error })?;
     let rendezvous = config.dht.rendezvous(network.rendezvous, lend).map(Arc::from);
-    hub.happened(Input::PlacesFound { local: Vec::new(), mapped: Vec::new(), stun: port.stun_ports() });
+    let stun = port.stun_ports();
     let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
     let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
 
+    let lan = config.lan.then(|| look_around(&config, tag, quic_address, &hub)).flatten();
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
+    let seeds = config.seeds.clone();
+    let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address));
     let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
-    let commands = Commands { hub: hub.clone(), quic: quic.clone(), checks, rendezvous, queue, stop };
+    let commands = Commands {
+        hub: hub.clone(),
+        quic: quic.clone(),
+        checks,
+        map_again: Box::new(locator.again()),
+        rendezvous,
+        seeds,
+        tag,
+        queue,
+        stop,
+    };
     let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(lists.watch(listing)),
@@ -209,8 +237,10 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
         quic,
         quic_address,
         gateway: Some(gateway),
+        lan,
         http_address,
         takes_edges,
+        locator,
         tasks,
         writer: Some(writer),
         stopped,
@@ -244,6 +274,13 @@ fn machine(
         log.note(note);
     };
     Ok(Hub::new(setup, Box::new(note)))
+}
+
+/// Looks for hosts on the same link.
+fn look_around(config: &HostConfig, tag: NetworkTag, listening: SocketAddr, hub: &Arc<Hub>) -> Option<Lan> {
+    let hub = hub.clone();
+    let found = move |hints| hub.happened(Input::HintsFound { source: HintSource::Lan, hints });
+    Lan::start(Own { host: host_id(config), tag, listening }, found)
 }
 
 /// Tells the machine what was kept and what the operator names, before it has any link.
@@ -316,6 +353,12 @@ impl Host {
         &self.hub
     }
 
+    /// What this host's own machine and the routers in front of it tell of where it is.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        self.locator.known().borrow().clone()
+    }
+
     /// Waits until the machine wants the process to end, and says why.
     pub async fn ended(&mut self) -> StopReason {
         match self.stopped.wait_for(Option::is_some).await.map(|reason| *reason) {
@@ -335,10 +378,18 @@ impl Host {
             tracing::warn!("the host did not say all its goodbyes in time");
         }
         let links = self.quic.close(deadline.saturating_duration_since(Instant::now()));
-        match self.gateway.take() {
-            Some(gateway) => _ = tokio::join!(links, gateway.stop()),
-            None => links.await,
-        }
+        let (gateway, lan) = (self.gateway.take(), self.lan.take());
+        let gateway = async {
+            if let Some(gateway) = gateway {
+                gateway.stop().await;
+            }
+        };
+        let lan = async {
+            if let Some(lan) = lan {
+                lan.stop().await;
+            }
+        };
+        tokio::join!(links, gateway, lan, self.locator.end());
         for task in &self.tasks {
             task.abort();
         }
@@ -359,6 +410,7 @@ impl Drop for Host {
         for task in &self.tasks {
             task.abort();
         }
+        self.locator.cut();
         self.quic.cut();
     }
 }
@@ -366,8 +418,9 @@ impl Drop for Host {
 /// The settings with what only the bound sockets know. A host that is bound to one address publishes it, unless the
 /// operator says otherwise; one that is bound to all of them cannot know which of them others can reach.
 fn published(config: &HostConfig, quic: SocketAddr, http: SocketAddr) -> Settings {
+    let seeds = !config.seeds.names.is_empty();
     let (dht, gateway_tls) = (config.dht != DhtConfig::Off, config.gateway_tls.is_some());
-    let mut settings = Settings { dht, port: quic.port(), gateway_tls, ..config.settings.clone() };
+    let mut settings = Settings { dht, seeds, port: quic.port(), gateway_tls, ..config.settings.clone() };
     for address in settings.addresses.iter_mut().filter(|address| address.port() == 0) {
         address.set_port(quic.port());
     }
@@ -381,6 +434,17 @@ fn published(config: &HostConfig, quic: SocketAddr, http: SocketAddr) -> Setting
         settings.gateways.push(format!("{scheme}://{http}{}", aldis_wire::edge::PATH));
     }
     settings
+}
+
+/// What of this host others are to reach, for those who ask the routers.
+fn wanted(config: &HostConfig, stun: Vec<u16>, links: SocketAddr, http: SocketAddr) -> Wanted {
+    Wanted {
+        links,
+        gateway: config.map_gateway.then_some(http),
+        stun,
+        map: config.map_ports,
+        private: config.settings.private_addresses,
+    }
 }
 
 fn quic_error(error: QuicError) -> StartError {

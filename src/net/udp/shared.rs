@@ -193,3 +193,109 @@ fn join(_: SocketAddrV4) -> io::Result<UdpSocket> {
 fn try_out() -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux can"))
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic")]
+    use std::future::poll_fn;
+    use std::io::IoSliceMut;
+
+    use quinn::udp::RecvMeta;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    fn lent(address: &str) -> (Arc<dyn AsyncUdpSocket>, Shared, SocketAddr) {
+        let split = Split::bind(address.parse().unwrap()).unwrap();
+        let address = split.address();
+        let (socket, shared) = split.open().unwrap();
+        (socket, shared, address)
+    }
+
+    /// The next datagram that links get.
+    async fn received(socket: &Arc<dyn AsyncUdpSocket>) -> Vec<u8> {
+        let (mut buf, mut meta) = (vec![0; 65_536], [RecvMeta::default()]);
+        let receiving = poll_fn(|cx| socket.poll_recv(cx, &mut [IoSliceMut::new(&mut buf)], &mut meta));
+        timeout(DEADLINE, receiving).await.unwrap().unwrap();
+        let [meta] = meta;
+        buf.truncate(meta.len);
+        buf
+    }
+
+    fn sent(datagram: &[u8], port: u16) {
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(datagram, (Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_datagrams_while_the_port_is_lent_gets_those_that_come_afterwards() {
+        for all in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+            let (socket, shared, address) = lent(all);
+            let waiting = tokio::spawn(async move { (received(&socket).await, socket) });
+            tokio::task::yield_now().await;
+            let node = shared.lend(UdpSocket::bind).await.unwrap();
+            sent(b"d1:", address.port());
+            sent(b"\xc0links", address.port());
+            let (datagram, _socket) = waiting.await.unwrap();
+            assert_eq!(datagram, b"\xc0links");
+            node.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut buf = [0; 16];
+            assert_eq!(node.recv(&mut buf).unwrap(), 3);
+        }
+    }
+
+    #[tokio::test]
+    async fn links_have_their_port_back_whatever_becomes_of_the_node() {
+        let (socket, shared, address) = lent("127.0.0.1:0");
+        let refused: io::Result<()> = shared.lend(|_| Err(io::ErrorKind::PermissionDenied.into())).await;
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        sent(b"1", address.port());
+        assert_eq!(received(&socket).await, b"1");
+        // The library panics now and then.
+        let panicked: io::Result<()> = shared.lend(|_| panic!("on purpose")).await;
+        assert!(panicked.is_err());
+        sent(b"2", address.port());
+        assert_eq!(received(&socket).await, b"2");
+        // A node that binds another port.
+        assert!(shared.lend(|_| UdpSocket::bind("127.0.0.1:0")).await.is_err());
+        sent(b"3", address.port());
+        assert_eq!(received(&socket).await, b"3");
+        // Whoever asked gives up before it is done.
+        let (begun, beginning) = std::sync::mpsc::sync_channel(1);
+        let (end, ending) = std::sync::mpsc::sync_channel(1);
+        let asking = shared.clone();
+        let giving_up = tokio::spawn(async move {
+            let start = move |address| {
+                begun.send(()).unwrap();
+                ending.recv().unwrap();
+                UdpSocket::bind(address)
+            };
+            asking.lend(start).await
+        });
+        tokio::task::spawn_blocking(move || beginning.recv()).await.unwrap().unwrap();
+        giving_up.abort();
+        end.send(()).unwrap();
+        // And another node, while the last one's socket may still be there.
+        let node = shared.lend(UdpSocket::bind).await.unwrap();
+        sent(b"4", address.port());
+        assert_eq!(received(&socket).await, b"4");
+        // Its end is no harm, though the kernel's program still names two sockets.
+        drop(node);
+        sent(b"d1:", address.port());
+        sent(b"5", address.port());
+        assert_eq!(received(&socket).await, b"d1:");
+        assert_eq!(received(&socket).await, b"5");
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_and_what_has_no_ipv4_cannot_be_shared() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let held = UdpSocket::bind(taken).unwrap();
+        assert!(matches!(Split::bind(taken), Err(SplitError::Bind(_))));
+        assert!(matches!(Split::bind("[::1]:0".parse().unwrap()), Err(SplitError::NoIpv4)));
+        drop(held);
+        assert_eq!(Split::bind(taken).unwrap().address(), taken);
+    }
+}

@@ -150,8 +150,10 @@ impl State {
     pub(crate) fn discover(&mut self, now: Moment, out: &mut Outbox) {
         let (links, barred) = (&self.links, &self.barred);
         let chosen = || links.admitted().filter(|(_, link)| link.role == Role::Dialler);
+        // When nothing comes over any link, it is our own line that was cut, and whoever dials is first to be back.
+        let cut_off = links.admitted().all(|(_, link)| link.silent);
         let state = LinksNow {
-            linked: |host| links.to_host(host).is_some() || barred.why(host).is_some(),
+            linked: |host| links.to_host(host).is_some() && !cut_off || barred.why(host).is_some(),
             crowded: |address| chosen().any(|(_, link)| near_by(link.address.ip(), address)),
             count: links.admitted().count(),
             chosen: chosen().count(),

@@ -42,6 +42,7 @@ impl State {
     fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: DialFailure, out: &mut Outbox) {
         if let Some(address) = self.discovery.dial_failed(now, dial, &failure) {
             out.note(Note::DialFailed { address, failure });
+            self.look_whom_to_meet(now);
         }
         self.timers.set_earlier(Timer::Discovery, now);
     }
@@ -49,9 +50,12 @@ impl State {
     fn link_opened(&mut self, now: Moment, key: LinkKey, mut link: Link, dial: Option<DialKey>, out: &mut Outbox) {
         let (host, role) = (link.host, link.role);
         if let Some(dial) = dial {
-            link.near = self.discovery.dial_succeeded(now, dial, host).is_some_and(|dialled| dialled.probe);
+            let dialled = self.discovery.dial_succeeded(now, dial, host);
+            link.near = dialled.is_some_and(|dialled| dialled.probe);
+            link.punched = dialled.is_some_and(|dialled| dialled.punch);
             self.timers.set_earlier(Timer::Discovery, now);
         }
+        link.punched |= role == Role::Acceptor && self.meetings.is_dialling(host);
         let at = normalised(link.address).ip();
         link.stranger = role == Role::Acceptor && self.reach.contacts.is_stranger(now, host, at);
         self.reach.contacts.with_address(now, at);
@@ -60,12 +64,17 @@ impl State {
             Some(GoodbyeReason::NotAllowed)
         } else if self.draining {
             Some(GoodbyeReason::Closing)
+        } else if role == Role::Dialler && self.links.race_is_won(now, host, link.address) {
+            Some(GoodbyeReason::Crossed)
         } else if self.links.pending(role) >= LINKS_PENDING_MAX
             || role == Role::Acceptor && self.links.pending_from(link.address.ip()) >= LINKS_PENDING_PER_ADDRESS_MAX
             || self.links.is_full(role)
             || probe && !self.is_nearer(now, rtt)
         {
             Some(GoodbyeReason::Full)
+        } else if link.punched && role == Role::Dialler && self.links.is_doubled(now, host) {
+            // Another address of the same host has answered first.
+            Some(GoodbyeReason::Crossed)
         } else {
             None
         };
@@ -135,11 +144,13 @@ impl State {
             Frame::Revoked(revocations) => self.revoked_came(now, key, revocations, out),
             Frame::Broadcast(broadcast) => self.broadcast_came(now, key, broadcast, out),
             Frame::Tally(tally) => self.tally_came(key, &tally, out),
+            Frame::Introduce(introduce) => self.introduce_came(now, key, introduce, out),
+            Frame::Punch(punch) => self.punch_came(now, key, punch),
+            Frame::NotIntroduced(answer) => self.not_introduced_came(now, key, answer, out),
             Frame::Observed(address) => self.observed_came(now, key, address, out),
             Frame::Verify(verify) => self.verify_came(now, key, verify, out),
             Frame::DialBack(dial_back) => self.dial_back_came(now, key, dial_back, out),
             Frame::Verified(verified) => self.verified_came(now, key, verified, out),
-            Frame::Introduce(_) | Frame::Punch(_) | Frame::NotIntroduced(_) => {}
         }
     }
 
@@ -206,9 +217,12 @@ impl State {
         let shown = self.shown(now, self.origins.iter().map(|(origin, _)| origin));
         self.summarise_to(key, &shown, out);
         self.tell_revocations(key, out);
+        let punched = self.links.find(key).is_some_and(|link| link.punched);
+        self.met(now, host, punched, out);
         if let Some(loser) = self.links.loser(self.own, key)
             && !self.planted.has(Defect::KeepBothLinks)
         {
+            self.links.inherit(key, loser);
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
         self.send_broken(now, out);
@@ -331,10 +345,12 @@ impl State {
         }
         self.discovery.link_lost(now, host, address, missed);
         self.timers.set_earlier(Timer::Discovery, now);
+        self.look_whom_to_meet(now);
     }
 
     /// What went over a link must go another way: signals that wait for receipts, next hops, comparisons.
     fn leave_link(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        self.meetings.lost(now, key);
         for (host, origin) in self.origins.iter_mut() {
             if origin.next_hop == Some(key) {
                 origin.next_hop = None;

@@ -22,6 +22,9 @@ impl State {
         let Some(link) = self.links.find_mut(key).filter(|link| link.is_admitted()) else { return };
         link.silent = true;
         let host = link.host;
+        self.discovery.look_again(now);
+        self.timers.set_earlier(Timer::Discovery, now);
+        self.look_whom_to_meet(now);
         self.miss_host(now, host);
     }
 
@@ -116,7 +119,10 @@ impl State {
         if wanted == *listed {
             return;
         }
-        let urgent = left < LINKS_WANTED / 2 && wanted.len() > left || !self.is_large();
+        if !self.is_large() {
+            return self.renew_soon(now);
+        }
+        let urgent = left < LINKS_WANTED / 2 && wanted.len() > left;
         let pause = if urgent { RECORD_RENEWAL_URGENT } else { RECORD_RENEWAL };
         self.timers.set_earlier(Timer::Record, self.announcer.recorded.max(now) + pause);
     }
@@ -128,7 +134,7 @@ impl State {
         if self.draining || neighbours == self.announcer.neighbours && whereabouts == self.announcer.whereabouts {
             return;
         }
-        if whereabouts != self.announcer.whereabouts {
+        if whereabouts != self.announcer.whereabouts || !self.is_large() {
             let changes = &mut self.announcer.changes;
             if changes.take(now, RECORD_CHANGES, RECORD_CHANGE_TOKENS).is_err() {
                 changes.charge(now, RECORD_CHANGES, RECORD_CHANGE_TOKENS as usize);

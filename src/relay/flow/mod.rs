@@ -14,6 +14,7 @@
 //! | `reaching` | somebody tells where we are; a place of ours is to be checked |
 //! | `checking` | a neighbour asks whether a host can be reached |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
+//! | `meeting` | a host that cannot be dialled is wanted; somebody asks to be introduced |
 //! | `losing` | a neighbour is silent; somebody says that a host is gone |
 //! | `tending` | it is time to look after the choice of neighbours |
 //! | `barring` | lists or revocations come, or something of a host that is kept out |
@@ -30,6 +31,7 @@ mod introducing;
 mod life;
 mod linking;
 mod losing;
+mod meeting;
 mod reaching;
 mod receiving;
 mod signals;

@@ -61,6 +61,7 @@ impl State {
     pub(crate) fn observed_came(&mut self, now: Moment, key: LinkKey, address: SocketAddr, out: &mut Outbox) {
         if self.reach.observers.sees(now, key, normalised(address)).is_some() {
             self.places_changed(now, out);
+            self.strand_links(now, normalised(address));
         }
     }
 
@@ -149,11 +150,15 @@ impl State {
         }
     }
 
-    /// Sees to it that our record says where we are: soon, unless it has changed often lately.
+    /// Sees to it that our record says where we are.
     pub(crate) fn we_moved(&mut self, now: Moment) {
-        if self.reach.whereabouts() == self.announcer.whereabouts {
-            return;
+        if self.reach.whereabouts() != self.announcer.whereabouts {
+            self.renew_soon(now);
         }
+    }
+
+    /// Has our record announced anew: soon, unless it has changed often lately.
+    pub(crate) fn renew_soon(&mut self, now: Moment) {
         // Only looked at here; the tokens are taken when the record goes out.
         let mut changes = self.announcer.changes;
         let wait = changes.take(now, RECORD_CHANGES, RECORD_CHANGE_TOKENS).err().unwrap_or_default();

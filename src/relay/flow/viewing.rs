@@ -18,7 +18,11 @@ impl State {
             host: link.host,
             address: link.address,
             role: link.role,
-            kind: if link.role == Role::Dialler { LinkKind::Dialled } else { LinkKind::Accepted },
+            kind: match link.role {
+                _ if link.punched => LinkKind::Punched,
+                Role::Dialler => LinkKind::Dialled,
+                Role::Acceptor => LinkKind::Accepted,
+            },
             rtt: link.rtt,
             age: now.since(link.since),
         });
@@ -123,6 +127,8 @@ impl State {
             asking: self.asking.len(),
             revocations: self.barred.revocations().len(),
             quarantines: self.barred.quarantines().len(),
+            pairs: self.meetings.len().0,
+            meetings: self.meetings.len().1,
             shared_keys: self.shared.len(),
             checks: self.reach.checks.len(),
             referrals: self.reach.referrals.len().0,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::{GoodbyeReason, Nat, Outcome, Role};
+use aldis_wire::host::{GoodbyeReason, Nat, NotIntroducedReason, Outcome, Role};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::refusal::Refusal;
 
@@ -114,6 +114,27 @@ pub enum Note {
         /// Why.
         failure: DialFailure,
     },
+    /// A look-up of the names in DNS at which hosts are listed is over.
+    SeedsAnswered {
+        /// What is wrong, if anything.
+        outcome: Result<(), String>,
+    },
+    /// A host to which a common neighbour introduces us is dialled, or what came of that.
+    Punched {
+        /// Which host.
+        host: HostId,
+        /// What stands before us, and before that host.
+        nats: (Nat, Nat),
+        /// What came of it.
+        outcome: PunchOutcome,
+    },
+    /// A common neighbour does not bring us together with a host.
+    NotIntroduced {
+        /// With which.
+        host: HostId,
+        /// Why.
+        why: NotIntroducedReason,
+    },
     /// A look-up in the DHT, or a registration, is over.
     DhtAnswered {
         /// Whether it was a registration.
@@ -188,6 +209,29 @@ pub enum Note {
         /// How.
         by: CatchUp,
     },
+}
+
+/// How far two hosts came that dialled each other at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PunchOutcome {
+    /// They dial.
+    Tried,
+    /// There is a link.
+    Through,
+    /// There is none.
+    Failed,
+}
+
+impl PunchOutcome {
+    /// For logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tried => "tried",
+            Self::Through => "through",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How a replica was brought up to date.

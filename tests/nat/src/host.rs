@@ -20,6 +20,8 @@ use crate::lab::Lab;
 
 /// Where every host listens for edges: only its own machine reaches it there.
 pub(crate) const GATEWAY: &str = "127.0.0.1:8400";
+/// Where every host listens for links.
+pub(crate) const LINKS_PORT: u16 = 47_474;
 /// A host starts within this.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(20);

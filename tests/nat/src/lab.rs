@@ -37,9 +37,11 @@ struct Inside {
     _end: oneshot::Sender<()>,
 }
 
-#[derive(Deserialize)]
-struct Ready {
-    nodes: Vec<String>,
+/// What nodes of a DHT say when they are up.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Ready {
+    /// Where they are.
+    pub(crate) nodes: Vec<String>,
 }
 
 impl Lab {
@@ -64,6 +66,20 @@ impl Lab {
     /// The node's own IPv4 address.
     pub(crate) async fn address(&self, node: &str) -> Result<String> {
         self.change("addr", &[node]).await
+    }
+
+    /// Runs a short command in a node, with something on its standard input; what it wrote.
+    pub(crate) async fn run_at(&self, node: &str, words: &[&str], input: &str) -> Result<String> {
+        let namespace = self.namespace(node);
+        run_with([&["ip", "netns", "exec", &namespace], words].concat(), input).await
+    }
+
+    /// Starts a helper program of this laboratory, in Python; its first line.
+    pub(crate) async fn script(&self, node: &str, script: &str, arguments: &[&str]) -> Result<(Helper, Ready)> {
+        let mut command = self.command(node, "python3");
+        command.arg(format!("{ROOT}/tests/nat/{script}")).args(arguments);
+        let (helper, ready) = Helper::start(command).await?;
+        Ok((helper, serde_json::from_str(&ready)?))
     }
 
     /// A command that runs in a node.

@@ -12,13 +12,17 @@
 //! | [`lab`] | an internet of namespaces, and ways into its nodes |
 //! | [`host`] | a host as a process |
 //! | [`load`] | edges and signals |
+//! | [`counts`] | packets, counted by the kernel |
+//! | [`liar`] | a host that lies |
 //! | [`pairs`] | two hosts behind NATs: the table |
 //! | [`rows`] | what else happens |
 
 #![allow(clippy::disallowed_methods, reason = "the outside world: it owns clocks, processes and files")]
 
+mod counts;
 mod host;
 mod lab;
+mod liar;
 mod load;
 mod pairs;
 mod rows;
@@ -174,7 +178,7 @@ async fn work(worker: usize, waiting: Rc<RefCell<Vec<(Job, u32)>>>) -> Vec<Ended
     let mut all = Vec::new();
     loop {
         let Some((job, run)) = waiting.borrow_mut().pop() else { return all };
-        let ended = timeout(RUN_MAX, one(job, worker)).await;
+        let ended = timeout(RUN_MAX, one(job, run, worker)).await;
         let ended = ended.context("it takes too long").and_then(|ended| ended).unwrap_or_else(|error| {
             println!("{}, run {run}\n  FAILED: {error:#}", job.name());
             Ended::Nothing
@@ -189,10 +193,10 @@ async fn work(worker: usize, waiting: Rc<RefCell<Vec<(Job, u32)>>>) -> Vec<Ended
     }
 }
 
-async fn one(job: Job, worker: usize) -> Result<Ended> {
+async fn one(job: Job, run: u32, worker: usize) -> Result<Ended> {
     let aldis = std::env::current_exe()?.with_file_name("aldis");
     let logs = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/nat"));
-    let place = Place::new(&aldis, logs.join(job.name())).await?;
+    let place = Place::new(&aldis, logs.join(format!("{}-{run}", job.name()))).await?;
     let lab = format!("lab{worker}");
     Ok(match job {
         Job::Pair(pair) => Ended::Pair(pair.run(&lab, place).await?),

@@ -2,6 +2,8 @@
 
 mod changes;
 mod five;
+mod narrow;
+mod strangers;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -53,6 +55,24 @@ pub(crate) const ROWS: &[Row] = &[
     row("reboot", "a router forgets all its mappings", TWO, |scene| Box::pin(changes::reboot(scene))),
     row("outage", "a router without its uplink for 30 s", TWO, |scene| Box::pin(changes::outage(scene))),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
+    row("ipv6-only", "two hosts with IPv6 alone behind firewalls", narrow::IPV6, |scene| {
+        Box::pin(narrow::ipv6_only(scene))
+    }),
+    row("udp-blocked", "a host whose router lets no UDP through, until it does", narrow::BLOCKED, |scene| {
+        Box::pin(narrow::udp_blocked(scene))
+    }),
+    row(
+        "no-public",
+        "two hosts behind cones, one port for DHT and links, and no public host",
+        narrow::ALONE,
+        |scene| Box::pin(narrow::no_public(scene)),
+    ),
+    row("poison", "a DHT that answers with 10,000 invented addresses", strangers::POISONED, |scene| {
+        Box::pin(strangers::poison(scene))
+    }),
+    row("aim", "a host that has others dial a victim, in every way there is", strangers::AIMED, |scene| {
+        Box::pin(strangers::aim(scene))
+    }),
 ];
 
 const fn row(
@@ -91,8 +111,8 @@ impl Row {
 #[derive(Debug)]
 pub(crate) struct Scene<'a> {
     pub(crate) lab: &'a Lab,
-    place: Place,
-    dht: Option<Helper>,
+    pub(crate) place: Place,
+    pub(crate) dht: Option<Helper>,
     pub(crate) hosts: Vec<Host>,
     load: Option<Load>,
     figures: Vec<Figure>,
@@ -100,18 +120,30 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Starts the DHT and then these hosts, of which the first is public and in the DHT before the others come.
-    pub(crate) async fn begin(&mut self, nodes: &[&str]) -> Result<()> {
+    /// Starts the DHT.
+    pub(crate) async fn dht(&mut self) -> Result<()> {
         let (dht, addresses) = self.lab.dht("d").await?;
         (self.dht, self.place.dht) = (Some(dht), addresses);
+        Ok(())
+    }
+
+    /// Starts the DHT and then these hosts, of which the first is public and in the DHT before the others come.
+    pub(crate) async fn begin(&mut self, nodes: &[&str]) -> Result<()> {
+        self.dht().await?;
         let (first, others) = nodes.split_first().context("no host")?;
         let public = Host::start(self.lab, &self.place, first, &[]).await?;
         let registered = wait_for(REGISTERED_MAX, async || public.log().contains("registration=true"));
         registered.await.context("the public host is not in the DHT")?;
         self.hosts.push(public);
         for node in others {
-            self.hosts.push(Host::start(self.lab, &self.place, node, &[]).await?);
+            self.add(node, &[]).await?;
         }
+        Ok(())
+    }
+
+    /// Starts another host.
+    pub(crate) async fn add(&mut self, node: &str, options: &[&str]) -> Result<()> {
+        self.hosts.push(Host::start(self.lab, &self.place, node, options).await?);
         Ok(())
     }
 

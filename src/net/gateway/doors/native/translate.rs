@@ -291,3 +291,39 @@ pub(in crate::net::gateway) fn refusal(refusal: Refusal, words: &str) -> String 
     HostMessage::Error { id: None, code: refusal, message, known: None, retry_after_ms: None }.encode(&mut out);
     String::from_utf8(out).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use aldis_wire::id::PeerId;
+    use aldis_wire::network::Genesis;
+
+    use super::*;
+
+    #[test]
+    fn an_edge_is_told_the_operators_servers_first_and_then_those_of_the_network() {
+        let network = Network::new(&Genesis::open("test").unwrap());
+        let own = [serde_json::json!({ "urls": ["turn:t.example"], "username": "u", "credential": "c" })];
+        let timing = Timing::default();
+        let translator = Translator::new(HostId::new([1; 32]), network, &own, Duration::from_secs(30), timing);
+        let welcome = |stun| Welcome {
+            peer: PeerId::new([2; 32]),
+            session: 1,
+            token: Token([0; 32]),
+            resumed: false,
+            gateways: Vec::new(),
+            stun,
+        };
+        let told = |stun| {
+            let text = translator.event(&Event::Welcome(welcome(stun)));
+            let told: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            told["ice_servers"].clone()
+        };
+        let stun = vec!["45.1.2.3:3478".parse().unwrap(), "[2606:4700::1]:4000".parse().unwrap()];
+        let theirs = [
+            serde_json::json!({ "urls": "stun:45.1.2.3:3478" }),
+            serde_json::json!({ "urls": "stun:[2606:4700::1]:4000" }),
+        ];
+        assert_eq!(told(stun), serde_json::Value::from([&own[..], &theirs[..]].concat()));
+        assert_eq!(told(Vec::new()), serde_json::Value::from(own.to_vec()));
+    }
+}

@@ -16,11 +16,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::net::hub::Hub;
+use crate::net::places::Places;
 use crate::relay::view::{HostView, LinkView, QuarantineView, RefusedView, View};
 
-pub use reach::{DhtAddress, MappedStatus, ObservedStatus, PlaceStatus, ReachStatus, Registered, StunStatus};
+pub use reach::{
+    DhtAddress, MappedStatus, MappingStatus, ObservedStatus, PlaceStatus, ReachStatus, Registered, StunStatus,
+};
 
 /// What the routes need.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ pub struct Admin {
     pub gateways: Vec<String>,
     /// False while the host is going away.
     pub takes_edges: Arc<AtomicBool>,
+    /// What this machine and the routers in front of it tell.
+    pub places: watch::Receiver<Places>,
 }
 
 /// `GET /api/status`: a host, its links, and all hosts it knows.
@@ -245,7 +251,7 @@ impl Admin {
                 dns_seeds: discovery.seeds,
                 dns_seeds_problem: discovery.seeds_problem.clone(),
             },
-            reach: reach::status(reach, self.hub.counts()),
+            reach: reach::status(reach, &self.places.borrow(), self.hub.counts()),
         }
     }
 

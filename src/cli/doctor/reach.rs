@@ -93,12 +93,27 @@ fn mapping(config: &Config, status: &Status) -> Finding {
             format!("{} leads to {of} ({})", mapped.outside, mapped.protocol)
         });
         finding.lines(lines.collect())
+    } else if !config.map_ports {
+        Finding::ok("mapping", "routers are not asked to open a port, since map_ports is off")
     } else if reach.nat == "open" {
         Finding::ok("mapping", "no router has opened a port for this host, and none needs to: it is reached without")
     } else {
-        Finding::note("mapping", "no router has opened a port for this host").next(open_a_port(config, status))
+        Finding::note("mapping", "no router has opened a port for this host")
+            .lines(refusals(reach))
+            .next(open_a_port(config, status))
     };
-    finding.facts(json!({ "mapped": reach.mapped }))
+    finding.facts(json!({ "mapped": reach.mapped, "asked": config.map_ports, "routers": reach.mapping }))
+}
+
+/// Why no router has opened a port, a line for each reason.
+fn refusals(reach: &ReachStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    for asked in &reach.mapping {
+        let router = asked.router.map_or("no router".to_owned(), |router| format!("router {router}"));
+        lines.extend(asked.idle.iter().map(|idle| format!("{router} is asked: {idle}")));
+        lines.extend(asked.problems.iter().map(|problem| format!("{router}: {problem}")));
+    }
+    lines
 }
 
 /// The places of some kinds, and what became of each, a line each.

@@ -176,7 +176,7 @@ async fn ask(names: &[String]) -> io::Result<Asked> {
     asked.nodes.truncate(NODES_MAX);
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
     asked.from = source(&asked.nodes, socket.local_addr()?.port()).await;
-    let number: [u8; 2] = random_bytes();
+    let number: [u8; 4] = random_bytes();
     let (begun, ping) = (Instant::now(), ping(number));
     for until in ROUNDS {
         for node in asked.open() {
@@ -198,7 +198,7 @@ async fn source(nodes: &[SocketAddr], port: u16) -> Option<SocketAddr> {
 }
 
 /// Takes answers until the time is over or all have come.
-async fn listen(socket: &UdpSocket, number: [u8; 2], until: Instant, asked: &mut Asked) {
+async fn listen(socket: &UdpSocket, number: [u8; 4], until: Instant, asked: &mut Asked) {
     let mut buf = [0; ANSWER_BYTES_MAX];
     while !asked.open().is_empty() {
         match timeout_at(until, socket.recv_from(&mut buf)).await {
@@ -215,14 +215,15 @@ async fn listen(socket: &UdpSocket, number: [u8; 2], until: Instant, asked: &mut
     }
 }
 
-/// BEP 5: a node asks another whether it is there.
-fn ping(number: [u8; 2]) -> Vec<u8> {
+/// BEP 5: a node asks another whether it is there; by `ro` (BEP 43) it says that it is not to be asked itself. Some nodes
+/// answer only to numbers of four bytes.
+fn ping(number: [u8; 4]) -> Vec<u8> {
     let id: [u8; 20] = random_bytes();
-    [b"d1:ad2:id20:".as_slice(), &id, b"e1:q4:ping1:t2:", &number, b"1:y1:qe"].concat()
+    [b"d1:ad2:id20:".as_slice(), &id, b"e1:q4:ping2:roi1e1:t4:", &number, b"1:y1:qe"].concat()
 }
 
-fn is_answer(datagram: &[u8], number: [u8; 2]) -> bool {
-    let token = [b"1:t2:".as_slice(), &number].concat();
+fn is_answer(datagram: &[u8], number: [u8; 4]) -> bool {
+    let token = [b"1:t4:".as_slice(), &number].concat();
     after(datagram, &token).is_some() && after(datagram, b"1:y1:r").is_some()
 }
 
@@ -250,10 +251,10 @@ mod tests {
 
     #[test]
     fn an_answer_is_one_with_our_number_and_says_where_we_are_seen() {
-        let answer = b"d2:ip6:\xc0\x00\x02\x07\xb9\x721:rd2:id20:aaaaaaaaaaaaaaaaaaaae1:t2:xy1:y1:re";
-        assert!(is_answer(answer, *b"xy"));
-        assert!(!is_answer(answer, *b"xz"));
-        assert!(!is_answer(&ping(*b"xy"), *b"xy"), "a question is no answer");
+        let answer = b"d2:ip6:\xc0\x00\x02\x07\xb9\x721:rd2:id20:aaaaaaaaaaaaaaaaaaaae1:t4:vwxy1:y1:re";
+        assert!(is_answer(answer, *b"vwxy"));
+        assert!(!is_answer(answer, *b"vwxz"));
+        assert!(!is_answer(&ping(*b"vwxy"), *b"vwxy"), "a question is no answer");
         assert_eq!(seen_at(answer), Some("192.0.2.7:47474".parse().unwrap()));
         assert_eq!(seen_at(b"d2:ip6:\xc0\x00"), None);
     }

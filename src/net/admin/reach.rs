@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::millis;
 use crate::net::hub::Counts;
-use crate::relay::io::{Mapped, Mapping, Registration};
+use crate::net::places::{MappingFacts, Places};
+use crate::relay::io::{Mapping, MappingProtocol, Registration};
 use crate::relay::view::{ObserverView, PlaceState, PlaceView, ReachView};
 
 /// Where a host is, as seen from outside, with the evidence.
@@ -25,6 +26,8 @@ pub struct ReachStatus {
     pub local: Vec<SocketAddr>,
     /// Ports that routers let through to it.
     pub mapped: Vec<MappedStatus>,
+    /// What came of asking routers for that: that of IPv4, then that of IPv6. Empty when `map_ports` is off.
+    pub mapping: Vec<MappingStatus>,
     /// Where the nodes of the DHT see it; null before they said so.
     pub dht: Option<DhtAddress>,
     /// As its record says: where anybody may dial it.
@@ -65,6 +68,17 @@ pub struct MappedStatus {
     pub protocol: String,
     /// What it leads to: `links` or `gateway`.
     pub of: String,
+}
+
+/// What came of asking one router.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappingStatus {
+    /// Who is asked; null when nobody is.
+    pub router: Option<IpAddr>,
+    /// Why nobody is asked, in words; null otherwise.
+    pub idle: Option<String>,
+    /// What went wrong when it was last asked, in words, by protocol.
+    pub problems: Vec<String>,
 }
 
 /// What the DHT says of where we are.
@@ -115,7 +129,7 @@ pub struct StunStatus {
     pub refused: u64,
 }
 
-pub(super) fn status(view: &ReachView, counts: &Counts) -> ReachStatus {
+pub(super) fn status(view: &ReachView, places: &Places, counts: &Counts) -> ReachStatus {
     ReachStatus {
         nat: view.nat.word().to_owned(),
         evidence: view.evidence.to_owned(),
@@ -123,6 +137,7 @@ pub(super) fn status(view: &ReachView, counts: &Counts) -> ReachStatus {
         observed: view.observers.iter().map(observed).collect(),
         local: view.local.clone(),
         mapped: view.mapped.iter().map(mapped).collect(),
+        mapping: places.mapping.iter().map(mapping).collect(),
         dht: view.dht.map(|(address, shared)| DhtAddress { address, shared }),
         addresses: view.addresses.clone(),
         candidates: view.candidates.clone(),
@@ -143,18 +158,23 @@ fn observed(view: &ObserverView) -> ObservedStatus {
 }
 
 fn mapped(mapping: &Mapping) -> MappedStatus {
-    let of = match mapping.of {
-        Mapped::Links => "links",
-        Mapped::Gateway => "gateway",
-    };
-    MappedStatus { outside: mapping.outside, protocol: mapping.protocol.name().to_owned(), of: of.to_owned() }
+    let (protocol, of) = (mapping.protocol.name().to_owned(), mapping.of.word().to_owned());
+    MappedStatus { outside: mapping.outside, protocol, of }
+}
+
+fn mapping(facts: &MappingFacts) -> MappingStatus {
+    let problem = |(protocol, problem): &(MappingProtocol, String)| format!("{}: {problem}", protocol.name());
+    MappingStatus {
+        router: facts.router,
+        idle: facts.idle.map(str::to_owned),
+        problems: facts.problems.iter().map(problem).collect(),
+    }
 }
 
 fn place(view: &PlaceView) -> PlaceStatus {
-    let (state, by, age, why) = match view.state {
-        PlaceState::Verified { by, age } => ("verified", Some(by), Some(age), None),
-        PlaceState::NotReached { by, age } => ("not_reached", Some(by), Some(age), None),
-        PlaceState::Unverified { why } => ("unverified", None, None, Some(why)),
+    let (by, age, why) = match view.state {
+        PlaceState::Verified { by, age } | PlaceState::NotReached { by, age } => (Some(by), Some(age), None),
+        PlaceState::Unverified { why } => (None, None, Some(why)),
     };
     let place = match view.target.address() {
         Some(address) => address.to_string(),
@@ -164,7 +184,7 @@ fn place(view: &PlaceView) -> PlaceStatus {
         kind: view.target.word().to_owned(),
         place,
         published: view.published,
-        state: state.to_owned(),
+        state: view.state.word().to_owned(),
         by,
         age_ms: age.map(millis),
         why: why.map(str::to_owned),

@@ -204,13 +204,22 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
     let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
-    let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
+    let (shown, places) = watch::channel(Places::default());
+    let admin = Admin {
+        hub: hub.clone(),
+        network,
+        software: settings.software.clone(),
+        gateways: settings.gateways.clone(),
+        takes_edges: takes_edges.clone(),
+        places,
+    };
+    let gateway = open_gateway(&config, admin, settings.grace, metrics, listener)?;
 
     let lan = config.lan.then(|| look_around(&config, tag, quic_address, &hub)).flatten();
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
     let seeds = config.seeds.clone();
-    let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address));
+    let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address), shown);
     let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
     let commands = Commands {
         hub: hub.clone(),
@@ -294,20 +303,12 @@ fn revoke(hub: &Hub, kept: Vec<(Revocation, bool)>, named: Vec<Revocation>) {
 
 fn open_gateway(
     config: &HostConfig,
-    network: Network,
-    settings: &Settings,
-    hub: &Arc<Hub>,
+    admin: Admin,
+    grace: Duration,
     metrics: Arc<Metrics>,
     listener: tokio::net::TcpListener,
-    takes_edges: &Arc<AtomicBool>,
 ) -> Result<Gateway, StartError> {
-    let admin = Admin {
-        hub: hub.clone(),
-        network: network.clone(),
-        software: settings.software.clone(),
-        gateways: settings.gateways.clone(),
-        takes_edges: takes_edges.clone(),
-    };
+    let (hub, network, takes_edges) = (admin.hub.clone(), admin.network.clone(), admin.takes_edges.clone());
     let others = admin.router().merge(metrics::router(metrics, hub.clone()));
     let config = GatewayConfig {
         host: host_id(config),
@@ -318,10 +319,10 @@ fn open_gateway(
         trusted_proxies: config.trusted_proxies.clone(),
         ice_servers: config.ice_servers.clone(),
         tls: config.gateway_tls.clone(),
-        grace: settings.grace,
+        grace,
         timing: gateway::Timing::default(),
     };
-    Ok(Gateway::start(config, hub.clone(), listener, others, takes_edges.clone())?)
+    Ok(Gateway::start(config, hub, listener, others, takes_edges)?)
 }
 
 fn host_id(config: &HostConfig) -> HostId {

@@ -26,6 +26,11 @@ pub(super) fn check(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     ]
 }
 
+/// A count with its noun.
+fn many(count: usize, noun: &str) -> String {
+    if count == 1 { format!("one {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// What to do so that everybody can reach the host.
 fn open_a_port(config: &Config, status: &Status) -> String {
     let port = config.listen_quic.port();
@@ -76,7 +81,7 @@ fn nat(config: &Config, status: &Status) -> Finding {
         .iter()
         .map(|seen| format!("{} sees this host at {} since {}", seen.by.short(), seen.sees, time(seen.age_ms)));
     finding.lines(lines.collect()).facts(json!({
-        "nat": reach.nat, "source": "host", "evidence": evidence, "behind_two": reach.behind_two,
+        "nat": reach.nat, "evidence": evidence, "behind_two": reach.behind_two,
         "observed": reach.observed, "dht": reach.dht, "local": reach.local, "candidates": reach.candidates,
     }))
 }
@@ -86,7 +91,11 @@ fn mapping(config: &Config, status: &Status) -> Finding {
     let finding = if let Some(mapped) = reach.mapped.first() {
         let finding = Finding::ok(
             "mapping",
-            format!("the router has opened {} ports for this host, asked by {}", reach.mapped.len(), mapped.protocol),
+            format!(
+                "the router has opened {} for this host, asked by {}",
+                many(reach.mapped.len(), "port"),
+                mapped.protocol
+            ),
         );
         let lines = reach.mapped.iter().map(|mapped| {
             let of = if mapped.of == "links" { "links" } else { "the gateway" };
@@ -108,9 +117,9 @@ fn mapping(config: &Config, status: &Status) -> Finding {
 /// Why no router has opened a port, a line for each reason.
 fn refusals(reach: &ReachStatus) -> Vec<String> {
     let mut lines = Vec::new();
-    for asked in &reach.mapping {
-        let router = asked.router.map_or("no router".to_owned(), |router| format!("router {router}"));
-        lines.extend(asked.idle.iter().map(|idle| format!("{router} is asked: {idle}")));
+    for (asked, family) in reach.mapping.iter().zip(["IPv4", "IPv6"]) {
+        let router = asked.router.map_or("router".to_owned(), |router| format!("router {router}"));
+        lines.extend(asked.idle.iter().map(|idle| format!("{family}: {idle}")));
         lines.extend(asked.problems.iter().map(|problem| format!("{router}: {problem}")));
     }
     lines
@@ -222,7 +231,10 @@ fn links(status: &Status) -> Finding {
             format!("there is no link, though {hints} addresses are known where hosts may be"),
             "see to UDP first; then see that the other hosts run, and with the same version: aldis --version",
         ),
-        (links, _) => Finding::ok("links", format!("{links} links, and {} hosts by way of others", by_others.len())),
+        (links, _) => Finding::ok(
+            "links",
+            format!("{}, and {} by way of others", many(links, "link"), many(by_others.len(), "host")),
+        ),
     };
     let via: Vec<_> =
         by_others.iter().map(|host| json!({ "host": host.host, "nat": host.nat, "next_hop": host.next_hop })).collect();

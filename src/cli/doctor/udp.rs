@@ -20,6 +20,8 @@ const NAME_MAX: Duration = Duration::from_secs(5);
 const ROUNDS: [Duration; 3] = [Duration::from_millis(700), Duration::from_secs(2), Duration::from_secs(5)];
 /// Nodes that are asked.
 const NODES_MAX: usize = 8;
+/// The check that tells it without any host.
+const NAT: &str = "nat_seen_by_dht";
 /// A ping's answer has about a hundred bytes.
 const ANSWER_BYTES_MAX: usize = 1_500;
 
@@ -64,8 +66,8 @@ pub(super) async fn check(nodes: Vec<String>, status: Option<Status>) -> Vec<Fin
         }
     };
     let mut findings = vec![verdict(&asked, links).facts(facts(&asked, links))];
-    // The running host knows better.
-    if status.is_none() {
+    // A running host that knows it knows it better.
+    if status.is_none_or(|status| status.reach.nat == "unknown") {
         findings.push(nat(&asked));
     }
     findings
@@ -119,12 +121,12 @@ fn nat(asked: &Asked) -> Finding {
     let places: BTreeSet<SocketAddr> = seen.iter().map(|(_, at)| *at).collect();
     let (nat, finding) = match (asked.from, places.first()) {
         (Some(from), Some(at)) if places.len() == 1 && *at == from => {
-            ("none", Finding::ok("nat", format!("this machine has the public address {} itself", at.ip())))
+            ("none", Finding::ok(NAT, format!("this machine has the public address {} itself", at.ip())))
         }
         (_, Some(at)) if places.len() == 1 && observers.len() > 1 => (
             "cone",
             Finding::ok(
-                "nat",
+                NAT,
                 format!(
                     "a router stands before this machine and shows it as {} to all: links with most hosts will work",
                     at.ip()
@@ -134,15 +136,15 @@ fn nat(asked: &Asked) -> Finding {
         (_, Some(_)) if places.len() > 1 => (
             "symmetric",
             Finding::note(
-                "nat",
+                NAT,
                 "the router before this machine shows it at another port to each other side, so that a link is only possible with \
                  hosts that can be reached by everybody; to the others signals go by way of those",
             )
             .next("switch UPnP or PCP on in the router, or let it forward the UDP port of listen_quic to this machine"),
         ),
-        _ => ("unknown", Finding::unknown("nat", "too few DHT nodes say where they see this machine")),
+        _ => ("unknown", Finding::unknown(NAT, "too few DHT nodes say where they see this machine")),
     };
-    finding.facts(json!({ "nat": nat, "source": "dht_nodes", "seen_at": places }))
+    finding.facts(json!({ "nat": nat, "seen_at": places }))
 }
 
 fn facts(asked: &Asked, links: usize) -> Value {

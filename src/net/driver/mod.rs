@@ -205,15 +205,7 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
 
     let takes_edges = Arc::new(AtomicBool::new(true));
     let (shown, places) = watch::channel(Places::default());
-    let admin = Admin {
-        hub: hub.clone(),
-        network,
-        software: settings.software.clone(),
-        gateways: settings.gateways.clone(),
-        takes_edges: takes_edges.clone(),
-        places,
-    };
-    let gateway = open_gateway(&config, admin, settings.grace, metrics, listener)?;
+    let gateway = open_gateway(&config, admin(&hub, network, &settings, &takes_edges, places), metrics, listener)?;
 
     let lan = config.lan.then(|| look_around(&config, tag, quic_address, &hub)).flatten();
     let (queue, writer) = store.writer();
@@ -301,10 +293,27 @@ fn revoke(hub: &Hub, kept: Vec<(Revocation, bool)>, named: Vec<Revocation>) {
     hub.happened(Input::RevocationsFound { revocations: named, heard: true });
 }
 
+/// What operators are shown.
+fn admin(
+    hub: &Arc<Hub>,
+    network: Network,
+    settings: &Settings,
+    takes_edges: &Arc<AtomicBool>,
+    places: watch::Receiver<Places>,
+) -> Admin {
+    Admin {
+        hub: hub.clone(),
+        network,
+        software: settings.software.clone(),
+        gateways: settings.gateways.clone(),
+        takes_edges: takes_edges.clone(),
+        places,
+    }
+}
+
 fn open_gateway(
     config: &HostConfig,
     admin: Admin,
-    grace: Duration,
     metrics: Arc<Metrics>,
     listener: tokio::net::TcpListener,
 ) -> Result<Gateway, StartError> {
@@ -319,7 +328,7 @@ fn open_gateway(
         trusted_proxies: config.trusted_proxies.clone(),
         ice_servers: config.ice_servers.clone(),
         tls: config.gateway_tls.clone(),
-        grace,
+        grace: config.settings.grace,
         timing: gateway::Timing::default(),
     };
     Ok(Gateway::start(config, hub, listener, others, takes_edges)?)

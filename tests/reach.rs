@@ -417,9 +417,10 @@ fn whoever_was_dialled_lately_or_comes_from_our_own_network_proves_nothing_by_co
     house.seen_at = at(OUTSIDE);
     house.wait(SECOND);
     house.dialled_at(&Player::new(1), v4(1));
-    house.link_from(&Player::new(2), v4(2));
-    house.link_from(&Player::new(3), Ipv4Addr::new(192, 168, 1, 7));
-    house.link_from(&Player::new(4), Ipv4Addr::new(45, 9, 9, 9));
+    for (number, from) in [(2, v4(2)), (3, Ipv4Addr::new(192, 168, 1, 7)), (4, Ipv4Addr::new(45, 9, 9, 9))] {
+        house.link_from(&Player::new(number), from);
+        assert!(reach(&house).addresses.is_empty(), "{from}");
+    }
     let (again, _) = house.link_from(&Player::new(5), v4(5));
     assert_eq!(reach(&house).addresses, [at(OUTSIDE)], "but a stranger does");
     let mut house = house;
@@ -548,6 +549,12 @@ fn a_neighbour_is_sent_to_where_the_asker_is_seen_and_its_word_is_passed_on_unde
 
 #[test]
 fn three_neighbours_are_tried_until_one_can_and_none_at_the_askers_own_address() {
+    let mut house = House::new();
+    let (asker, _) = house.link_from(&Player::new(1), v4(1));
+    house.link_from(&Player::new(2), v4(1));
+    let verify = Frame::Verify(Verify { number: 1, place: Place::Links { port: 5_000 } });
+    let effects = house.send(asker, &verify);
+    assert_eq!(verdicts(&effects, asker), [(1, Verdict::Nobody)], "there is only one at its own address");
     let mut house = House::new();
     let guests = guests(&mut house, 6);
     house.link_from(&Player::new(50), v4(1));

@@ -63,6 +63,8 @@ pub struct Settings {
     pub static_peers: Vec<Hint>,
     /// Whether there is a DHT to ask.
     pub dht: bool,
+    /// Whether there are names in DNS at which hosts are listed.
+    pub seeds: bool,
     /// Whether to tell the DHT that we are here.
     pub register: bool,
     /// Whether loopback, private and link-local addresses may be dialled.
@@ -97,6 +99,7 @@ impl Default for Settings {
             software: concat!("aldis ", env!("CARGO_PKG_VERSION")).to_owned(),
             static_peers: Vec::new(),
             dht: true,
+            seeds: false,
             register: true,
             private_addresses: false,
             edge_rate: limits::EDGE_RATE,

@@ -301,7 +301,7 @@ impl World {
                 Output::LookUp => self.look_up(place),
                 Output::Register { port } => self.register(place, port),
                 Output::Check { check, host, target } => self.check(place, check, host, &target),
-                Output::WidenLink { .. } | Output::MapAgain => {}
+                Output::LookUpSeeds | Output::WidenLink { .. } | Output::MapAgain => {}
             }
         }
     }

@@ -350,7 +350,7 @@ fn places_that_are_had_checked_are_bounded_whatever_the_driver_and_neighbours_sa
         settings.gateways = (0..9).map(|number| format!("wss://host{number}.example/v1")).collect();
     });
     let mapping = |number: u16| {
-        let of = if number % 2 == 0 { Mapped::Links } else { Mapped::Gateway };
+        let of = if number.is_multiple_of(2) { Mapped::Links } else { Mapped::Gateway };
         Mapping { outside: SocketAddr::new(at(OUTSIDE).ip(), 6_000 + number), protocol: MappingProtocol::Upnp, of }
     };
     let local = (0..100).map(|number| at(&format!("45.9.9.9:{}", 7_000 + number))).collect();
@@ -745,7 +745,7 @@ fn a_victim_is_tried_twice_and_then_once_a_minute_whoever_asks_and_under_whateve
             // Another host, and another port, each time.
             let host = HostId::new(*blake3_of(second, number).as_bytes());
             let port = 2_000 + u16::try_from(number).unwrap();
-            let place = if number % 2 == 0 { Place::Links { port } } else { Place::Stun { port } };
+            let place = if number.is_multiple_of(2) { Place::Links { port } } else { Place::Stun { port } };
             let asked = Frame::DialBack(DialBack { number: 1, host, address: victim, place });
             let effects = house.send(*link, &asked);
             for (check, ..) in effects.checks() {

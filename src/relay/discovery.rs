@@ -11,6 +11,7 @@ mod dials;
 mod places;
 mod recent;
 mod seeds;
+mod slots;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use self::dials::{Dial, Dials};
 use self::places::{Key, Places, Standing, families_in_turn};
 use self::recent::Recent;
 use self::seeds::Seeds;
+use self::slots::Slots;
 use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Registration, Stored};
 use super::limits::{
     BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, FULL_MESH_MAX, LINKS_CHOSEN,
@@ -82,6 +84,7 @@ pub(crate) struct Discovery {
     wanted: BTreeMap<HostId, (Moment, u32)>,
     asking: Asking,
     seeds: Seeds,
+    slots: Slots,
     /// When to decide again. Set to the present by everything that happens.
     wake: Moment,
     cache_changed: bool,
@@ -107,6 +110,7 @@ impl Discovery {
             wanted: BTreeMap::new(),
             asking: Asking::new(settings.dht),
             seeds: Seeds::new(settings.seeds),
+            slots: Slots::new(setup.unix),
             wake: now,
             cache_changed: false,
             cache_stored: None,
@@ -203,10 +207,14 @@ impl Discovery {
     /// Dials a host that a common neighbour has introduced, at an address of which the neighbour says that it is its.
     /// Exactly that host must answer.
     pub(crate) fn punch(&mut self, address: SocketAddr, host: HostId, out: &mut Outbox) {
-        let (key, standing) = ((address, Some(host)), Standing::Introduced);
+        self.dial_introduced((address, Some(host)), out);
+    }
+
+    fn dial_introduced(&mut self, key: Key, out: &mut Outbox) {
         // Nothing waits for its turn because of it: when it began does not matter.
-        let dial = self.dials.begin(Dial { key, standing, probe: false, missed: true, began: Moment::default() });
-        out.push(Output::Dial { dial, address, host: Some(host) });
+        let (standing, began) = (Standing::Introduced, Moment::default());
+        let dial = self.dials.begin(Dial { key, standing, probe: false, missed: true, began });
+        out.push(Output::Dial { dial, address: key.0, host: key.1 });
     }
 
     /// The address that is meant, if an introduction may lead there; private ones only to somebody who is `near`: behind
@@ -237,7 +245,9 @@ impl Discovery {
         let seeds = self.seeds.poll(now, links.count == 0, out);
         let dialled = self.dial(now, links, out);
         let stored = self.cache_due().filter(|due| *due > now);
-        for moment in [asked, seeds, dialled, stored].into_iter().flatten() {
+        // Nobody could introduce us, and others see the port that we dial from.
+        let slot = (links.registration == Registration::Implied).then(|| self.dial_in_step(now, out));
+        for moment in [asked, seeds, dialled, stored, slot].into_iter().flatten() {
             wake = wake.min(moment);
         }
         self.wake = wake;
@@ -367,6 +377,14 @@ impl Discovery {
             }
         }
         next
+    }
+
+    /// Dials what the DHT names if an agreed moment has come; gives when the next one comes.
+    fn dial_in_step(&mut self, now: Moment, out: &mut Outbox) -> Moment {
+        for key in self.slots.take(now, &mut self.places, self.own) {
+            self.dial_introduced(key, out);
+        }
+        self.slots.after(now)
     }
 
     /// The places that may be dialled now, in order; and when the first of the others may be.

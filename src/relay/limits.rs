@@ -340,6 +340,14 @@ pub const PUNCHES_PER_ADDRESS_MAX: usize = 4;
 pub const PUNCHES_PER_IP_MAX: usize = 16;
 /// See `PUNCHES_PER_ADDRESS_MAX`.
 pub const PUNCHES_REMEMBERED: Duration = Duration::from_secs(60);
+/// Hosts that nobody can introduce dial what the DHT names at each full so much of the time of day: a router lets the
+/// answer in for at least half a minute.
+pub const SLOT: Duration = Duration::from_secs(30);
+/// And not later than this after that moment.
+pub const SLOT_LATE: Duration = Duration::from_secs(1);
+/// Dials at one such moment, each to another neighbourhood: more than the hosts that are alone in a network at once, and
+/// 16 a minute whatever the DHT says.
+pub const SLOT_DIALS_MAX: usize = 8;
 /// Dials because of introductions in `PUNCHES_REMEMBERED`, 40 bytes each.
 pub const PUNCHES_REMEMBERED_MAX: usize = 512;
 

@@ -24,6 +24,9 @@ pub struct Setup {
     pub seed: [u8; 32],
     /// 1 + the greatest of the stored epoch and the Unix time in seconds; already stored.
     pub epoch: u64,
+    /// The time of day, since 1970, at which the machine's clock was zero. A hint: nothing is believed because of it, but two
+    /// hosts that nobody can introduce dial each other at agreed moments of it.
+    pub unix: std::time::Duration,
     /// Hints kept from the last run.
     pub cache: Vec<Hint>,
     /// Marks kept from the last run.

@@ -295,6 +295,7 @@ impl House {
             seed: [5; 32],
             epoch: 5_000,
             cache: Vec::new(),
+            unix: Duration::ZERO,
             marks,
             settings,
         };

@@ -267,6 +267,7 @@ fn machine(
         epoch: kept.epoch,
         cache: kept.hints,
         marks: kept.marks,
+        unix: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default(),
         settings: settings.clone(),
     };
     let (metrics, log) = (metrics.clone(), Log::default());

@@ -47,6 +47,7 @@ impl World {
             seed: [3; 32],
             epoch: 1,
             cache,
+            unix: Duration::ZERO,
             marks: Vec::new(),
             settings,
         };

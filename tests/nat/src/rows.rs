@@ -62,9 +62,6 @@ pub(crate) const ROWS: &[Row] = &[
         |scene| Box::pin(mapped::play(scene)),
     ),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
-    row("ipv6-only", "two hosts with IPv6 alone behind firewalls", narrow::IPV6, |scene| {
-        Box::pin(narrow::ipv6_only(scene))
-    }),
     row("udp-blocked", "a host whose router lets no UDP through, until it does", narrow::BLOCKED, |scene| {
         Box::pin(narrow::udp_blocked(scene))
     }),
@@ -230,7 +227,10 @@ impl Scene<'_> {
     async fn end(mut self, name: &'static str) -> Result<Outcomes> {
         self.pause().await?;
         let mut outcomes = match &self.load {
-            Some(load) => Outcomes::new(name, &load.history(), load.now(), self.figures),
+            Some(load) => {
+                std::fs::write(self.place.directory.join("undelivered.txt"), load.undelivered())?;
+                Outcomes::new(name, &load.history(), load.now(), self.figures)
+            }
             None => Outcomes::without_load(name, self.figures),
         };
         outcomes.faults.extend(self.faults);

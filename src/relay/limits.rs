@@ -169,6 +169,8 @@ pub const LEADS_MAX: u8 = 2;
 /// The first of an epoch's announcements that is passed on here goes over all links, if it is one of these: so the tree
 /// of a new origin is cut at once, and by a race.
 pub const FLOODED_SEQ_MAX: u64 = 4;
+/// Links over which a host passes such an announcement on, if it is not its own. Half of them are the nearest.
+pub const FLOODED_LINKS_MAX: usize = 8;
 /// Epochs of one origin that are flooded: each costs every link a copy.
 pub const FLOODS: Rate = Rate { per_second: 1, burst: 4 };
 /// Summaries go out at most this often on a link.

@@ -19,6 +19,7 @@ RELAY_SHARED = {
     "limits": "every tunable number",
     "planted": "what tests make a machine do wrong; a constant in the program",
     "roster": "one host's roster, a type; the directory keeps them, and catching up keeps a copy on its way",
+    "scope": "how far an address reaches; no state",
     "setup": "what the operator chose, fixed at the start",
     "timers": "the one queue of deadlines",
     "view": "what an operator is shown; each table fills its rows",
@@ -45,7 +46,9 @@ RELAY_CRATES = {
 NET_JOINERS = {"driver"}
 # Inside the driver: modules without a world of their own, which every world may see, and why.
 NET_SHARED = {
+    "dual_stack": "sockets that take IPv6 and IPv4: each world binds its own",
     "tls": "certificates and who is trusted: a part of QUIC that can be read alone",
+    "places": "what is known of our own addresses, a type; the driver fills it, operators see it",
     "hub": "the machine behind its lock: whoever learns that something happened calls it",
 }
 

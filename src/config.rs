@@ -33,6 +33,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// UDP address for links.
     pub listen_quic: SocketAddr,
+    /// Whether that port answers STUN requests.
+    pub stun: bool,
     /// TCP address for edges, pages and status.
     pub listen_http: SocketAddr,
     /// Gateway URLs to publish.
@@ -43,12 +45,18 @@ pub struct Config {
     pub dht: bool,
     /// `host:port` of DHT nodes, instead of the well-known ones.
     pub dht_bootstrap: Vec<String>,
+    /// Whether the DHT uses the UDP port of links.
+    pub dht_share_port: bool,
     /// Hosts to link with whatever the DHT says.
     pub peers: Vec<Peer>,
     /// Files about other hosts.
     pub hosts: HostFiles,
     /// QUIC addresses to publish.
     pub addresses: Vec<SocketAddr>,
+    /// Whether routers are asked to let other hosts in.
+    pub map_ports: bool,
+    /// Whether they are asked to let edges in, too.
+    pub map_gateway: bool,
     /// Whether private addresses may be dialled.
     pub allow_private: bool,
     /// Web origins that may use the host; empty for all.
@@ -116,11 +124,13 @@ impl Config {
             network,
             data_dir,
             listen_quic: needed(sources, "listen_quic", socket_address)?,
+            stun: needed(sources, "stun", switch)?,
             listen_http: needed(sources, "listen_http", socket_address)?,
             public_urls: limited(sources, "public_urls", RECORD_GATEWAYS_MAX, gateway_url)?,
             tls: tls(sources)?,
             dht: needed(sources, "dht", switch)?,
             dht_bootstrap: sources.many("dht_bootstrap", named_address)?,
+            dht_share_port: needed(sources, "dht_share_port", switch)?,
             peers: sources.many("peers", peer)?,
             hosts: HostFiles {
                 allow: sources.path("hosts_allow"),
@@ -128,6 +138,8 @@ impl Config {
                 revocations: sources.paths("revocation"),
             },
             addresses: limited(sources, "addresses", RECORD_ADDRESSES_MAX, socket_address)?,
+            map_ports: needed(sources, "map_ports", switch)?,
+            map_gateway: map_gateway(sources)?,
             allow_private: needed(sources, "allow_private", switch)?,
             origins: sources.many("origins", origin)?,
             trusted_proxies: sources.many("trusted_proxies", |text| parsed(text, "an IP address"))?,
@@ -161,6 +173,16 @@ fn tls(sources: &Sources) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
         (Some(_), None) => Err(ConfigError::Together("`tls_cert` is set without `tls_key`; set both".to_owned())),
         (None, Some(_)) => Err(ConfigError::Together("`tls_key` is set without `tls_cert`; set both".to_owned())),
     }
+}
+
+fn map_gateway(sources: &Sources) -> Result<bool, ConfigError> {
+    let map = needed(sources, "map_gateway", switch)?;
+    if map && needed(sources, "listen_http", socket_address)?.ip().is_loopback() {
+        let why =
+            "`map_gateway` is true, and `listen_http` takes nothing from outside; set it to 0.0.0.0:8400, for example";
+        return Err(ConfigError::Together(why.to_owned()));
+    }
+    Ok(map)
 }
 
 /// A field that has a default, so that a missing value is an empty one.

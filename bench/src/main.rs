@@ -2,7 +2,6 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`ws`] | the client half of WebSocket, no I/O |
 //! | [`edge`] | one connection that speaks the edge protocol |
 //! | [`payload`] | what is sent: SDP-like text, and ids that carry the time |
 //! | [`hosts`] | the hosts under measurement: started here, or given |
@@ -18,7 +17,6 @@ mod machine;
 mod measure;
 mod payload;
 mod scenario;
-mod ws;
 
 use std::process::ExitCode;
 
@@ -49,6 +47,8 @@ enum Scenario {
     Offer(scenario::offer::Plan),
     /// Pairs exchange offers and answers without a pause; CPU time per signal
     Closed(scenario::closed::Plan),
+    /// The same between clients of the library; CPU time of this program, which is theirs
+    Library(scenario::library::Plan),
     /// Many edges connect, join and idle; memory and CPU time for each
     Idle(scenario::idle::Plan),
     /// The machine alone holds the rosters of many others; bytes and time for each record
@@ -85,6 +85,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Scenario::Join(plan) => scenario::join::measure(&hosts, plan).await?,
         Scenario::Offer(plan) => scenario::offer::measure(&hosts, plan).await?,
         Scenario::Closed(plan) => scenario::closed::measure(&hosts, plan).await?,
+        Scenario::Library(plan) => scenario::library::measure(&hosts, plan).await?,
         Scenario::Idle(plan) => scenario::idle::measure(&hosts, plan).await?,
         Scenario::Records(plan) => machine::records::measure(&plan)?,
         Scenario::Inputs(plan) => machine::inputs::measure(&plan)?,

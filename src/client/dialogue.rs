@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aldis_wire::edge::sealed::ToldClaim;
-use aldis_wire::edge::{Claim, EdgeMessage, Hello, HostMessage, Identity, Resume};
+use aldis_wire::edge::{Claim, EdgeMessage, Hello, HostMessage, Identity, Limits, Resume};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::network::NetworkTag;
 use aldis_wire::proof::{Proof, answer_challenge};
@@ -20,12 +20,7 @@ const CLAIMS_MAX: u32 = 4;
 /// What a session begins with.
 #[derive(Debug)]
 pub(super) struct Welcome {
-    pub(super) who: Who,
-    pub(super) token: [u8; 32],
-    pub(super) resumed: bool,
-    pub(super) hosts: Vec<String>,
-    pub(super) heartbeat: Duration,
-    pub(super) signal_timeout: Duration,
+    pub(super) session: SessionStart,
     pub(super) tag: NetworkTag,
     /// What others may be told, of a session that was opened with a sealing key.
     pub(super) claim: Option<ToldClaim>,
@@ -42,10 +37,104 @@ pub(super) struct Standing {
     pub(super) sealing: Option<[u8; 32]>,
 }
 
-struct Greeting {
-    host: HostId,
-    tag: NetworkTag,
-    challenge: [u8; 32],
+/// What a host says first.
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    /// Its id, to which a claim is bound.
+    pub host: HostId,
+    /// Its network's, likewise.
+    pub tag: NetworkTag,
+    /// To be answered by whoever has a key.
+    pub challenge: [u8; 32],
+}
+
+/// What a host answers to a hello.
+#[derive(Clone, Debug)]
+pub enum Introduced {
+    /// There is a session.
+    Welcome(Box<SessionStart>),
+    /// There is none; another hello may be tried.
+    Refused {
+        /// Why.
+        code: Refusal,
+        /// In words.
+        message: String,
+        /// The counter of the newest claim of this peer, if this one was older.
+        known: Option<u64>,
+    },
+}
+
+/// A session as it begins, or begins again.
+#[derive(Clone, Debug)]
+pub struct SessionStart {
+    /// Who the edge is.
+    pub who: Who,
+    /// To come back with after a broken socket. Secret.
+    pub token: [u8; 32],
+    /// Whether an older session goes on.
+    pub resumed: bool,
+    /// Gateways of other hosts.
+    pub hosts: Vec<String>,
+    /// After so much silence each side pings.
+    pub heartbeat: Duration,
+    /// What the host takes.
+    pub limits: Limits,
+}
+
+impl Socket {
+    /// The first message of a host.
+    ///
+    /// # Errors
+    /// [`ClientError`] when it refuses, or is no host.
+    pub async fn greeting(&mut self) -> Result<Greeting, ClientError> {
+        let text = self.next().await.map_err(|why| self.broken(why))?;
+        match read(&text) {
+            Some(HostMessage::Greeting { host, tag, challenge, .. }) => {
+                Ok(Greeting { host, tag: NetworkTag::new(tag.0), challenge: challenge.0 })
+            }
+            Some(HostMessage::Error { code, message, .. }) => {
+                Err(ClientError::Refused { code, message: message.into_owned() })
+            }
+            _ => Err(self.broken("did not greet as an Aldis host does".to_owned())),
+        }
+    }
+
+    /// Says hello and waits for the answer.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] when the socket breaks.
+    pub async fn hello(&mut self, hello: Hello<'_>) -> Result<Introduced, ClientError> {
+        self.send(encode(EdgeMessage::Hello(hello))).await.map_err(|why| self.broken(why))?;
+        loop {
+            let text = self.next().await.map_err(|why| self.broken(why))?;
+            match read(&text) {
+                Some(HostMessage::Welcome(welcome)) => {
+                    return Ok(Introduced::Welcome(Box::new(SessionStart {
+                        who: Who {
+                            peer: welcome.peer,
+                            host: welcome.host,
+                            network: welcome.network.into_owned(),
+                            url: self.url().to_owned(),
+                            ice_servers: welcome.ice_servers.as_str().to_owned(),
+                        },
+                        token: welcome.resume.0,
+                        resumed: welcome.resumed,
+                        hosts: welcome.hosts.into_iter().map(Into::into).collect(),
+                        heartbeat: Duration::from_millis(welcome.heartbeat_ms),
+                        limits: welcome.limits,
+                    })));
+                }
+                Some(HostMessage::Error { code, message, known, .. }) => {
+                    return Ok(Introduced::Refused { code, message: message.into_owned(), known });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn broken(&self, why: String) -> ClientError {
+        ClientError::Unreachable { url: self.url().to_owned(), why }
+    }
 }
 
 /// Opens a socket and says hello.
@@ -54,24 +143,16 @@ pub(super) async fn open(
     options: &Options,
     standing: &mut Standing,
 ) -> Result<(Socket, Welcome), ClientError> {
-    // On the heap: a TLS handshake is large.
-    let mut socket = Box::pin(Socket::open(url, options.authority.as_deref())).await?;
-    let late = ClientError::Unreachable { url: url.to_owned(), why: "did not answer hello in time".to_owned() };
-    match timeout(CONNECT_DEADLINE, hello(&mut socket, url, options, standing)).await {
+    let mut socket = Socket::open(url, options.authority.as_deref()).await?;
+    match timeout(CONNECT_DEADLINE, introduce(&mut socket, options, standing)).await {
         Ok(Ok(welcome)) => Ok((socket, welcome)),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(late),
+        Err(_) => Err(socket.broken("did not answer hello in time".to_owned())),
     }
 }
 
-async fn hello(
-    socket: &mut Socket,
-    url: &str,
-    options: &Options,
-    standing: &mut Standing,
-) -> Result<Welcome, ClientError> {
-    let broken = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
-    let greeting = greeting(socket, url).await?;
+async fn introduce(socket: &mut Socket, options: &Options, standing: &mut Standing) -> Result<Welcome, ClientError> {
+    let greeting = socket.greeting().await?;
     for _ in 0..CLAIMS_MAX {
         let (identity, claim) = match (standing.resume, &options.key) {
             (Some(resume), _) => (Identity::Resumed(resume), None),
@@ -82,58 +163,18 @@ async fn hello(
             }
         };
         let meta = options.meta.as_deref().map(json).transpose()?;
-        socket.send(&encode(EdgeMessage::Hello(Hello { identity, meta }))).await.map_err(broken)?;
-        loop {
-            let text = socket.next().await.map_err(broken)?;
-            match read(&text) {
-                Some(HostMessage::Welcome(welcome)) => {
-                    return Ok(Welcome {
-                        who: Who {
-                            peer: welcome.peer,
-                            host: welcome.host,
-                            network: welcome.network.into_owned(),
-                            url: url.to_owned(),
-                            ice_servers: welcome.ice_servers.as_str().to_owned(),
-                        },
-                        token: welcome.resume.0,
-                        resumed: welcome.resumed,
-                        hosts: welcome.hosts.into_iter().map(Into::into).collect(),
-                        heartbeat: Duration::from_millis(welcome.heartbeat_ms),
-                        signal_timeout: Duration::from_millis(welcome.limits.signal_timeout_ms),
-                        tag: greeting.tag,
-                        claim,
-                    });
-                }
-                Some(HostMessage::Error { code: Refusal::SessionLost, .. }) if standing.resume.is_some() => {
-                    standing.resume = None;
-                    break;
-                }
-                Some(HostMessage::Error { code: Refusal::ClaimOld, known: Some(known), .. }) => {
-                    standing.counter = known.max(standing.counter);
-                    break;
-                }
-                Some(HostMessage::Error { code, message, .. }) => {
-                    return Err(ClientError::Refused { code, message: message.into_owned() });
-                }
-                _ => {}
+        match socket.hello(Hello { identity, meta }).await? {
+            Introduced::Welcome(session) => return Ok(Welcome { session: *session, tag: greeting.tag, claim }),
+            Introduced::Refused { code: Refusal::SessionLost, .. } if standing.resume.is_some() => {
+                standing.resume = None;
             }
+            Introduced::Refused { code: Refusal::ClaimOld, known: Some(known), .. } => {
+                standing.counter = known.max(standing.counter);
+            }
+            Introduced::Refused { code, message, .. } => return Err(ClientError::Refused { code, message }),
         }
     }
-    Err(broken("every claim was older than another device's".to_owned()))
-}
-
-async fn greeting(socket: &mut Socket, url: &str) -> Result<Greeting, ClientError> {
-    let broken = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
-    let text = socket.next().await.map_err(broken)?;
-    match read(&text) {
-        Some(HostMessage::Greeting { host, tag, challenge, .. }) => {
-            Ok(Greeting { host, tag: NetworkTag::new(tag.0), challenge: challenge.0 })
-        }
-        Some(HostMessage::Error { code, message, .. }) => {
-            Err(ClientError::Refused { code, message: message.into_owned() })
-        }
-        _ => Err(broken("did not greet as an Aldis host does".to_owned())),
-    }
+    Err(socket.broken("every claim was older than another device's".to_owned()))
 }
 
 fn claim(key: &SigningKey, greeting: &Greeting, standing: &Standing) -> (Identity, Option<ToldClaim>) {

@@ -30,12 +30,13 @@
 mod dialogue;
 mod sealing;
 mod session;
-mod socket;
+pub mod socket;
 mod types;
 
 pub use aldis_wire::edge::{Reach, Status};
 pub use aldis_wire::id::{HostId, PeerId};
 pub use aldis_wire::refusal::Refusal;
+pub use dialogue::{Greeting, Introduced, SessionStart};
 pub use ed25519_dalek::SigningKey;
 #[cfg(feature = "net")]
 pub(crate) use socket::tls_config;
@@ -319,9 +320,7 @@ type Answered = oneshot::Receiver<Result<Answer, ClientError>>;
 
 /// A message as it goes onto the socket.
 fn encode(message: EdgeMessage<'_>) -> String {
-    let mut out = Vec::new();
-    FromEdge::from(message).encode(&mut out);
-    String::from_utf8(out).unwrap_or_default()
+    FromEdge::from(message).text()
 }
 
 fn json(text: &str) -> Result<Json<'_>, ClientError> {

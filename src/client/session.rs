@@ -3,18 +3,22 @@
 mod comeback;
 mod letters;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aldis_wire::edge::{EdgeMessage, HostMessage, Json, Sample as WireSample, Status};
+use aldis_wire::edge::{EdgeMessage, HostMessage, Json, Sample as WireSample, Status, acknowledging};
 use aldis_wire::id::PeerId;
 use aldis_wire::refusal::Refusal;
+use futures_util::future::poll_immediate;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::dialogue::{self, Standing, Welcome};
 use super::sealing::Sealing;
-use super::socket::{Socket, read};
+use super::socket::{Socket, Text, read};
 use super::{Answer, ClientError, Command, Event, Ids, Member, Options, Receipt, Sample, Tally, Then, Who, encode};
 
 use letters::Waiting;
@@ -22,6 +26,8 @@ use letters::Waiting;
 /// Messages that may wait for an acknowledgement, and for how long (PROTOCOL.md §4.3).
 const UNACKED_MAX: u64 = 32;
 const UNACKED_TIME: Duration = Duration::from_secs(1);
+/// Messages that may wait to be sent while there is more to be read.
+const UNSENT_MAX: usize = 32;
 /// How often the clocks of a session are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// After a ping, a host that says nothing for so long is gone (PROTOCOL.md §4.3).
@@ -46,6 +52,8 @@ pub(super) struct Session {
     seq: u64,
     acked: u64,
     acked_at: Instant,
+    /// Whether it must be acknowledged with the next message, or by one of its own.
+    owes: bool,
     heard_at: Instant,
     pinged_at: Option<Instant>,
     open: BTreeMap<String, Open>,
@@ -54,7 +62,9 @@ pub(super) struct Session {
     /// Topics to join again after a lost session, with the request that joins them.
     topics: BTreeMap<String, String>,
     /// Signals and broadcasts, apart.
-    seen: VecDeque<(Instant, PeerId, Kind, String)>,
+    seen: HashSet<Seen>,
+    /// When each was seen.
+    seen_at: VecDeque<(Instant, Seen)>,
     sealing: Option<Sealing>,
     /// Signals that wait for their receiver's key.
     waiting: BTreeMap<PeerId, VecDeque<Waiting>>,
@@ -66,8 +76,11 @@ pub(super) struct Session {
     who: watch::Sender<Who>,
 }
 
+/// What makes a message of a peer the same.
+type Seen = (PeerId, Kind, Arc<str>);
+
 /// What a peer may send under ids of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Signal,
     Broadcast,
@@ -80,6 +93,13 @@ struct Open {
     since: Instant,
     /// False while there has been no socket for it.
     sent: bool,
+}
+
+/// What a session goes on with.
+enum Step {
+    Heard(Result<Text, String>),
+    Asked(Option<Command>),
+    Ticked,
 }
 
 /// Why a socket is done with.
@@ -119,7 +139,7 @@ impl Session {
         if let Some(sealing) = &mut sealing {
             sealing.claimed(welcome.tag, welcome.claim);
         }
-        let (who_out, who) = watch::channel(welcome.who.clone());
+        let (who_out, who) = watch::channel(welcome.session.who.clone());
         let now = Instant::now();
         let session = Self {
             options,
@@ -129,12 +149,14 @@ impl Session {
             seq: 0,
             acked: 0,
             acked_at: now,
+            owes: false,
             heard_at: now,
             pinged_at: None,
             open: BTreeMap::new(),
             bye: None,
             topics: BTreeMap::new(),
-            seen: VecDeque::new(),
+            seen: HashSet::new(),
+            seen_at: VecDeque::new(),
             sealing,
             waiting: BTreeMap::new(),
             told: VecDeque::new(),
@@ -177,13 +199,12 @@ impl Session {
             return end;
         }
         loop {
-            let step = tokio::select! {
-                text = self.socket.next() => match text {
-                    Ok(text) => self.heard(&text).await,
-                    Err(why) => Err(End::Broken(why)),
-                },
-                command = self.commands.recv() => self.asked(command).await,
-                _ = tick.tick() => self.ticked().await,
+            let step = match self.next(&mut tick).await {
+                Ok(Step::Heard(Ok(text))) => self.heard(&text).await,
+                Ok(Step::Heard(Err(why))) => Err(End::Broken(why)),
+                Ok(Step::Asked(command)) => self.asked(command).await,
+                Ok(Step::Ticked) => self.ticked(),
+                Err(end) => Err(end),
             };
             if let Err(end) = step {
                 return end;
@@ -191,14 +212,39 @@ impl Session {
         }
     }
 
+    /// What comes next. What there is to say is sent before anything is waited for, and together: first the
+    /// application may answer what it was told.
+    async fn next(&mut self, tick: &mut Interval) -> Result<Step, End> {
+        if (self.owes || self.socket.unsent() > 0) && self.socket.unsent() < UNSENT_MAX {
+            if let Some(step) = poll_immediate(self.step(tick)).await {
+                return Ok(step);
+            }
+            yield_now().await;
+            if let Some(step) = poll_immediate(self.step(tick)).await {
+                return Ok(step);
+            }
+        }
+        self.flush().await?;
+        Ok(self.step(tick).await)
+    }
+
+    async fn step(&mut self, tick: &mut Interval) -> Step {
+        tokio::select! {
+            text = self.socket.next() => Step::Heard(text),
+            command = self.commands.recv() => Step::Asked(command),
+            _ = tick.tick() => Step::Ticked,
+        }
+    }
+
     async fn asked(&mut self, command: Option<Command>) -> Result<(), End> {
         let Some(command) = command else {
             // All clients were dropped.
-            self.say(&encode(EdgeMessage::Bye)).await?;
+            self.say(&encode(EdgeMessage::Bye))?;
             return Err(End::Asked);
         };
         if command.then == Then::End {
-            let sent = self.say(&command.text).await;
+            let sent = self.say(&command.text);
+            let sent = sent.and(self.flush().await);
             answer(command, Ok(Answer::Done))?;
             return sent.and(Err(End::Asked));
         }
@@ -206,13 +252,13 @@ impl Session {
             return answer(command, Err(why));
         }
         for command in self.sealed(command) {
-            self.put(command).await?;
+            self.put(command)?;
         }
         Ok(())
     }
 
-    async fn put(&mut self, command: Command) -> Result<(), End> {
-        let sent = self.say(&command.text).await;
+    fn put(&mut self, command: Command) -> Result<(), End> {
+        let sent = self.say(&command.text);
         // Also when it could not be sent: it is sent again over the next socket.
         self.open.insert(command.id.clone(), Open { command, since: Instant::now(), sent: true });
         sent
@@ -272,7 +318,7 @@ impl Session {
             }
             HostMessage::Left { id, .. } | HostMessage::Unwatched { id, .. } => self.answered(&id, Answer::Done),
             HostMessage::Drain { retry_after_ms, hosts } => {
-                self.welcome.hosts = hosts.into_iter().map(Into::into).collect();
+                self.welcome.session.hosts = hosts.into_iter().map(Into::into).collect();
                 let retry_after = Duration::from_millis(retry_after_ms);
                 self.tell(Event::Drain { retry_after }).await;
                 Err(End::Drained(retry_after))
@@ -340,7 +386,8 @@ impl Session {
             }
             _ => {}
         }
-        if urgent || self.seq - self.acked >= UNACKED_MAX { self.acknowledge().await } else { Ok(()) }
+        self.owes |= urgent || self.seq - self.acked >= UNACKED_MAX;
+        Ok(())
     }
 
     async fn sampled(&mut self, sample: WireSample<'_>) -> Result<(), End> {
@@ -372,19 +419,19 @@ impl Session {
         answer(open.command, Ok(result))
     }
 
-    async fn ticked(&mut self) -> Result<(), End> {
+    fn ticked(&mut self) -> Result<(), End> {
         let now = Instant::now();
         if self.seq > self.acked && now - self.acked_at >= UNACKED_TIME {
-            self.acknowledge().await?;
+            self.owes = true;
         }
         self.expire_signals(now)?;
         match self.pinged_at {
             Some(pinged_at) if now - pinged_at >= PONG_DEADLINE => {
                 Err(End::Broken("the host says nothing any more".to_owned()))
             }
-            None if now - self.heard_at >= self.welcome.heartbeat => {
+            None if now - self.heard_at >= self.welcome.session.heartbeat => {
                 self.pinged_at = Some(now);
-                self.say(&encode(EdgeMessage::Ping)).await
+                self.say(&encode(EdgeMessage::Ping))
             }
             _ => Ok(()),
         }
@@ -392,7 +439,7 @@ impl Session {
 
     /// A signal gets its receipt whatever the host does.
     fn expire_signals(&mut self, now: Instant) -> Result<(), End> {
-        let limit = self.welcome.signal_timeout + RECEIPT_SLACK;
+        let limit = Duration::from_millis(self.welcome.session.limits.signal_timeout_ms) + RECEIPT_SLACK;
         self.expire_waiting(now, limit);
         let late = |open: &Open| {
             let ends = matches!(open.command.then, Then::Signal | Then::AskKey(_) | Then::TellKey);
@@ -402,31 +449,48 @@ impl Session {
         ids.iter().try_for_each(|id| self.answered(id, Answer::Receipt(UNKNOWN)))
     }
 
-    async fn acknowledge(&mut self) -> Result<(), End> {
-        (self.acked, self.acked_at) = (self.seq, Instant::now());
-        self.say(&encode(EdgeMessage::Ack { seq: self.seq })).await
+    fn say(&mut self, text: &str) -> Result<(), End> {
+        let said = if self.owes {
+            (self.owes, self.acked, self.acked_at) = (false, self.seq, Instant::now());
+            self.socket.feed(acknowledging(text, self.seq))
+        } else {
+            self.socket.feed(text)
+        };
+        said.map_err(End::Broken)
     }
 
-    async fn say(&mut self, text: &str) -> Result<(), End> {
-        self.socket.send(text).await.map_err(End::Broken)
+    /// Sends what was said, and acknowledges what is to be acknowledged.
+    async fn flush(&mut self) -> Result<(), End> {
+        if self.owes {
+            (self.owes, self.acked, self.acked_at) = (false, self.seq, Instant::now());
+            self.socket.feed(encode(EdgeMessage::Ack { seq: self.seq })).map_err(End::Broken)?;
+        }
+        if self.socket.unsent() > 0 { self.socket.flush().await.map_err(End::Broken) } else { Ok(()) }
     }
 
     /// Tells the application. It may have dropped its events; then nobody wants to know.
-    async fn tell(&self, event: Event) {
-        drop(self.events.send(event).await);
+    async fn tell(&mut self, event: Event) {
+        if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
+            // It may wait for an answer to what was not sent yet. A socket that is broken is noticed by whoever reads it.
+            _ = self.flush().await;
+            drop(self.events.send(event).await);
+        }
     }
 
     /// Whether this signal was not seen in the last two minutes.
     fn is_new(&mut self, kind: Kind, from: PeerId, id: &str) -> bool {
         let now = Instant::now();
-        while self.seen.len() >= SEEN_MAX || self.seen.front().is_some_and(|(at, ..)| now - *at >= SEEN_TIME) {
-            self.seen.pop_front();
+        while self.seen_at.len() >= SEEN_MAX || self.seen_at.front().is_some_and(|(at, _)| now - *at >= SEEN_TIME) {
+            if let Some((_, old)) = self.seen_at.pop_front() {
+                self.seen.remove(&old);
+            }
         }
-        if self.seen.iter().any(|(_, peer, of, seen)| *peer == from && *of == kind && seen == id) {
-            return false;
+        let seen: Seen = (from, kind, id.into());
+        let is_new = self.seen.insert(seen.clone());
+        if is_new {
+            self.seen_at.push_back((now, seen));
         }
-        self.seen.push_back((now, from, kind, id.to_owned()));
-        true
+        is_new
     }
 }
 

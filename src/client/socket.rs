@@ -1,21 +1,29 @@
-//! The client's WebSocket: opened with a deadline, plain or over TLS.
+//! The client's WebSocket, plain or over TLS: what [`super::Client`] is built on, for tools and tests that must decide
+//! themselves what is said and when.
+//!
+//! A [`Socket`] carries messages of PROTOCOL.md §4 and keeps nothing of a session: it neither acknowledges nor comes back.
+//! Beneath it is the [`Raw`] socket of the WebSocket library, which also sends what no client should.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aldis_wire::edge::{HostMessage, PATH, SUBPROTOCOL};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Sink, Stream};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
+
+pub use tokio_tungstenite::tungstenite::{Message, Utf8Bytes as Text};
 
 use super::ClientError;
 
@@ -26,61 +34,184 @@ pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
 /// The largest answer: 64 members with full metas, with room for escapes.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// What one read takes. The WebSocket library clears as much before each read, so more costs more, whatever comes; two
+/// session descriptions fit in, and larger messages make it grow.
+const READ_BUFFER_BYTES: usize = 4 << 10;
+/// So much is gathered before it goes to the kernel without being flushed.
+const WRITE_BUFFER_BYTES: usize = 16 << 10;
+/// Most that may wait for a host that does not read: some sixty messages of full size.
+const WRITE_BUFFER_BYTES_MAX: usize = 4 << 20;
 
-/// An open WebSocket.
+/// A WebSocket without a deadline, a limit of patience or a subprotocol of its own.
+pub type Raw = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// How a WebSocket is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// Besides those that the upgrade takes; names in small letters.
+    pub headers: &'a [(&'static str, &'a str)],
+    /// For `wss`: a PEM file with the only authorities to trust, instead of the world's.
+    pub authority: Option<&'a Path>,
+    /// The largest message that is taken.
+    pub message_bytes_max: usize,
+}
+
+impl Default for Opening<'_> {
+    fn default() -> Self {
+        Self { headers: &[], authority: None, message_bytes_max: MESSAGE_BYTES_MAX }
+    }
+}
+
+/// Asks for a WebSocket at `url` over an open connection; for `wss`, after TLS.
+///
+/// # Errors
+/// In words, why there is none.
+pub async fn upgrade(stream: TcpStream, url: &str, opening: Opening<'_>) -> Result<Raw, String> {
+    let mut request = url.into_client_request().map_err(plain)?;
+    for (name, value) in opening.headers {
+        let value = HeaderValue::from_str(value).map_err(|error| error.to_string())?;
+        request.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+    let limits = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(Some(opening.message_bytes_max))
+        .max_frame_size(Some(opening.message_bytes_max));
+    let connector = match request.uri().scheme_str() {
+        Some("wss") => Connector::Rustls(tls_config(opening.authority).map_err(|error| error.to_string())?),
+        _ => Connector::Plain,
+    };
+    stream.set_nodelay(true).map_err(|error| crate::system::plain(&error))?;
+    // On the heap: a TLS handshake is large, and callers hold this future inside theirs.
+    let opened = Box::pin(client_async_tls_with_config(request, stream, Some(limits), Some(connector))).await;
+    opened.map(|(raw, _)| raw).map_err(plain)
+}
+
+/// What the native door of a gateway is asked for.
+#[must_use]
+pub(crate) fn native() -> Opening<'static> {
+    Opening { headers: &[("sec-websocket-protocol", SUBPROTOCOL)], ..Opening::default() }
+}
+
+/// An open WebSocket at the native door of a gateway. Messages are texts; others are passed over.
 #[derive(Debug)]
-pub(super) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket {
+    raw: Raw,
+    url: String,
+    /// Messages that were not flushed yet.
+    unsent: usize,
+}
 
 impl Socket {
-    /// Opens a socket to a gateway.
-    pub(super) async fn open(url: &str, authority: Option<&Path>) -> Result<Self, ClientError> {
+    /// Opens a socket to a gateway: a `ws`, `wss`, `http` or `https` URL. `authority` is a PEM file with the only
+    /// authorities to trust for `wss`, instead of the world's.
+    ///
+    /// # Errors
+    /// [`ClientError::BadInput`] for what is no such URL or file, else [`ClientError::Unreachable`].
+    pub async fn open(url: &str, authority: Option<&Path>) -> Result<Self, ClientError> {
         let unreachable = |why: String| ClientError::Unreachable { url: url.to_owned(), why };
-        let mut request =
-            gateway_url(url)?.as_str().into_client_request().map_err(|error| unreachable(plain(error)))?;
-        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
-        let limits = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        let connector = Connector::Rustls(tls_config(authority)?);
-        let opened = connect_async_tls_with_config(request, Some(limits), true, Some(connector));
-        match timeout(CONNECT_DEADLINE, opened).await {
-            Ok(Ok((socket, _))) => Ok(Self(socket)),
-            Ok(Err(error)) => Err(unreachable(plain(error))),
+        let gateway = gateway_url(url)?;
+        // Before anything is tried: it is the caller's fault.
+        authority.map(|path| tls_config(Some(path))).transpose()?;
+        let opening = async {
+            let host = gateway.host_str().unwrap_or_default().trim_matches(['[', ']']);
+            let port = gateway.port_or_known_default().unwrap_or_default();
+            let stream = TcpStream::connect((host, port)).await.map_err(|error| crate::system::plain(&error))?;
+            upgrade(stream, gateway.as_str(), Opening { authority, ..native() }).await
+        };
+        match timeout(CONNECT_DEADLINE, opening).await {
+            Ok(Ok(raw)) => Ok(Self { raw, url: url.to_owned(), unsent: 0 }),
+            Ok(Err(why)) => Err(unreachable(why)),
             Err(_) => Err(unreachable(format!("no answer within {} s", CONNECT_DEADLINE.as_secs()))),
         }
     }
 
-    /// The next text, or in words why there will be none.
-    pub(super) async fn next(&mut self) -> Result<Utf8Bytes, String> {
+    /// The gateway, as it was given.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The next text. Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// In words, why there will be none.
+    pub async fn next(&mut self) -> Result<Text, String> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// As [`Socket::next`].
+    ///
+    /// # Errors
+    /// As [`Socket::next`].
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Text, String>> {
         loop {
-            match self.0.next().await {
-                Some(Ok(Message::Text(text))) => return Ok(text),
-                Some(Ok(Message::Close(Some(frame)))) => return Err(format!("closed by the host: {}", frame.reason)),
-                Some(Ok(Message::Close(None))) | None => return Err("closed by the host".to_owned()),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(plain(error)),
-            }
+            return Poll::Ready(match std::task::ready!(Pin::new(&mut self.raw).poll_next(context)) {
+                Some(Ok(Message::Text(text))) => Ok(text),
+                Some(Ok(Message::Close(Some(frame)))) => Err(format!("closed by the host: {}", frame.reason)),
+                Some(Ok(Message::Close(None))) | None => Err("closed by the host".to_owned()),
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => Err(plain(error)),
+            });
         }
     }
 
-    /// Sends a text.
-    pub(super) async fn send(&mut self, text: &str) -> Result<(), String> {
-        match timeout(SEND_DEADLINE, self.0.send(Message::text(text))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(plain(error)),
+    /// Puts a text with those that [`Socket::flush`] sends.
+    ///
+    /// # Errors
+    /// In words, that the socket is broken, or that too much waits for a flush.
+    pub fn feed(&mut self, text: impl Into<Text>) -> Result<(), String> {
+        self.unsent += 1;
+        Pin::new(&mut self.raw).start_send(Message::Text(text.into())).map_err(plain)
+    }
+
+    /// Texts that were not flushed yet.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    /// Sends what was fed.
+    ///
+    /// # Errors
+    /// In words, that the socket is broken, or that the host takes nothing.
+    pub async fn flush(&mut self) -> Result<(), String> {
+        match timeout(SEND_DEADLINE, std::future::poll_fn(|context| self.poll_flush(context))).await {
+            Ok(result) => result,
             Err(_) => Err("the host takes nothing any more".to_owned()),
         }
     }
 
+    /// As [`Socket::flush`], without a deadline.
+    ///
+    /// # Errors
+    /// In words, that the socket is broken.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let flushed = std::task::ready!(Pin::new(&mut self.raw).poll_flush(context));
+        self.unsent = 0;
+        Poll::Ready(flushed.map_err(plain))
+    }
+
+    /// Sends a text.
+    ///
+    /// # Errors
+    /// As [`Socket::flush`].
+    pub async fn send(&mut self, text: impl Into<Text>) -> Result<(), String> {
+        self.feed(text)?;
+        self.flush().await
+    }
+
     /// Closes, as well as it can be done.
-    pub(super) async fn close(&mut self) {
+    pub async fn close(&mut self) {
         // The other side may be gone already, which is as good.
-        drop(timeout(SEND_DEADLINE, self.0.close(None)).await);
+        drop(timeout(SEND_DEADLINE, self.raw.close(None)).await);
     }
 }
 
 /// Reads a message of a host; of an unreadable one only that it was unreadable.
-pub(super) fn read(text: &str) -> Option<HostMessage<'_>> {
+#[must_use]
+pub fn read(text: &str) -> Option<HostMessage<'_>> {
     // Types of newer versions are skipped.
     HostMessage::decode(text).ok()
 }
@@ -132,7 +263,7 @@ fn add_authorities(roots: &mut rustls::RootCertStore, path: &Path) -> Result<(),
 }
 
 /// What went wrong, without the library's own prefixes.
-fn plain(error: tungstenite::Error) -> String {
+pub(crate) fn plain(error: tungstenite::Error) -> String {
     match error {
         tungstenite::Error::Io(error) => crate::system::plain(&error),
         tungstenite::Error::Http(response) => format!("answered {} instead of opening a WebSocket", response.status()),

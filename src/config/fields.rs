@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 29] = [
+pub const FIELDS: [Field; 33] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -83,13 +83,20 @@ pub const FIELDS: [Field; 29] = [
         "",
         "Where the host keeps its key and its memory; default: ~/.local/share/aldis/<network tag>",
     ),
-    // One fixed port, so that a firewall rule or a port forwarding can be written once. IPv4, because the DHT is.
+    // One fixed port, so that a firewall rule or a port forwarding can be written once. The DHT knows IPv4 alone; everything else takes both.
     field(
         "listen_quic",
         Kind::One,
         "ADDR:PORT",
-        "0.0.0.0:47474",
-        "UDP address for links with other hosts; [::]:47474 takes IPv6 and IPv4",
+        "[::]:47474",
+        "UDP address for links with other hosts; [::] takes IPv6 and IPv4, 0.0.0.0 IPv4 alone",
+    ),
+    field(
+        "stun",
+        Kind::Switch,
+        "true|false",
+        "true",
+        "Answer STUN requests at listen_quic, so that browsers learn their own address without anybody else's server",
     ),
     // Loopback: browsers demand TLS of anything else, so an operator has to decide about a proxy or a certificate first.
     field(
@@ -115,6 +122,13 @@ pub const FIELDS: [Field; 29] = [
         "HOST:PORT",
         "",
         "Nodes through which to enter the DHT, instead of the well-known ones",
+    ),
+    field(
+        "dht_share_port",
+        Kind::Switch,
+        "true|false",
+        "false",
+        "Have the DHT use the UDP port of listen_quic, so that it tells its outside address: two hosts behind home routers then meet with no other host of the network; Linux only",
     ),
     field("peers", Kind::Many, "[ID@]HOST:PORT", "", "Hosts to link with whatever the DHT says"),
     field(
@@ -144,6 +158,20 @@ pub const FIELDS: [Field; 29] = [
         "ADDR:PORT",
         "",
         "Addresses at which other hosts reach listen_quic, best first, if it is not the one they see",
+    ),
+    field(
+        "map_ports",
+        Kind::Switch,
+        "true|false",
+        "true",
+        "Ask the router by PCP, NAT-PMP or UPnP to let other hosts in at listen_quic, until this host ends",
+    ),
+    field(
+        "map_gateway",
+        Kind::Switch,
+        "true|false",
+        "false",
+        "Ask it to let browsers in at listen_http too, which then must not be on 127.0.0.1; needs map_ports",
     ),
     field(
         "allow_private",

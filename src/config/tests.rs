@@ -125,6 +125,15 @@ fn a_certificate_needs_its_key() {
 }
 
 #[test]
+fn a_gateway_that_takes_nothing_from_outside_is_not_mapped() {
+    let error = complaint(&flags(&[("map_gateway", "true")]), NO_ENVIRONMENT, None);
+    assert!(error.starts_with("`map_gateway` is true, and `listen_http` takes nothing from outside"), "{error}");
+    let both = flags(&[("map_gateway", "true"), ("listen_http", "0.0.0.0:8400")]);
+    let sources = Sources::gather(&both, NO_ENVIRONMENT, None).unwrap();
+    assert!(Config::read(&sources, home).unwrap().map_gateway);
+}
+
+#[test]
 fn a_network_is_named_once_and_the_nearer_name_wins() {
     let (directory, path) = file("genesis = \"g.toml\"\n");
     genesis::create(&directory.path().join("g.toml"), &genesis::random("closed").unwrap()).unwrap();

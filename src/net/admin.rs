@@ -199,7 +199,7 @@ impl Admin {
     #[must_use]
     pub fn status(&self) -> Status {
         let view = self.hub.recent_view();
-        let View { host, epoch, seq, edges, sessions, topics, links, hosts, refused, discovery } = &*view;
+        let View { host, epoch, seq, edges, sessions, topics, links, hosts, refused, discovery, .. } = &*view;
         Status {
             host: *host,
             network: NetworkStatus {

@@ -4,7 +4,9 @@
 //! disturbs a host: it is told in words, and the next try starts from nothing.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -43,7 +45,18 @@ pub trait Rendezvous: Send + Sync {
     /// # Errors
     /// When nobody took it: what is wrong, in words for an operator.
     fn register(&self, port: Option<u16>) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Where those who answered see us, and whether that is the UDP port of links; `None` before anybody said so.
+    fn sees(&self) -> BoxFuture<'_, Option<(SocketAddr, bool)>> {
+        Box::pin(async { None })
+    }
 }
+
+/// Has a node started so that it shares the UDP port of links: calls what it is given with the address at which the node
+/// must bind its socket.
+pub type Lend = Arc<dyn Fn(Start) -> BoxFuture<'static, std::io::Result<Dht>> + Send + Sync>;
+/// Starts a node at an address. Blocks for a moment.
+pub type Start = Box<dyn FnOnce(SocketAddrV4) -> std::io::Result<Dht> + Send>;
 
 /// Which DHT a host uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,24 +71,25 @@ pub enum DhtConfig {
 }
 
 impl DhtConfig {
-    /// The rendezvous under `key`; `None` when there is none.
+    /// The rendezvous under `key`; `None` when there is none. With `lend` it shares the UDP port of links.
     #[must_use]
-    pub fn rendezvous(&self, key: [u8; 20]) -> Option<Box<dyn Rendezvous>> {
+    pub fn rendezvous(&self, key: [u8; 20], lend: Option<Lend>) -> Option<Box<dyn Rendezvous>> {
         let nodes = match self {
             Self::Off => return None,
             Self::Mainline => mainline::DEFAULT_BOOTSTRAP_NODES.map(str::to_owned).to_vec(),
             Self::Bootstrap(nodes) => nodes.clone(),
         };
-        Some(Box::new(Mainline::new(key, nodes)))
+        Some(Box::new(Mainline { lend, ..Mainline::new(key, nodes) }))
     }
 }
 
 /// The mainline DHT.
-#[derive(Debug)]
 pub struct Mainline {
     key: Id,
     /// Where to begin, as given.
     nodes: Vec<String>,
+    /// `None`: a UDP port of its own.
+    lend: Option<Lend>,
     /// Held through each conversation: on one key, the library mixes up a look-up and an announcement that overlap.
     state: Mutex<State>,
 }
@@ -92,7 +106,7 @@ impl Mainline {
     /// The DHT of `nodes`, under `key`. Nothing is started before it is used.
     #[must_use]
     pub fn new(key: [u8; 20], nodes: Vec<String>) -> Self {
-        Self { key: Id::from(key), nodes, state: Mutex::default() }
+        Self { key: Id::from(key), nodes, lend: None, state: Mutex::default() }
     }
 
     async fn ask(&self, found: Found<'_>) -> Result<(), String> {
@@ -150,15 +164,32 @@ impl Mainline {
             return Ok(node.clone());
         }
         let nodes = self.nodes.iter().chain(&state.known).cloned().collect::<Vec<_>>();
-        let building = tokio::task::spawn_blocking(move || build(&nodes));
-        let node = match timeout(BUILD_MAX, building).await {
-            Ok(Ok(Ok(node))) => node.as_async(),
-            Ok(Ok(Err(error))) => return Err(format!("cannot open a socket for the DHT: {error}")),
-            Ok(Err(_)) => return Err("the DHT node did not start".to_owned()),
-            Err(_) => return Err(format!("the names of the DHT's nodes ({}) do not resolve", self.nodes.join(", "))),
+        // Before the port is lent: names may take long.
+        let resolving = tokio::task::spawn_blocking(move || resolve(&nodes));
+        let Ok(Ok(addresses)) = timeout(BUILD_MAX, resolving).await else {
+            return Err(self.unresolved());
+        };
+        if addresses.is_empty() && !self.nodes.is_empty() {
+            return Err(self.unresolved());
+        }
+        let starting: BoxFuture<'_, std::io::Result<Dht>> = match &self.lend {
+            Some(lend) => lend(Box::new(move |at| build(&addresses, Some(at)))),
+            None => Box::pin(async move {
+                let building = tokio::task::spawn_blocking(move || build(&addresses, None));
+                building.await.map_err(std::io::Error::other)?
+            }),
+        };
+        let node = match timeout(BUILD_MAX, starting).await {
+            Ok(Ok(node)) => node.as_async(),
+            Ok(Err(error)) => return Err(format!("cannot open a socket for the DHT: {error}")),
+            Err(_) => return Err("the DHT node did not start".to_owned()),
         };
         state.node = Some(node.clone());
         Ok(node)
+    }
+
+    fn unresolved(&self) -> String {
+        format!("the names of the DHT's nodes ({}) do not resolve", self.nodes.join(", "))
     }
 
     fn silence(&self) -> String {
@@ -183,21 +214,44 @@ impl Rendezvous for Mainline {
     fn register(&self, port: Option<u16>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(self.tell(port))
     }
+
+    fn sees(&self) -> BoxFuture<'_, Option<(SocketAddr, bool)>> {
+        Box::pin(async {
+            let node = self.state.lock().await.node.clone()?;
+            let info = timeout(ANSWER_MAX, node.info()).await.ok()?;
+            info.public_address().map(|address| (SocketAddr::V4(address), self.lend.is_some()))
+        })
+    }
 }
 
-/// Starts a node. Blocks on name resolution.
-fn build(nodes: &[String]) -> std::io::Result<Dht> {
+impl fmt::Debug for Mainline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mainline").field("key", &self.key).field("nodes", &self.nodes).finish_non_exhaustive()
+    }
+}
+
+/// The addresses of nodes, `host:port` each; those without are left out. Blocks.
+fn resolve(nodes: &[String]) -> Vec<SocketAddrV4> {
+    let addresses = nodes.iter().filter_map(|node| node.to_socket_addrs().ok()).flatten();
+    let of_ipv4 = addresses.filter_map(|address| match address {
+        SocketAddr::V4(address) => Some(address),
+        SocketAddr::V6(_) => None,
+    });
+    of_ipv4.collect()
+}
+
+/// Starts a node, with the port of links at `shared`, or with any port. Blocks until it has its socket.
+fn build(nodes: &[SocketAddrV4], shared: Option<SocketAddrV4>) -> std::io::Result<Dht> {
     let mut builder = Dht::builder();
     builder.bootstrap(nodes);
-    if !nodes.is_empty() && nodes.iter().all(|node| is_loopback(node)) {
+    if !nodes.is_empty() && nodes.iter().all(|node| node.ip().is_loopback()) {
         // A private DHT on one machine: be a full member of it. Answers then come at once, and nothing leaves.
         builder.bind_address(Ipv4Addr::LOCALHOST).server_mode();
     }
+    if let Some(address) = shared {
+        builder.bind_address(*address.ip()).port(address.port());
+    }
     builder.build()
-}
-
-fn is_loopback(node: &str) -> bool {
-    node.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback() && matches!(address.ip(), IpAddr::V4(_)))
 }
 
 /// Whether any node answers. One that nobody knows at all gives an empty list at once.
@@ -293,6 +347,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nodes_tell_where_they_see_us_and_who_registers_without_a_port_is_found_exactly_there() {
+        let net = testnet(8).await;
+        let (one, other) = (Mainline::new(KEY, net.bootstrap.clone()), Mainline::new(KEY, net.bootstrap.clone()));
+        assert_eq!(one.sees().await, None, "nobody was asked yet");
+        assert_eq!(one.register(None).await, Ok(()));
+        let here = one.state.lock().await.node.clone().unwrap().info().await.local_addr();
+        assert_eq!(one.sees().await, Some((SocketAddr::V4(here), false)));
+        assert_eq!(found_at_last(&other).await, [SocketAddr::V4(here)]);
+    }
+
+    #[tokio::test]
     async fn names_that_do_not_resolve_are_a_problem_in_words_and_no_crash() {
         // Fails before anybody is asked.
         let host = Mainline::new(KEY, vec!["no port".to_owned()]);
@@ -301,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_dht_that_is_off_is_none() {
-        assert!(DhtConfig::Off.rendezvous(KEY).is_none());
-        assert!(DhtConfig::Bootstrap(Vec::new()).rendezvous(KEY).is_some());
+        assert!(DhtConfig::Off.rendezvous(KEY, None).is_none());
+        assert!(DhtConfig::Bootstrap(Vec::new()).rendezvous(KEY, None).is_some());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::relay::io::{Bar, DialFailure, Fault, Note};
+use crate::relay::io::{Bar, CheckTarget, DialFailure, Fault, Note};
 
 /// Lines that strangers may cause at once.
 const STRANGERS_BURST: u32 = 20;
@@ -64,8 +64,17 @@ impl Log {
             | Note::LinkRefused { .. }
             | Note::RevocationDropped { .. }
             | Note::Misbehaved { .. }
+            | Note::AddressChanged { .. }
+            | Note::NatFound { .. }
             | Note::DialFailed { failure: DialFailure::OtherNetwork, .. } => self.stranger(note),
             Note::DialFailed { address, failure } => tracing::debug!(%address, ?failure, "could not reach a host"),
+            Note::Punched { host, nats: (ours, theirs), outcome } => {
+                let (ours, theirs, outcome) = (ours.word(), theirs.word(), outcome.name());
+                tracing::debug!(host = %host.short(), ours, theirs, outcome, "a host that we were introduced to is dialled");
+            }
+            Note::NotIntroduced { host, why } => {
+                tracing::debug!(host = %host.short(), ?why, "a neighbour does not introduce us to a host");
+            }
             Note::DhtAnswered { registration, outcome } => self.dht_answered(*registration, outcome),
             Note::HostAppeared { host, epoch } => tracing::info!(host = %host.short(), epoch, "a host appeared"),
             Note::HostExpired { host } => tracing::info!(host = %host.short(), "a host is not heard of any more"),
@@ -76,6 +85,18 @@ impl Log {
             Note::Announced { ops } => tracing::trace!(ops, "announced"),
             Note::AnnouncementReceived { new } => tracing::trace!(new, "an announcement arrived"),
             Note::QuestionDropped { host } => tracing::trace!(host = %host.short(), "a host asks for more than it may"),
+            Note::NotReached { target: target @ CheckTarget::OtherPort(_), by } => {
+                tracing::debug!(%target, by = %by.short(), "a router lets in only whom we send to");
+            }
+            Note::Reached { target, by } => {
+                tracing::info!(%target, by = %by.short(), "this host is reached from outside");
+            }
+            Note::NotReached { target, by } => tracing::warn!(
+                %target,
+                by = %by.short(),
+                "this host is not reached from outside at this place: hosts that dial it there are turned away by a \
+                 router or a firewall"
+            ),
             Note::CaughtUp { host, by } => tracing::debug!(host = %host.short(), ?by, "catching up on a host"),
         }
     }
@@ -104,6 +125,8 @@ impl Log {
             Note::Misbehaved { host, fault } => {
                 tracing::warn!(host = %host.short(), ?fault, "a host broke the protocol");
             }
+            Note::AddressChanged { from, to } => tracing::info!(%from, %to, "this host is seen at another address"),
+            Note::NatFound { nat } => tracing::info!(nat = nat.word(), "what stands before this host has changed"),
             Note::DialFailed { address, .. } => {
                 tracing::info!(%address, "left alone: a host of another network, or of another protocol version");
             }

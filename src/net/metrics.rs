@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::{GoodbyeReason, Outcome, Role};
+use aldis_wire::host::{GoodbyeReason, NotIntroducedReason, Outcome, Role};
 use aldis_wire::refusal::Refusal;
 use axum::Router;
 use axum::http::header;
@@ -51,6 +51,8 @@ struct Counts {
     key_seen: Counter,
     misbehaviours: Counters<1>,
     dials_failed: Counters<1>,
+    punches: Counters<3>,
+    not_introduced: Counters<1>,
     dht_answers: Counters<2>,
     hosts_appeared: Counter,
     hosts_expired: Counter,
@@ -60,7 +62,12 @@ struct Counts {
     announcements_received: Counters<1>,
     catch_ups: Counters<1>,
     questions_dropped: Counter,
+    address_changes: Counter,
+    nats_found: Counters<1>,
+    places: Counters<2>,
     handshakes: Counters<1>,
+    stun_requests: Counters<1>,
+    datagrams_dropped: Counter,
     cut: Counters<1>,
     door_sockets: Counters<2>,
     door_frames: Counters<2>,
@@ -118,6 +125,11 @@ impl Metrics {
             Note::RevocationDropped { .. } => _ = counts.revocations_dropped.inc(),
             Note::Misbehaved { fault, .. } => count(&counts.misbehaviours, [("fault", fault.name())]),
             Note::DialFailed { failure, .. } => count(&counts.dials_failed, [("reason", failure_name(failure))]),
+            Note::Punched { nats: (ours, theirs), outcome, .. } => {
+                let (ours, theirs) = (("ours", ours.word()), ("theirs", theirs.word()));
+                count(&counts.punches, [ours, theirs, ("outcome", outcome.name())]);
+            }
+            Note::NotIntroduced { why, .. } => count(&counts.not_introduced, [("reason", not_introduced_name(*why))]),
             Note::DhtAnswered { registration, outcome } => {
                 let asked = if *registration { "registration" } else { "look_up" };
                 count(&counts.dht_answers, [("asked", asked), ("answered", yes_no(outcome.is_ok()))]);
@@ -132,6 +144,10 @@ impl Metrics {
             }
             Note::AnnouncementReceived { new } => count(&counts.announcements_received, [("new", yes_no(*new))]),
             Note::QuestionDropped { .. } => _ = counts.questions_dropped.inc(),
+            Note::AddressChanged { .. } => _ = counts.address_changes.inc(),
+            Note::NatFound { nat } => count(&counts.nats_found, [("nat", nat.word())]),
+            Note::Reached { target, .. } => count(&counts.places, [("place", target.word()), ("reached", "yes")]),
+            Note::NotReached { target, .. } => count(&counts.places, [("place", target.word()), ("reached", "no")]),
             Note::CaughtUp { by, .. } => count(&counts.catch_ups, [("by", catch_up_name(*by))]),
         }
     }
@@ -140,6 +156,7 @@ impl Metrics {
     pub fn worlds(&self, counts: &hub::Counts) {
         for (outcome, count) in [
             ("done", &counts.handshakes_done),
+            ("check", &counts.handshakes_for_checks),
             ("other_network", &counts.handshakes_of_other_networks),
             ("without_key", &counts.handshakes_without_key),
             ("failed", &counts.handshakes_failed),
@@ -148,6 +165,10 @@ impl Metrics {
         ] {
             take_over(&self.counts.handshakes, [("outcome", outcome)], count.total());
         }
+        for (outcome, count) in [("answered", &counts.stun_answered), ("refused", &counts.stun_refused)] {
+            take_over(&self.counts.stun_requests, [("outcome", outcome)], count.total());
+        }
+        self.counts.datagrams_dropped.inner().store(counts.datagrams_dropped.total(), Ordering::Relaxed);
         for (what, count) in [
             ("slow_edge", &counts.edges_overflowed),
             ("slow_link", &counts.links_overflowed),
@@ -247,6 +268,12 @@ impl Counts {
         );
         registry.register("misbehaviours", "Faults of other hosts, by kind", self.misbehaviours.clone());
         registry.register("dials_failed", "Attempts to reach a host that came to nothing", self.dials_failed.clone());
+        registry.register(
+            "punches",
+            "Hosts dialled because a neighbour introduced them, by what stands before us and before them",
+            self.punches.clone(),
+        );
+        registry.register("not_introduced", "Hosts that no neighbour introduced to us", self.not_introduced.clone());
         registry.register("dht_answers", "Look-ups and registrations in the DHT", self.dht_answers.clone());
         registry.register("hosts_appeared", "Hosts that became known", self.hosts_appeared.clone());
         registry.register("hosts_expired", "Hosts that were not heard of any more", self.hosts_expired.clone());
@@ -264,7 +291,30 @@ impl Counts {
             "Questions of neighbours that went unanswered, because they asked for too much",
             self.questions_dropped.clone(),
         );
+        self.register_reach(registry);
+        self.register_worlds(registry);
+    }
+
+    /// Where the host is.
+    fn register_reach(&self, registry: &mut Registry) {
+        registry.register("address_changes", "Times that others saw this host move", self.address_changes.clone());
+        registry.register("nats_found", "What was found to stand before this host", self.nats_found.clone());
+        registry.register(
+            "places_checked",
+            "Places of this host that were reached from outside from then on, or not any more, by kind",
+            self.places.clone(),
+        );
+    }
+
+    /// What the machine never hears of.
+    fn register_worlds(&self, registry: &mut Registry) {
         registry.register("handshakes", "TLS handshakes with other hosts, by outcome", self.handshakes.clone());
+        registry.register("stun_requests", "STUN requests at the port for links", self.stun_requests.clone());
+        registry.register(
+            "datagrams_dropped",
+            "Datagrams at the port for links that were neither of a link nor a STUN request that is answered",
+            self.datagrams_dropped.clone(),
+        );
         registry.register("cut", "Sockets and links that were cut, by what was wrong", self.cut.clone());
         registry.register("door_sockets", "Sockets of edges, by protocol", self.door_sockets.clone());
         registry.register("door_frames", "Frames from and to edges, by protocol", self.door_frames.clone());
@@ -386,6 +436,15 @@ fn failure_name(failure: &DialFailure) -> &'static str {
     }
 }
 
+fn not_introduced_name(why: NotIntroducedReason) -> &'static str {
+    match why {
+        NotIntroducedReason::NotLinked => "not_linked",
+        NotIntroducedReason::Unwilling => "unwilling",
+        NotIntroducedReason::Hopeless => "hopeless",
+        NotIntroducedReason::TooOften => "too_often",
+    }
+}
+
 fn catch_up_name(by: CatchUp) -> &'static str {
     match by {
         CatchUp::Graft => "graft",
@@ -396,7 +455,7 @@ fn catch_up_name(by: CatchUp) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::view::{DiscoveryView, RefusedView};
+    use crate::relay::view::{DiscoveryView, ReachView, RefusedView};
     use aldis_wire::id::HostId;
 
     #[test]
@@ -423,8 +482,11 @@ mod tests {
             hosts: Vec::new(),
             refused: RefusedView { denied: 3, ..RefusedView::default() },
             discovery: DiscoveryView { dht_problem: Some("no answer".to_owned()), ..DiscoveryView::default() },
+            reach: ReachView::default(),
         };
         let worlds = hub::Counts::default();
+        worlds.stun_refused.add();
+        worlds.datagrams_dropped.add();
         worlds.handshakes_of_other_networks.add();
         metrics.worlds(&worlds);
         worlds.handshakes_of_other_networks.add();
@@ -445,6 +507,9 @@ mod tests {
             "aldis_dht_works 0",
             "aldis_slowest_link_round_trip_seconds 0.0",
             "aldis_handshakes_total{outcome=\"other_network\"} 2",
+            "aldis_stun_requests_total{outcome=\"answered\"} 0",
+            "aldis_stun_requests_total{outcome=\"refused\"} 1",
+            "aldis_datagrams_dropped_total 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

@@ -4,7 +4,11 @@
 //! |---|---|
 //! | [`hub`] | the machine behind a lock, and the mailboxes through which its outputs leave |
 //! | [`gateway`] | edges: WebSocket, and the pages that come with it |
+//! | [`udp`] | the UDP port: which datagram is whose, and STUN |
 //! | [`quic`], [`tls`] | links to other hosts |
+//! | `interfaces`, [`places`] | the addresses of this machine, and what is known of where it is |
+//! | `mapping` | routers: they let others in when they are asked |
+//! | `probe` | other hosts' gateways, as browsers see them |
 //! | [`dht`] | where hosts of a network find each other |
 //! | [`store`] | what outlives a run |
 //! | [`admin`] | operators: health and the management view |
@@ -19,12 +23,18 @@
 pub mod admin;
 pub mod dht;
 pub mod driver;
+mod dual_stack;
 pub mod gateway;
 pub mod hub;
+mod interfaces;
 mod lists;
 mod load;
 pub mod log;
+mod mapping;
 pub mod metrics;
+pub mod places;
+mod probe;
 pub mod quic;
 pub mod store;
 pub mod tls;
+pub mod udp;

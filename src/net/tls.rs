@@ -8,8 +8,9 @@
 use std::sync::Arc;
 
 use aldis_wire::id::HostId;
+use aldis_wire::network::CHECK_ALPN_SUFFIX;
 use ed25519_dalek::SigningKey;
-use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key};
@@ -82,7 +83,7 @@ impl Tls {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(anybody.clone())
             .with_single_cert(vec![certificate.clone()], key.clone_key())?;
-        server.alpn_protocols = vec![alpn.clone()];
+        server.alpn_protocols = vec![alpn.clone(), check_alpn(&alpn)];
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         server.max_early_data_size = 0;
@@ -104,6 +105,19 @@ impl Tls {
     #[must_use]
     pub fn acceptor(&self) -> Arc<QuicServerConfig> {
         self.server.clone()
+    }
+
+    /// For finding out whether `host` can be reached; nothing else can be done with such a connection.
+    ///
+    /// # Errors
+    /// As [`Tls::dialler`].
+    pub fn checker(&self, host: HostId) -> Result<QuicClientConfig, TlsError> {
+        let mut client = self.client.clone();
+        client.alpn_protocols = client.alpn_protocols.iter().map(|alpn| check_alpn(alpn)).collect();
+        client
+            .dangerous()
+            .set_certificate_verifier(Arc::new(KeyVerifier { expected: Some(host), schemes: self.schemes }));
+        Ok(QuicClientConfig::try_from(client)?)
     }
 
     /// For opening a connection; to `expected` alone, if given.
@@ -131,12 +145,23 @@ pub fn host_of(connection: &quinn::Connection) -> Option<HostId> {
     key_of(certificates.first()?).ok()
 }
 
+/// Whether an established connection was opened only to find out whether we can be reached.
+#[must_use]
+pub fn is_check(connection: &quinn::Connection) -> bool {
+    let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    data.and_then(|data| data.protocol).is_some_and(|alpn| alpn.ends_with(CHECK_ALPN_SUFFIX.as_bytes()))
+}
+
+fn check_alpn(alpn: &[u8]) -> Vec<u8> {
+    [alpn, CHECK_ALPN_SUFFIX.as_bytes()].concat()
+}
+
 /// The key exchange group of an established connection, as IANA names it.
 #[must_use]
 pub fn key_exchange_of(connection: &quinn::Connection) -> &'static str {
     connection
         .handshake_data()
-        .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
+        .and_then(|data| data.downcast::<HandshakeData>().ok())
         .and_then(|data| data.negotiated_key_exchange_group.as_str())
         .unwrap_or("unknown")
 }

@@ -8,7 +8,6 @@
 
 mod asking;
 mod places;
-mod reach;
 mod recent;
 #[cfg(test)]
 mod tests;
@@ -23,16 +22,15 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::asking::Asking;
 use self::places::{Key, Place, Places, Standing};
-pub(crate) use self::reach::near_by;
-use self::reach::{Reach, normalised, reach};
 use self::recent::Recent;
-use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Stored};
+use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Registration, Stored};
 use super::limits::{
     BACK_OFF_MAX, BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, DIALS_KNOWN_MAX, DIALS_MAX,
     FULL_MESH_MAX, LINKS_CHOSEN, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL,
     TURNED_AWAY_PAUSE, WANTED_AFTER, WANTED_FOR, WANTED_MAX,
 };
 use super::planted::{Defect, Planted};
+use super::scope::{Scope, is_inside, normalised, scope, usable};
 use super::setup::Setup;
 use super::view::DiscoveryView;
 
@@ -52,6 +50,8 @@ pub(crate) struct LinksNow<F, G> {
     pub(crate) chosen: usize,
     /// How many other hosts are known by their rosters.
     pub(crate) known_hosts: usize,
+    /// What the DHT is to be told of us.
+    pub(crate) registration: Registration,
 }
 
 /// A dial under way.
@@ -70,6 +70,8 @@ struct Dial {
 pub(crate) struct Dialled {
     /// Whether it was made to see how near the other side is.
     pub(crate) probe: bool,
+    /// Whether a common neighbour has introduced the other side.
+    pub(crate) punch: bool,
 }
 
 /// Hints, dials, and our talk with the DHT.
@@ -110,7 +112,7 @@ impl Discovery {
             last_dial: 0,
             recent: Recent::default(),
             wanted: BTreeMap::new(),
-            asking: Asking::new(settings.dht, settings.register, settings.outside_port()),
+            asking: Asking::new(settings.dht),
             wake: now,
             cache_changed: false,
             cache_stored: None,
@@ -170,6 +172,11 @@ impl Discovery {
         self.wanted.get(&host).is_some_and(|(until, frames)| *until > now && *frames >= WANTED_AFTER)
     }
 
+    /// The hosts to which a direct link is wanted.
+    pub(crate) fn wanted(&self, now: Moment) -> impl Iterator<Item = HostId> {
+        self.wanted.keys().copied().filter(move |host| self.wants(now, *host))
+    }
+
     /// Dials a host out of its record to see how near it is, if it may be dialled now.
     pub(crate) fn probe(&mut self, now: Moment, address: SocketAddr, host: HostId, out: &mut Outbox) {
         let address = normalised(address);
@@ -188,6 +195,32 @@ impl Discovery {
         }
     }
 
+    /// Whether nothing that is known of a host is worth a dial: it says nowhere that it may be dialled, or nobody has
+    /// answered there.
+    #[must_use]
+    pub(crate) fn is_out_of_reach(&self, host: HostId) -> bool {
+        self.places.of(host).all(|place| place.failures > 0)
+    }
+
+    /// Dials a host that a common neighbour has introduced, at an address of which the neighbour says that it is its.
+    /// Exactly that host must answer.
+    pub(crate) fn punch(&mut self, address: SocketAddr, host: HostId, out: &mut Outbox) {
+        self.last_dial += 1;
+        let dial = DialKey(self.last_dial);
+        let key = (address, Some(host));
+        self.dials.insert(dial, Dial { key, standing: Standing::Introduced, probe: false, missed: true });
+        out.push(Output::Dial { dial, address, host: Some(host) });
+    }
+
+    /// The address that is meant, if an introduction may lead there; private ones only to somebody who is `near`: behind
+    /// the same router.
+    #[must_use]
+    pub(crate) fn candidate(&self, address: SocketAddr, near: bool) -> Option<SocketAddr> {
+        let address = normalised(address);
+        let private = near && is_inside(address) && !self.own_addresses.contains(&address);
+        (self.may_be_dialled(address) || private).then_some(address)
+    }
+
     /// Asks for what the policy allows now: `Dial`, `LookUp`, `Register`. Costs nothing unless something is due.
     pub(crate) fn poll<F, G>(&mut self, now: Moment, links: &LinksNow<F, G>, out: &mut Outbox)
     where
@@ -203,7 +236,7 @@ impl Discovery {
         self.wanted.retain(|_, (until, _)| *until > now);
         // The numbers of links and hosts change without our being told.
         let mut wake = now + LOOK_UP_INTERVAL_ALONE;
-        let asked = self.asking.poll(now, links.count == 0, out);
+        let asked = self.asking.poll(now, links.count == 0, links.registration, out);
         let dialled = self.dial(now, links, out);
         let stored = self.cache_due().filter(|due| *due > now);
         for moment in [asked, dialled, stored].into_iter().flatten() {
@@ -220,8 +253,11 @@ impl Discovery {
 
     /// A dial came to nothing. Gives where it went, unless it was none of ours.
     pub(crate) fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: &DialFailure) -> Option<SocketAddr> {
-        let Dial { key: (address, _), .. } = self.dials.remove(&dial)?;
+        let Dial { key: (address, _), standing, .. } = self.dials.remove(&dial)?;
         self.wake = now;
+        if standing == Standing::Introduced {
+            return None;
+        }
         let pause = (*failure == DialFailure::OtherNetwork).then_some(OTHER_NETWORK_PAUSE);
         let known = if *failure == DialFailure::TimedOut { BACK_OFF_UNANSWERED_MAX } else { BACK_OFF_STATIC_MAX };
         self.set_back(now, address, pause, known);
@@ -230,11 +266,14 @@ impl Discovery {
 
     /// A dial ended in a connection with `host`. Not in a link yet: until then it counts as a failure.
     pub(crate) fn dial_succeeded(&mut self, now: Moment, dial: DialKey, host: HostId) -> Option<Dialled> {
-        let Dial { key: (address, _), probe, .. } = self.dials.remove(&dial)?;
+        let Dial { key: (address, _), probe, standing, .. } = self.dials.remove(&dial)?;
         self.wake = now;
-        self.set_back(now, address, None, BACK_OFF_STATIC_MAX);
+        let punch = standing == Standing::Introduced;
+        if !punch {
+            self.set_back(now, address, None, BACK_OFF_STATIC_MAX);
+        }
         self.places.at(address).for_each(|place| place.answered = Some(host));
-        Some(Dialled { probe })
+        Some(Dialled { probe, punch })
     }
 
     /// A link is admitted both ways, whoever dialled.
@@ -368,7 +407,7 @@ impl Discovery {
             return None;
         }
         // The operator of a private network has it to himself: its hosts share one address more often than not.
-        if reach(key.0) == Reach::Private {
+        if scope(key.0) == Scope::Private {
             return Some(place.not_before);
         }
         Some(place.not_before.max(self.recent.when(now, key.0, place.source)))
@@ -384,7 +423,7 @@ impl Discovery {
     fn has_slot(&self, standing: Standing) -> bool {
         let taken = |of: Standing| self.dials.values().filter(|dial| dial.standing == of).count();
         match standing {
-            Standing::Static => true,
+            Standing::Static | Standing::Introduced => true,
             Standing::Known => taken(Standing::Known) < DIALS_KNOWN_MAX,
             Standing::Stranger => taken(Standing::Stranger) < DIALS_MAX,
         }
@@ -442,12 +481,7 @@ impl Discovery {
 
     /// Whether a hint may lead to this normalised address.
     fn may_be_dialled(&self, address: SocketAddr) -> bool {
-        let reachable = match reach(address) {
-            Reach::Global => true,
-            Reach::Private => self.private_addresses,
-            Reach::Never => false,
-        };
-        reachable && !self.own_addresses.contains(&address)
+        usable(address, self.private_addresses) && !self.own_addresses.contains(&address)
     }
 
     fn cache_due(&self) -> Option<Moment> {

@@ -29,9 +29,9 @@ use bytes::Bytes;
 
 pub use bar::{Bar, HostLists};
 pub use edge::{Event, Hello, Identity, LeftReason, Member, Reach, Request, RequestId, Sample, Token, Topic, Welcome};
-pub use note::{CatchUp, Fault, Note};
+pub use note::{CatchUp, Fault, Note, PunchOutcome};
 pub use place::{DialFailure, DialKey, Hint, HintSource};
-pub use reach::{CheckKey, CheckTarget, Mapped, Mapping, MappingProtocol};
+pub use reach::{CheckKey, CheckTarget, Mapped, Mapping, MappingProtocol, Registration};
 
 /// A moment on the machine's clock: time since the driver's start. Monotonic, never the time of day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -301,6 +301,50 @@ pub const SYNC_QUEUE_BYTES: usize = 1 << 20;
 /// Bytes of control frames on their way on a link; beyond it the link is closed: the other side does not read.
 pub const CONTROL_QUEUE_BYTES: usize = 256 << 10;
 
+// ---- Meetings ---------------------------------------------------------------------------------------------------
+
+/// Meetings under way for which we asked: each is a handful of dials, and most take a few hundred milliseconds.
+pub const MEETINGS_ASKED_MAX: usize = 4;
+/// Meetings under way, those included to which we were asked. Beyond it we are not willing: `Unwilling`.
+pub const MEETINGS_MAX: usize = 2 * MEETINGS_ASKED_MAX;
+/// Hosts that we want to meet and of which is remembered how often we tried, about 300 bytes each.
+pub const WISHES_MAX: usize = 256;
+/// Tries of a meeting before a longer pause. Each has a fresh timing: what spoils one is a matter of milliseconds.
+pub const MEETING_TRIES: u32 = 3;
+/// From the beginning of one try to that of the next.
+pub const MEETING_AGAIN: Duration = Duration::from_secs(4);
+/// So long after the dials of a meeting it is given up: QUIC has sent its first packet again after 1 and 3 s.
+pub const MEETING_TIME: Duration = Duration::from_millis(3_900);
+/// After `MEETING_TRIES` that came to nothing; doubles.
+pub const MEETING_PAUSE_MIN: Duration = Duration::from_secs(30);
+/// The longest pause between tries.
+pub const MEETING_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Who can be dialled is dialled by those who cannot, and asks for introductions only so much later.
+pub const MEETING_PATIENCE: Duration = Duration::from_secs(5);
+/// Of two hosts that both have to ask, the one with the higher id waits so long, so that they do not ask past each other.
+pub const MEETING_TURN: Duration = Duration::from_millis(1_500);
+/// When we are seen elsewhere, links that are older than this were made where we were before. All that see us move tell so
+/// within a keep-alive of 2.5 s and a little.
+pub const STRANDED_AFTER: Duration = Duration::from_secs(5);
+/// A host that has asked for another one waits so long for its answer; then `Unwilling`.
+pub const PAIR_KEPT: Duration = Duration::from_secs(3);
+/// Hosts that wait for an answer here, about 300 bytes each; then `TooOften`.
+pub const PAIRS_MAX: usize = 256;
+/// Introductions that the host of one link may ask for; then `TooOften`.
+pub const INTRODUCTIONS: Rate = Rate { per_second: 1, burst: 16 };
+/// Two hosts that are brought together dial so much later than the word takes to the farther one: a round trip varies.
+pub const PUNCH_MARGIN: Duration = Duration::from_millis(20);
+/// Nobody is made to wait longer before he dials: the longest round trip, and a little.
+pub const PUNCH_AFTER_MAX: Duration = Duration::from_secs(2);
+/// Dials to one address in `PUNCHES_REMEMBERED` because of introductions: bounds what a neighbour that lies makes us send.
+pub const PUNCHES_PER_ADDRESS_MAX: usize = 4;
+/// The same for all ports of one IP address: a few hosts behind one router.
+pub const PUNCHES_PER_IP_MAX: usize = 16;
+/// See `PUNCHES_PER_ADDRESS_MAX`.
+pub const PUNCHES_REMEMBERED: Duration = Duration::from_secs(60);
+/// Dials because of introductions in `PUNCHES_REMEMBERED`, 40 bytes each.
+pub const PUNCHES_REMEMBERED_MAX: usize = 512;
+
 // ---- Discovery --------------------------------------------------------------------------------------------------
 
 /// Dials under way at once because of strangers' hints.
@@ -378,3 +422,80 @@ pub const REGISTER_INTERVAL: Duration = Duration::from_secs(900);
 pub const REGISTER_INTERVAL_FAILED: Duration = Duration::from_secs(10);
 /// The hint cache is written at most this often.
 pub const STORE_INTERVAL: Duration = Duration::from_secs(60);
+
+// ---- Reach ------------------------------------------------------------------------------------------------------
+
+/// What one neighbour may say of our address, `Observed`; what comes faster is not looked at. A router that gives a new
+/// port after each silence changes it every half a minute.
+pub const OBSERVED: Rate = Rate { per_second: 1, burst: 8 };
+/// So long after a neighbour has seen us move, nothing is concluded from neighbours that see us at different addresses:
+/// others notice within a keep-alive, and a connection that does not lasts 7 s.
+pub const NAT_SETTLES: Duration = Duration::from_secs(8);
+/// Addresses of our own interfaces that are looked at.
+pub const LOCAL_MAX: usize = 16;
+/// Port mappings that are looked at.
+pub const MAPPED_MAX: usize = 8;
+/// UDP ports for STUN that are looked at.
+pub const STUN_PORTS_MAX: usize = 2;
+/// Addresses at which neighbours see us that are looked at.
+pub const OBSERVED_MAX: usize = 4;
+/// Places of ours that are had checked: 8 addresses that the operator gives, 8 mapped and 4 observed ones, each in one or
+/// two ways, some gateways, and two for STUN.
+pub const PLACES_MAX: usize = 40;
+/// A place is checked this often, and up to a tenth later; at once when our address has changed.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(600);
+/// A check that did not reach us is made again after this. Twice in a row is believed.
+pub const CHECK_AGAIN: Duration = Duration::from_secs(5);
+/// See `CHECK_AGAIN`.
+pub const CHECK_FAILURES_MAX: u32 = 2;
+/// Neighbours that are asked for one check within `CHECK_INTERVAL`, when those before could not help.
+pub const CHECK_HELPERS_MAX: usize = 8;
+/// An answer is waited for this long: `REFERRAL_TIMEOUT` and two round trips.
+pub const CHECK_ANSWER: Duration = Duration::from_secs(25);
+/// Checks that one host may ask of us, `CHECK_TOKENS` each: 8 at once, then one in 5 s; then `TooOften`.
+pub const CHECKS: Rate = Rate { per_second: 1, burst: 40 };
+/// See `CHECKS`.
+pub const CHECK_TOKENS: u32 = 5;
+/// Those of gateways among them, `GATEWAY_CHECK_TOKENS` each: as many as a record lists, once in `CHECK_INTERVAL`. Only
+/// they can be aimed at somebody else.
+pub const GATEWAY_CHECKS: Rate = Rate { per_second: 1, burst: 600 };
+/// See `GATEWAY_CHECKS`.
+pub const GATEWAY_CHECK_TOKENS: u32 = 150;
+/// Hosts whose questions are counted, 60 bytes each; whoever has not asked for a while is forgotten. Then `TooOften`.
+pub const ASKERS_MAX: usize = 1_024;
+/// Checks that other hosts make on our word; then `TooOften`.
+pub const REFERRALS_MAX: usize = 256;
+/// Neighbours that are asked to make one check, until one can.
+pub const REFERRAL_TRIES_MAX: usize = 3;
+/// All of them together have so long.
+pub const REFERRAL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Checks that we make; then `TooOften`. Each costs a socket or a handshake, and three packets to an address that does not
+/// answer.
+pub const TRIALS: Rate = Rate { per_second: 2, burst: 8 };
+/// Checks that we make at once; then `TooOften`.
+pub const TRIALS_MAX: usize = 8;
+/// Checks that we make at one IPv4 address, IPv6 /64 or host of a URL, `TRIAL_TOKENS` each: two at once, then one a minute;
+/// then `TooOften`. Whoever aims us at a victim gets no more.
+pub const TRIALS_PER_ADDRESS: Rate = Rate { per_second: 1, burst: 120 };
+/// See `TRIALS_PER_ADDRESS`.
+pub const TRIAL_TOKENS: u32 = 60;
+/// Addresses for which that is counted, about 100 bytes each; then `TooOften`.
+pub const TRIAL_ADDRESSES_MAX: usize = 1_024;
+/// A check that the driver has not ended by now came to nothing: 5 s, and a little.
+pub const TRIAL_TIMEOUT: Duration = Duration::from_secs(8);
+/// A host is a stranger to an address if nothing went there for so long. Routers forget a flow after 3 minutes at most.
+pub const CONTACT_KEPT: Duration = Duration::from_secs(600);
+/// Addresses and hosts with which there was something lately, 60 bytes each. Beyond it nobody is a stranger.
+pub const CONTACTS_MAX: usize = 4_096;
+/// Port mappings are made anew when our address has changed, `MAP_AGAIN_TOKENS` each: twice at once, then each half minute.
+pub const MAP_AGAIN: Rate = Rate { per_second: 1, burst: 60 };
+/// See `MAP_AGAIN`.
+pub const MAP_AGAIN_TOKENS: u32 = 30;
+/// New records because of where we are, `RECORD_CHANGE_TOKENS` each: four at once, then one a minute. They go to everybody.
+pub const RECORD_CHANGES: Rate = Rate { per_second: 1, burst: 240 };
+/// See `RECORD_CHANGES`.
+pub const RECORD_CHANGE_TOKENS: u32 = 60;
+/// And they wait so long, since one change seldom comes alone.
+pub const RECORD_SETTLES: Duration = Duration::from_millis(500);
+/// STUN servers that an edge is told: a browser asks all of them.
+pub const STUN_TOLD_MAX: usize = 4;

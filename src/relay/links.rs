@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use aldis_wire::host::{Channel, Role};
 use aldis_wire::id::HostId;
-use aldis_wire::limits::HAVE_NUMBERS_MAX;
+use aldis_wire::limits::{CROSSED_WITHIN, HAVE_NUMBERS_MAX};
 
 use super::bucket::Bucket;
 use super::io::{LinkKey, Moment};
@@ -47,6 +47,12 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     /// Where the other side is.
     pub(crate) address: SocketAddr,
+    /// Whether nothing had gone to its host or address lately when it came.
+    pub(crate) stranger: bool,
+    /// Where the other side sees us, out of its Hello.
+    pub(crate) observed: Option<SocketAddr>,
+    /// Where it was told that we see it.
+    pub(crate) told: Option<SocketAddr>,
     /// Key material of this TLS session.
     pub(crate) exporter: [u8; 32],
     /// Round trip.
@@ -59,6 +65,10 @@ pub(crate) struct Link {
     pub(crate) near: bool,
     /// Whether nothing at all has come for a while.
     pub(crate) silent: bool,
+    /// Whether both ends dialled because a common neighbour told them when.
+    pub(crate) punched: bool,
+    /// Whether our own address has changed since we accepted it: the other side sends to where we were.
+    pub(crate) stranded: bool,
     /// The other side's epoch, out of its Hello.
     pub(crate) epoch: u64,
     /// Our epoch, as our Hello on this link stated it.
@@ -71,6 +81,8 @@ pub(crate) struct Link {
     pub(crate) claims: Bucket,
     /// Of revocations of hosts never heard of that it has brought and that were passed on.
     pub(crate) revocations: Bucket,
+    /// Of introductions that it asked for.
+    pub(crate) introductions: Bucket,
     /// Origins about which something is kept for it.
     origins: usize,
     /// What each number towards the other side stands for.
@@ -107,18 +119,24 @@ impl Link {
             host,
             role,
             address,
+            stranger: false,
+            observed: None,
+            told: None,
             exporter,
             rtt,
             since: now,
             phase: Phase::Greeting { verified: false, welcomed: false },
             near: false,
             silent: false,
+            punched: false,
+            stranded: false,
             epoch: 0,
             stated: 0,
             heard: Bucket::default(),
             answers: Bucket::default(),
             claims: Bucket::default(),
             revocations: Bucket::default(),
+            introductions: Bucket::default(),
             origins: 0,
             named_out: Vec::new(),
             names: 0,
@@ -247,9 +265,24 @@ impl Links {
         all >= limits::LINKS_MAX || role == Role::Acceptor && taken >= limits::LINKS_TAKEN_MAX
     }
 
+    /// Whether we have dialled a host just now and that connection stands or is about to.
+    #[must_use]
+    pub(crate) fn is_doubled(&self, now: Moment, host: HostId) -> bool {
+        let fresh = |link: &Link| link.role == Role::Dialler && now.since(link.since) < CROSSED_WITHIN;
+        self.iter().any(|(_, link)| link.host == host && fresh(link) && link.phase != Phase::Closing && !link.silent)
+    }
+
+    /// A connection takes the place of another one of the same moment: it came about in the same way.
+    pub(crate) fn inherit(&mut self, key: LinkKey, loser: LinkKey) {
+        let Some((since, punched)) = self.find(loser).map(|link| (link.since, link.punched)) else { return };
+        if let Some(link) = self.find_mut(key).filter(|link| link.since.since(since) < CROSSED_WITHIN) {
+            link.punched |= punched;
+        }
+    }
+
     /// Of two admitted connections with the same host, the one that must go, if it is for us to close it
-    /// (PROTOCOL.md §5.4): that of later lives wins, then the one dialled by the lower HostId, then the newer one as its
-    /// acceptor saw them come.
+    /// (PROTOCOL.md §5.4): that of later lives wins, then one that is much newer, since nobody dials whom he has a link
+    /// with; of two that crossed the one dialled by the lower HostId, then the newer one as its acceptor saw them come.
     #[must_use]
     pub(crate) fn loser(&self, own: HostId, key: LinkKey) -> Option<LinkKey> {
         let new = self.find(key)?;
@@ -258,6 +291,9 @@ impl Links {
         let lives = |link: &Link| u128::from(link.epoch) + u128::from(link.stated);
         if lives(new) != lives(old) {
             return Some(if lives(new) > lives(old) { old_key } else { key });
+        }
+        if new.since.since(old.since) >= CROSSED_WITHIN || old.silent || old.stranded {
+            return Some(old_key);
         }
         if new.role != old.role {
             let lower_dials = if own < new.host { Role::Dialler } else { Role::Acceptor };
@@ -455,10 +491,10 @@ mod tests {
         HostId::new(bytes)
     }
 
-    /// One connection as one of its ends sees it.
-    fn end(own: u64, other: HostId, role: Role, epochs: (u64, u64)) -> Link {
+    /// One connection as one of its ends sees it, this long after the other one.
+    fn end(own: u64, other: HostId, role: Role, epochs: (u64, u64), after: Duration) -> Link {
         let (stated, epoch) = if own == 1 { epochs } else { (epochs.1, epochs.0) };
-        let mut link = Link { host: other, role, epoch, stated, ..link() };
+        let mut link = Link { host: other, role, epoch, stated, since: Moment::default() + after, ..link() };
         link.phase = Phase::Admitted;
         link
     }
@@ -469,23 +505,48 @@ mod tests {
         let (a, b) = (LinkKey(1), LinkKey(2));
         let both = [Role::Dialler, Role::Acceptor];
         let lives = [(5, 5), (5, 6), (6, 5), (6, 6)];
-        for (role_a, role_b) in both.into_iter().flat_map(|a| both.map(|b| (a, b))) {
+        let ages = [Duration::ZERO, CROSSED_WITHIN];
+        let roles = both.into_iter().flat_map(|a| both.map(|b| (a, b)));
+        for ((role_a, role_b), age) in roles.flat_map(|roles| ages.map(|age| (roles, age))) {
             for (epochs_a, epochs_b) in lives.into_iter().flat_map(|a| lives.map(|b| (a, b))) {
-                // The first end sees `a` admitted last, or `b`; the second end as well, or the other one.
-                for (last_one, last_two) in [(a, a), (a, b), (b, a), (b, b)] {
+                // The first end sees `a` admitted last, or `b`; the second end as well, or the other one. What comes much
+                // later is admitted later by both.
+                let lasts = [(b, b), (a, a), (a, b), (b, a)];
+                for (last_one, last_two) in lasts.into_iter().take(if age.is_zero() { 4 } else { 1 }) {
                     let decide = |own: u64, id: HostId, other: HostId, last: LinkKey| {
                         let role = |role: Role| if own == 1 { role } else { role.other() };
                         let mut links = Links::default();
-                        links.insert(a, end(own, other, role(role_a), epochs_a));
-                        links.insert(b, end(own, other, role(role_b), epochs_b));
+                        links.insert(a, end(own, other, role(role_a), epochs_a, Duration::ZERO));
+                        links.insert(b, end(own, other, role(role_b), epochs_b, age));
                         links.loser(id, last)
                     };
                     let losers = (decide(1, one, two, last_one), decide(2, two, one, last_two));
-                    let case = format!("{role_a:?} {role_b:?} {epochs_a:?} {epochs_b:?} {last_one:?} {last_two:?}");
+                    let case =
+                        format!("{role_a:?} {role_b:?} {epochs_a:?} {epochs_b:?} {last_one:?} {last_two:?} {age:?}");
                     assert!(losers.0.is_some() || losers.1.is_some(), "one goes: {case}");
                     assert!(losers.0.zip(losers.1).is_none_or(|(one, two)| one == two), "the same: {case}");
+                    let lives = |epochs: (u64, u64)| epochs.0 + epochs.1;
+                    if !age.is_zero() && lives(epochs_a) == lives(epochs_b) {
+                        assert_eq!(losers, (Some(a), Some(a)), "nobody dials whom he has a link with: {case}");
+                    }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_silent_or_was_taken_where_we_are_not_any_more_gives_way_however_new_it_is() {
+        let (one, two) = (HostId::new([1; 32]), HostId::new([2; 32]));
+        for (silent, stranded) in [(true, false), (false, true), (false, false)] {
+            let mut links = Links::default();
+            // The lower id has dialled the old one, which stays otherwise.
+            links.insert(LinkKey(1), end(2, one, Role::Acceptor, (5, 5), Duration::ZERO));
+            links.insert(LinkKey(2), end(2, one, Role::Dialler, (5, 5), Duration::from_secs(1)));
+            if let Some(old) = links.find_mut(LinkKey(1)) {
+                (old.silent, old.stranded) = (silent, stranded);
+            }
+            let loser = if silent || stranded { LinkKey(1) } else { LinkKey(2) };
+            assert_eq!(links.loser(two, LinkKey(2)), Some(loser));
         }
     }
 

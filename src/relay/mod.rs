@@ -8,18 +8,20 @@
 //! | [`io`], [`setup`], [`view`] | the contract: what goes in, what comes out, what may be seen |
 //! | [`limits`] | every number that is ours alone |
 //! | [`planted`] | what the simulator may make a machine do wrong; not in the program |
-//! | `timers`, `bucket`, `addresses`, `counters` | deadlines, token buckets, counts by address |
+//! | `timers`, `bucket`, `addresses`, `counters`, `scope` | deadlines, token buckets, counts by address, how far one reaches |
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
 //! | `sessions`, `signals`, `broadcasts`, `replays` | edges, and what they send each other, once |
 //! | `barred` | which hosts are kept out, and why |
 //! | `discovery` | where hosts may be, and when to dial |
+//! | `meetings` | who is brought together with whom |
+//! | `reach` | where we are ourselves, and who can reach us there |
 //! | `state`, `flow` | all tables in one place, and what happens step by step |
 
 mod addresses;
 mod barred;
 mod broadcasts;
-mod bucket;
+pub(crate) mod bucket;
 mod counters;
 mod directory;
 mod discovery;
@@ -27,10 +29,13 @@ mod flow;
 pub mod io;
 pub mod limits;
 mod links;
+mod meetings;
 mod multicast;
 pub mod planted;
+mod reach;
 mod replays;
 mod roster;
+mod scope;
 mod sessions;
 pub mod setup;
 mod signals;
@@ -38,6 +43,7 @@ mod state;
 mod timers;
 pub mod view;
 
+pub use scope::may_be_tried;
 pub use setup::{Settings, Setup};
 
 use io::{Input, Moment, Note, Outbox};
@@ -94,7 +100,9 @@ impl Relay {
                 state.discovery.registration_ended(now, outcome);
                 state.timers.set_earlier(Timer::Discovery, now);
             }
-            Input::PlacesFound { .. } | Input::DhtSees { .. } | Input::Checked { .. } => {}
+            Input::PlacesFound { local, mapped, stun } => state.places_found(now, local, mapped, stun, out),
+            Input::DhtSees { address, shared } => state.dht_sees(now, address, shared, out),
+            Input::Checked { check, outcome } => state.checked(now, check, outcome, out),
             Input::HostsListed { lists } => state.lists_changed(now, lists, out),
             Input::RevocationsFound { revocations, heard } => state.revocations_found(now, revocations, heard, out),
             Input::LoadMeasured { percent } => state.announcer.load_percent = percent,
@@ -152,10 +160,13 @@ impl Relay {
                 Timer::Behind(origin) => state.catch_up(now, origin, out),
                 Timer::Summaries => state.summarise(now, out),
                 Timer::Tend => state.tend(now, out),
+                Timer::Reach => state.reach(now, out),
                 Timer::Discovery => state.discover(now, out),
+                Timer::Meetings => state.meet(now, out),
                 Timer::Housekeeping => state.keep_house(now, out),
             }
         }
         state.end_slow(now, out);
+        state.note_dials(now, out);
     }
 }

@@ -68,12 +68,18 @@ pub enum Defect {
     RepeatBroadcasts,
     /// A broadcast counts as taken by a host when it is on its way there.
     CountEarly,
+    /// Who is introduced dials at once and not when he is told to.
+    PunchAtOnce,
+    /// Whoever is introduced may name any addresses.
+    PassAnyCandidate,
+    /// Also those are brought together who cannot reach each other.
+    MeetHopeless,
 }
 
 #[cfg(feature = "planted")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::SkipDigest,
         Self::SkipSignature,
         Self::AcceptReplay,
@@ -105,6 +111,9 @@ impl Defect {
         Self::NeverRefute,
         Self::RepeatBroadcasts,
         Self::CountEarly,
+        Self::PunchAtOnce,
+        Self::PassAnyCandidate,
+        Self::MeetHopeless,
     ];
 }
 

@@ -55,6 +55,8 @@ pub struct Settings {
     pub port: u16,
     /// Gateway URLs to publish in the host record.
     pub gateways: Vec<String>,
+    /// Whether the gateway speaks TLS itself.
+    pub gateway_tls: bool,
     /// Name and version of the software.
     pub software: String,
     /// Hosts to link with whatever the DHT says.
@@ -85,19 +87,13 @@ pub struct Settings {
     pub lists: HostLists,
 }
 
-impl Settings {
-    /// The UDP port that others must use, as far as the operator says: behind a router, that of the address he publishes.
-    pub(crate) fn outside_port(&self) -> u16 {
-        self.addresses.first().map_or(self.port, SocketAddr::port)
-    }
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
             port: 0,
             gateways: Vec::new(),
+            gateway_tls: false,
             software: concat!("aldis ", env!("CARGO_PKG_VERSION")).to_owned(),
             static_peers: Vec::new(),
             dht: true,

@@ -20,8 +20,10 @@ use super::directory::Directory;
 use super::discovery::Discovery;
 use super::io::{EdgeKey, Event, LinkKey, Moment, Note, Outbox, Output, RequestId};
 use super::links::Links;
+use super::meetings::Meetings;
 use super::multicast::Origins;
 use super::planted::{Defect, Planted};
+use super::reach::{Reach, Whereabouts};
 use super::replays::Replays;
 use super::sessions::{SessionKey, Sessions};
 use super::setup::{Settings, Setup};
@@ -75,6 +77,10 @@ pub(crate) struct State {
     pub(crate) barred: Barred,
     /// Where hosts may be.
     pub(crate) discovery: Discovery,
+    /// Who is brought together with whom.
+    pub(crate) meetings: Meetings,
+    /// Where we are.
+    pub(crate) reach: Reach,
     /// Our own announcements.
     pub(crate) announcer: Announcer,
     /// How often each origin's present gap was asked about.
@@ -141,6 +147,10 @@ pub(crate) struct Announcer {
     pub(crate) neighbours: Vec<HostId>,
     /// Those that it listed before: not everybody has the new one.
     pub(crate) neighbours_before: Vec<HostId>,
+    /// Where it says that we are.
+    pub(crate) whereabouts: Whereabouts,
+    /// Of records that say so anew.
+    pub(crate) changes: Bucket,
     /// When the record was last announced.
     pub(crate) recorded: Moment,
     /// When we last answered that we are not gone.
@@ -153,6 +163,32 @@ pub(crate) struct Announcer {
     pub(crate) load_percent: u16,
     /// When figures were last announced.
     pub(crate) last_status: Moment,
+}
+
+impl Announcer {
+    fn new(epoch: u64, revision: u64, whereabouts: Whereabouts, now: Moment) -> Self {
+        Self {
+            epoch,
+            seq: 0,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            pace: Bucket::default(),
+            volume: Bucket::default(),
+            queries: Vec::new(),
+            heartbeats: 0,
+            revision,
+            neighbours: Vec::new(),
+            neighbours_before: Vec::new(),
+            whereabouts,
+            changes: Bucket::default(),
+            recorded: now,
+            answered: None,
+            answers_until: now,
+            signals: 0,
+            load_percent: 0,
+            last_status: now,
+        }
+    }
 }
 
 impl State {
@@ -170,10 +206,12 @@ impl State {
         let revision = setup.epoch.saturating_mul(1 << 20) | u64::from(rng.next_u32() >> 12);
         let mut directory = Directory::new(setup.network.trust, || rng.next_u64());
         directory.insert(own);
+        let reach = Reach::new(&setup.settings);
         Self {
             own,
             barred: Barred::new(own, setup.settings.lists.clone()),
             discovery,
+            meetings: Meetings::default(),
             origins,
             directory,
             identity: setup.identity,
@@ -192,25 +230,8 @@ impl State {
             passed_on: PassedOn::default(),
             routes: ReturnRoutes::default(),
             addresses: Addresses::default(),
-            announcer: Announcer {
-                epoch: setup.epoch,
-                seq: 0,
-                pending: Vec::new(),
-                pending_bytes: 0,
-                pace: Bucket::default(),
-                volume: Bucket::default(),
-                queries: Vec::new(),
-                heartbeats: 0,
-                revision,
-                neighbours: Vec::new(),
-                neighbours_before: Vec::new(),
-                recorded: now,
-                answered: None,
-                answers_until: now,
-                signals: 0,
-                load_percent: 0,
-                last_status: now,
-            },
+            announcer: Announcer::new(setup.epoch, revision, reach.whereabouts(), now),
+            reach,
             asking: BTreeMap::new(),
             postponed: BTreeSet::new(),
             introductions: BTreeMap::new(),

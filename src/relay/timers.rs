@@ -38,8 +38,12 @@ pub(crate) enum Timer {
     Summaries,
     /// The choice of neighbours is to be looked after.
     Tend,
+    /// A place of ours is to be checked, or a check was not answered.
+    Reach,
     /// Discovery wants to act.
     Discovery,
+    /// Somebody is to be met, or to be brought together with another.
+    Meetings,
     /// Things remembered for a time are forgotten, things to be kept are stored.
     Housekeeping,
 }

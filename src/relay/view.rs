@@ -1,13 +1,13 @@
 //! What an operator may see of the machine at a moment: the source of `/api/status`, `aldis status` and the demo.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use aldis_wire::announcement::Status;
-use aldis_wire::host::Role;
+use aldis_wire::host::{Nat, Role};
 use aldis_wire::id::HostId;
 
-use super::io::{Fault, LinkKey};
+use super::io::{CheckTarget, Fault, LinkKey, Mapping, Registration};
 
 /// The host, its links, and all hosts it knows.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct View {
     pub refused: RefusedView,
     /// What discovery does and what is wrong with it, if anything.
     pub discovery: DiscoveryView,
+    /// Where we are, and who can reach us there.
+    pub reach: ReachView,
 }
 
 /// Hosts that are kept out.
@@ -71,10 +73,35 @@ pub struct LinkView {
     pub address: SocketAddr,
     /// Which end we are.
     pub role: Role,
+    /// How it came about.
+    pub kind: LinkKind,
     /// Round trip.
     pub rtt: Duration,
     /// How long it stands.
     pub age: Duration,
+}
+
+/// How a link came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkKind {
+    /// We dialled.
+    Dialled,
+    /// The other side did.
+    Accepted,
+    /// Both did, when a common neighbour told them.
+    Punched,
+}
+
+impl LinkKind {
+    /// For people and for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Dialled => "dialled",
+            Self::Accepted => "accepted",
+            Self::Punched => "punched",
+        }
+    }
 }
 
 /// One other host.
@@ -119,6 +146,89 @@ pub struct DiscoveryView {
     pub dht_problem: Option<String>,
     /// How long until the DHT is asked next; zero while it is being asked, and without a DHT.
     pub next_look_up: Duration,
+}
+
+/// Where this host is as seen from outside, with the evidence (PROTOCOL.md §11.1).
+#[derive(Clone, Debug, Default)]
+pub struct ReachView {
+    /// What stands between us and those who dial us.
+    pub nat: Nat,
+    /// Why it is called so, in words.
+    pub evidence: &'static str,
+    /// Whether routers say to be seen where nobody sees us, so that there is another one behind them.
+    pub behind_two: bool,
+    /// Who sees us where.
+    pub observers: Vec<ObserverView>,
+    /// Addresses of our own interfaces, with the port for links.
+    pub local: Vec<SocketAddr>,
+    /// What routers let through.
+    pub mapped: Vec<Mapping>,
+    /// Where the nodes of the DHT see us, and whether that is the port for links.
+    pub dht: Option<(SocketAddr, bool)>,
+    /// As our record says: where anybody may dial.
+    pub addresses: Vec<SocketAddr>,
+    /// As our record says: where we may be reached by somebody who is introduced.
+    pub candidates: Vec<SocketAddr>,
+    /// As our record says: where edges may come.
+    pub gateways: Vec<String>,
+    /// As our record says: where STUN is answered.
+    pub stun: Vec<SocketAddr>,
+    /// What was tried, or is to be.
+    pub places: Vec<PlaceView>,
+    /// What the DHT is told of us.
+    pub registration: Registration,
+}
+
+/// One neighbour's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObserverView {
+    /// Over which link.
+    pub link: LinkKey,
+    /// Whose.
+    pub host: HostId,
+    /// Where it is itself.
+    pub at: IpAddr,
+    /// Whether we dialled it; otherwise it sees what it dialled.
+    pub dialled: bool,
+    /// Where it sees us.
+    pub sees: SocketAddr,
+    /// For how long.
+    pub age: Duration,
+}
+
+/// A place of ours that others try to reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceView {
+    /// Which.
+    pub target: CheckTarget,
+    /// Whether our record lists it.
+    pub published: bool,
+    /// What came of it.
+    pub state: PlaceState,
+}
+
+/// What came of the checks of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceState {
+    /// It was reached from outside.
+    Verified {
+        /// The neighbour that told, or the host that came.
+        by: HostId,
+        /// How long ago.
+        age: Duration,
+    },
+    /// It was not, twice in a row.
+    NotReached {
+        /// The neighbour that told.
+        by: HostId,
+        /// How long ago.
+        age: Duration,
+    },
+    /// Nobody has tried. If it is published, that is the operator's word.
+    Unverified {
+        /// In words.
+        why: &'static str,
+    },
 }
 
 /// How many entries every table has: what an operator looks at when memory grows, and what tests hold against the
@@ -197,8 +307,24 @@ pub struct Tables {
     pub revocations: usize,
     /// Origins of which is remembered why they are refused.
     pub quarantines: usize,
+    /// Hosts that wait here to be introduced to another one.
+    pub pairs: usize,
+    /// Hosts that we are about to meet.
+    pub meetings: usize,
     /// Keys shared with other homes.
     pub shared_keys: usize,
+    /// Places of ours that are had checked.
+    pub checks: usize,
+    /// Checks that neighbours make on our word.
+    pub referrals: usize,
+    /// Hosts whose questions for checks are counted.
+    pub askers: usize,
+    /// Checks that we make.
+    pub trials: usize,
+    /// Addresses for which they are counted.
+    pub trial_addresses: usize,
+    /// Addresses and hosts with which there was something lately.
+    pub contacts: usize,
     /// Deadlines.
     pub timers: usize,
 }

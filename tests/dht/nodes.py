@@ -4,7 +4,7 @@
 
 Prints one line of JSON when every node knows another one, {"nodes": ["127.0.0.1:40001", ...]}, and ends when its
 standard input closes. A failure is one line on standard error and exit code 1. Run by tests/network/libtorrent.rs and
-by the fault laboratory.
+by the laboratories.
 """
 
 import json

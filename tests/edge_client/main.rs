@@ -53,14 +53,55 @@ async fn a_signal_is_acknowledged_at_once_and_its_data_arrives_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn signals_that_come_together_are_acknowledged_together_and_an_answer_carries_it() {
+    let (host, url) = Host::start().await;
+    let (client, mut events, mut socket) = connected(&host, &url).await;
+    for seq in 1..=10 {
+        socket.0.feed(Message::text(signal(seq, &seq.to_string(), &json!(seq)).to_string())).await.unwrap();
+    }
+    socket.0.flush().await.unwrap();
+    for n in 1..=10 {
+        let Event::Signal { data, .. } = event(&mut events).await else { panic!("not a signal") };
+        assert_eq!(data, n.to_string());
+    }
+    assert_eq!(socket.hear().await, json!({"type": "ack", "seq": 10}));
+    socket.say(signal(11, "11", &json!(11))).await;
+    let Event::Signal { id, from, .. } = event(&mut events).await else { panic!("not a signal") };
+    let posted = client.post(from, None, "1").await.unwrap();
+    let answer = socket.hear().await;
+    assert_eq!((&answer["type"], &answer["ack"], id.as_str()), (&json!("signal"), &json!(11), "11"), "{answer}");
+    socket.say(json!({"type": "receipt", "seq": 12, "id": posted.id(), "status": "delivered"})).await;
+    assert_eq!(posted.receipt().await.unwrap(), Receipt { status: Status::Delivered, code: None });
+}
+
+#[tokio::test]
+async fn an_application_that_reads_no_events_has_its_answers_all_the_same() {
+    let (host, url) = Host::start().await;
+    let (client, mut events, mut socket) = connected(&host, &url).await;
+    let posting = tokio::spawn(async move { client.signal(peer(4), None, "1").await });
+    // As many at once as the client keeps, and more: it waits for the application with one in its hand.
+    let count = u64::try_from(aldis::client::EVENTS_MAX).unwrap() + 8;
+    for seq in 1..=count {
+        socket.0.feed(Message::text(signal(seq, &seq.to_string(), &json!(seq)).to_string())).await.unwrap();
+    }
+    socket.0.flush().await.unwrap();
+    while socket.hear().await["type"] != "signal" {}
+    for n in 1..=count {
+        let Event::Signal { data, .. } = event(&mut events).await else { panic!("not a signal") };
+        assert_eq!(data, n.to_string());
+    }
+    posting.abort();
+}
+
+#[tokio::test]
 async fn after_a_broken_socket_the_session_is_resumed_what_was_open_is_asked_again_and_repetitions_are_dropped() {
     let (host, url) = Host::start().await;
     let (client, mut events, mut socket) = connected(&host, &url).await;
     socket.say(signal(1, "a", &json!(1))).await;
     assert!(matches!(event(&mut events).await, Event::Signal { .. }));
     let posted = client.post(peer(4), None, "\"offer\"").await.unwrap();
-    assert_eq!(socket.hear().await["type"], "ack");
-    let asked = socket.hear().await;
+    let mut asked = socket.hear().await;
+    assert_eq!(asked.as_object_mut().unwrap().remove("ack"), Some(json!(1)), "it is acknowledged by the answer");
     drop(socket);
 
     let (mut socket, hello) = host.accept().await;

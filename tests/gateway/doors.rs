@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use aldis::doors::Door;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::harness::{House, UPGRADE, within};
 
@@ -21,14 +19,14 @@ const PATHS: [(Door, &str); 6] = [
     (Door::Matchbox, "/matchbox/room"),
 ];
 
-async fn open(house: &House, path: &str) -> WebSocketStream<TcpStream> {
+async fn open(house: &House, path: &str) -> Raw {
     let stream = TcpStream::connect(house.address()).await.unwrap();
-    let request = format!("ws://{}{path}", house.address()).into_client_request().unwrap();
-    within("the upgrade", client_async(request, stream)).await.unwrap().0
+    let url = format!("ws://{}{path}", house.address());
+    within("the upgrade", upgrade(stream, &url, Opening::default())).await.unwrap()
 }
 
 /// Whatever comes first that is not a ping; `None` when the socket is closed.
-async fn hear(socket: &mut WebSocketStream<TcpStream>) -> Option<Message> {
+async fn hear(socket: &mut Raw) -> Option<Message> {
     loop {
         match within("a frame", socket.next()).await? {
             Ok(Message::Ping(_) | Message::Pong(_)) => {}

@@ -7,12 +7,10 @@
 
 use std::sync::atomic::Ordering;
 
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use axum::body::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::harness::{House, eventually, within};
 
@@ -100,13 +98,13 @@ enum Got {
     Failed(u8, String),
 }
 
-struct Client(WebSocketStream<TcpStream>);
+struct Client(Raw);
 
 impl Client {
     async fn connect(house: &House) -> Self {
         let stream = TcpStream::connect(house.address()).await.unwrap();
-        let request = format!("ws://{}{PATH}", house.address()).into_client_request().unwrap();
-        Self(within("the upgrade", client_async(request, stream)).await.unwrap().0)
+        let url = format!("ws://{}{PATH}", house.address());
+        Self(within("the upgrade", upgrade(stream, &url, Opening::default())).await.unwrap())
     }
 
     async fn say(&mut self, frame: Vec<u8>) {

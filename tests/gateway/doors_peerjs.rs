@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aldis::client::socket::Message;
 use futures_util::{SinkExt, StreamExt};
-use tokio_tungstenite::tungstenite::protocol::Message;
 
 use crate::harness::{House, eventually, within};
 use crate::peerjs_client::{OPEN, PeerJs, TAKEN, expire, frame};

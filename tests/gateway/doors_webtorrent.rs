@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use aldis::client::socket::Message;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::protocol::Message;
 
 use crate::harness::{House, eventually, within};
 use crate::webtorrent_client::{Client, announce, counts, twenty};

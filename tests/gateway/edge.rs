@@ -1,21 +1,19 @@
-//! An edge of these tests: as simple as a protocol client can be. Not the library's client, since it must be able to say
-//! what no client says, and to say nothing.
+//! An edge of these tests, on the raw side of the library's socket: it must be able to say what no client says, and to say
+//! nothing, and reads messages without the code that wrote them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio::net::TcpSocket;
 
 use crate::harness::{House, within};
 
 /// A connected edge.
 pub(crate) struct Edge {
-    pub(crate) socket: WebSocketStream<TcpStream>,
+    pub(crate) socket: Raw,
     pub(crate) peer: String,
     pub(crate) token: String,
     /// The last seq that came.
@@ -55,12 +53,9 @@ impl Edge {
         let stream = TcpSocket::new_v4().unwrap();
         stream.set_recv_buffer_size(64 << 10).unwrap();
         let stream = stream.connect(host).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut request = format!("ws://{host}/v1").into_client_request().unwrap();
-        if let Some(address) = address {
-            request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
-        }
-        let (socket, _) = within("the upgrade", client_async(request, stream)).await.unwrap();
+        let headers: Vec<_> = address.map(|address| ("x-forwarded-for", address)).into_iter().collect();
+        let (url, opening) = (format!("ws://{host}/v1"), Opening { headers: &headers, ..Opening::default() });
+        let socket = within("the upgrade", upgrade(stream, &url, opening)).await.unwrap();
         Self { socket, peer: String::new(), token: String::new(), seq: 0, ids: 0 }
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use aldis::client::socket::Message;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::protocol::Message;
 
 use crate::edge::{Bystanders, Edge};
 use crate::harness::{House, UPGRADE, eventually, within};

@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// How long it waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,16 +16,16 @@ pub(crate) const TAKEN: &str = r#"{"type":"ID-TAKEN","payload":{"msg":"ID is tak
 
 /// A connected client.
 pub(crate) struct PeerJs {
-    pub(crate) socket: WebSocketStream<TcpStream>,
+    pub(crate) socket: Raw,
 }
 
 impl PeerJs {
     /// A socket from which nothing was read; `query` is that of its URL.
     pub(crate) async fn knock_with(host: SocketAddr, query: &str) -> Self {
         let stream = TcpStream::connect(host).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let upgrade = client_async(format!("ws://{host}/peerjs?{query}"), stream);
-        Self { socket: timeout(PATIENCE, upgrade).await.expect("an upgrade").unwrap().0 }
+        let url = format!("ws://{host}/peerjs?{query}");
+        let opened = timeout(PATIENCE, upgrade(stream, &url, Opening::default())).await.expect("an upgrade");
+        Self { socket: opened.unwrap() }
     }
 
     /// The same with an id and a token.

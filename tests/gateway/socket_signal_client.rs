@@ -3,17 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// A test waits so long for what must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-pub(crate) struct Client(WebSocketStream<TcpStream>);
+pub(crate) struct Client(Raw);
 
 /// Flags: 0 action, 2 event, 1 result, 5 error. A response has no name.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,9 +73,10 @@ impl Frame {
 impl Client {
     pub(crate) async fn connect(host: SocketAddr) -> Self {
         let stream = TcpStream::connect(host).await.unwrap();
-        let request = format!("ws://{host}/socket-signal/").into_client_request().unwrap();
-        let upgrade = tokio::time::timeout(DEADLINE, client_async(request, stream)).await.expect("no upgrade");
-        Self(upgrade.unwrap().0)
+        let url = format!("ws://{host}/socket-signal/");
+        let opened =
+            tokio::time::timeout(DEADLINE, upgrade(stream, &url, Opening::default())).await.expect("no upgrade");
+        Self(opened.unwrap())
     }
 
     pub(crate) async fn joined(host: SocketAddr, topic: &str, id: &str) -> Self {

@@ -3,23 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// A test waits so long for what must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-pub(crate) struct Client(pub(crate) WebSocketStream<TcpStream>);
+pub(crate) struct Client(pub(crate) Raw);
 
 impl Client {
     pub(crate) async fn open(host: SocketAddr, path: &str) -> Self {
         let stream = TcpStream::connect(host).await.unwrap();
-        let request = format!("ws://{host}{path}").into_client_request().unwrap();
-        Self(client_async(request, stream).await.unwrap().0)
+        Self(upgrade(stream, &format!("ws://{host}{path}"), Opening::default()).await.unwrap())
     }
 
     pub(crate) async fn send(&mut self, message: Message) {

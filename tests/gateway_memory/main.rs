@@ -21,11 +21,11 @@ mod peerjs_client;
 
 use std::time::{Duration, Instant};
 
+use aldis::client::socket::Message;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::protocol::Message;
 
 use edge::{Bystanders, Edge};
 use harness::{House, UPGRADE, allow_many_sockets, eventually, within};

@@ -1,9 +1,9 @@
 //! Clients of WebTorrent trackers at two hosts: what the libraries themselves cannot show.
 
+use aldis::client::socket::Message;
 use aldis::doors::Door;
 use aldis::net::driver::HostConfig;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::protocol::Message;
 
 use crate::harness::{config, knowing, start, until_linked};
 use crate::webtorrent_client::{Client, announce, counts, twenty};

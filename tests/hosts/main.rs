@@ -21,6 +21,7 @@ mod insider;
 mod peerjs_client;
 mod proxy;
 mod sealed;
+mod shared_port;
 #[path = "../gateway/socket_signal_client.rs"]
 mod socket_signal_client;
 #[path = "../gateway/webtorrent_client.rs"]
@@ -149,4 +150,21 @@ async fn a_static_peer_that_comes_later_is_linked_within_seconds() {
     let b = start(HostConfig { quic: address, ..config(2) }).await;
     let took = until(&a, "the link", |view| is_linked(view, b.id())).await;
     assert!(took < Duration::from_secs(12), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linked_host_tells_at_the_same_port_where_it_sees_whoever_asks_by_stun_and_counts_it() {
+    let a = start(config(1)).await;
+    let b = start(knowing(2, &[&a])).await;
+    until_linked(&a, &b).await;
+    for _ in 0..5 {
+        let seen = aldis::net::udp::ask(a.quic_address()).await.unwrap();
+        assert_eq!(seen.ip(), a.quic_address().ip());
+        assert_ne!(seen.port(), a.quic_address().port(), "its own address is of no use to who asks");
+    }
+    let line = "aldis_stun_requests_total{outcome=\"answered\"}";
+    assert!(get(&a, "/metrics").await.contains(&format!("{line} 5\n")));
+    assert!(a.hub().view().links.iter().any(|link| link.host == b.id()), "the link is still there");
+    let off = start(HostConfig { stun: false, ..config(3) }).await;
+    assert!(aldis::net::udp::ask(off.quic_address()).await.is_err());
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aldis::relay::io::{
-    DialKey, EdgeKey, Event, Fault, Hello as EdgeHello, Identity, Input, LinkKey, Moment, Note, Outbox, Output,
-    Request, Topic,
+    CheckKey, CheckTarget, DialKey, EdgeKey, Event, Fault, Hello as EdgeHello, Identity, Input, LinkKey, Moment, Note,
+    Outbox, Output, Request, Topic,
 };
 use aldis::relay::{Relay, Settings, Setup};
-use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
+use aldis_wire::announcement::{Head, Op, SignedHead, decode_ops, encode_ops, ops_hash};
 use aldis_wire::codec::{cut, decode, encode};
 use aldis_wire::digest::{Key, RECORD_KEY, Trie, entry_hash, membership_key, presence_key};
 use aldis_wire::host::{
@@ -38,6 +38,12 @@ pub struct Player {
     pub neighbours: Vec<aldis_wire::record::ShortId>,
     /// What its record states.
     pub addresses: Vec<SocketAddr>,
+    /// What its record states.
+    pub candidates: Vec<SocketAddr>,
+    /// Of its record.
+    pub revision: u64,
+    /// The same of STUN.
+    pub stun: Vec<SocketAddr>,
     /// What its heads state.
     pub interval_ms: u32,
     trie: Trie,
@@ -52,21 +58,34 @@ impl Player {
         let key = SigningKey::from_bytes(&secret);
         let id = HostId::new(key.verifying_key().to_bytes());
         let (trie, entries) = (Trie::default(), BTreeMap::new());
-        let (neighbours, addresses) = (Vec::new(), Vec::new());
-        Self { id, key, epoch: 1_000, seq: 0, neighbours, addresses, interval_ms: 3_000, trie, entries, newest: None }
+        Self {
+            id,
+            key,
+            epoch: 1_000,
+            seq: 0,
+            neighbours: Vec::new(),
+            addresses: Vec::new(),
+            candidates: Vec::new(),
+            stun: Vec::new(),
+            revision: 1,
+            interval_ms: 3_000,
+            trie,
+            entries,
+            newest: None,
+        }
     }
 
     pub fn record(&self) -> SignedRecord {
         let record = HostRecord {
-            revision: 1,
+            revision: self.revision,
             sealing: self.sealing().public(),
             addresses: self.addresses.clone(),
             gateways: Vec::new(),
             software: "player".into(),
             neighbours: self.neighbours.clone(),
             nat: Nat::Open,
-            candidates: Vec::new(),
-            stun: Vec::new(),
+            candidates: self.candidates.clone(),
+            stun: self.stun.clone(),
         };
         SignedRecord::make(&self.key, network().tag, &record).unwrap()
     }
@@ -175,6 +194,8 @@ pub struct House {
     pub now: Moment,
     pub id: HostId,
     pub sealing: SealingKey,
+    /// Where the next players say to see it.
+    pub seen_at: SocketAddr,
     links: u64,
     edges: u64,
 }
@@ -222,7 +243,26 @@ impl Effects {
         self.notes.iter().filter_map(fault).collect()
     }
 
-    fn add(&mut self, other: Effects) {
+    /// Checks that the driver is to make.
+    pub fn checks(&self) -> Vec<(CheckKey, HostId, CheckTarget)> {
+        let check = |output: &Output| match output {
+            Output::Check { check, host, target } => Some((*check, *host, target.clone())),
+            _ => None,
+        };
+        self.outputs.iter().filter_map(check).collect()
+    }
+
+    /// The records that the machine has announced over a link, as far as ops were pushed there.
+    pub fn records(&self, link: LinkKey) -> Vec<HostRecord> {
+        let ops = |frame: Frame| match frame {
+            Frame::Announcement(announcement) => announcement.ops.map(|ops| decode_ops(&ops).unwrap()),
+            _ => None,
+        };
+        let record = |op: Op| if let Op::Record(record) = op { record.open(network().tag).ok() } else { None };
+        self.frames(link).into_iter().filter_map(ops).flatten().filter_map(record).collect()
+    }
+
+    pub fn add(&mut self, other: Effects) {
         self.outputs.extend(other.outputs);
         self.notes.extend(other.notes);
     }
@@ -261,7 +301,15 @@ impl House {
         let now = Moment(Duration::from_secs(1));
         let relay = Relay::new(setup, now, &mut Outbox::default());
         let id = HostId::new(identity.verifying_key().to_bytes());
-        Self { relay, now, id, sealing: SealingKey::new([201; 32]), links: 0, edges: 0 }
+        Self {
+            relay,
+            now,
+            id,
+            sealing: SealingKey::new([201; 32]),
+            seen_at: "192.0.2.7:4000".parse().unwrap(),
+            links: 0,
+            edges: 0,
+        }
     }
 
     pub fn handle(&mut self, input: Input) -> Effects {
@@ -281,6 +329,22 @@ impl House {
             all.add(effects);
         }
         self.now = end;
+        all
+    }
+
+    /// Lets time pass in which the driver makes each check that is asked for, with this outcome.
+    pub fn wait_checked(&mut self, time: Duration, outcome: &Result<(), String>) -> Effects {
+        let end = self.now + time;
+        let mut all = Effects::default();
+        while self.now < end {
+            let step = self.relay.next_timeout().unwrap_or(end).max(self.now).min(end);
+            let mut effects = self.wait(step.since(self.now));
+            for (check, ..) in effects.checks() {
+                effects.add(self.handle(Input::Checked { check, outcome: outcome.clone() }));
+            }
+            self.take(&effects);
+            all.add(effects);
+        }
         all
     }
 
@@ -319,12 +383,7 @@ impl House {
     /// The Hello with which `player` is admitted.
     pub fn hello_of(&self, player: &Player) -> Hello {
         let proof = admission_proof(&network().admission_key, Role::Dialler, &[9; 32], player.id, self.id);
-        Hello {
-            proof: *proof.as_bytes(),
-            epoch: player.epoch,
-            record: player.record(),
-            observed: "192.0.2.7:4000".parse().unwrap(),
-        }
+        Hello { proof: *proof.as_bytes(), epoch: player.epoch, record: player.record(), observed: self.seen_at }
     }
 
     /// An admitted link that we have dialled, with this round trip; nothing if it is not wanted.
@@ -343,6 +402,30 @@ impl House {
         self.send(link, &Frame::Hello(hello));
         self.send(link, &Frame::Admitted);
         Some(link)
+    }
+
+    /// An admitted link with `player`, which came from this address.
+    pub fn link_from(&mut self, player: &Player, address: Ipv4Addr) -> (LinkKey, Effects) {
+        let link = self.connect_from(player, address);
+        let hello = self.hello_of(player);
+        let mut effects = self.send(link, &Frame::Hello(hello));
+        assert!(effects.frames(link).contains(&Frame::Admitted), "{:?}", effects.outputs);
+        effects.add(self.send(link, &Frame::Admitted));
+        (link, effects)
+    }
+
+    /// An admitted link that we have dialled at this address.
+    pub fn dialled_at(&mut self, player: &Player, address: Ipv4Addr) -> (LinkKey, Effects) {
+        self.links += 1;
+        let link = LinkKey(self.links);
+        let address = SocketAddr::new(IpAddr::V4(address), 4_000);
+        let (host, role, dial, exporter, rtt) = (player.id, Role::Dialler, None, [9; 32], Duration::from_millis(10));
+        let mut effects = self.handle(Input::LinkOpened { link, host, role, dial, address, exporter, rtt });
+        let proof = admission_proof(&network().admission_key, Role::Acceptor, &exporter, self.id, player.id);
+        let hello = Hello { proof: *proof.as_bytes(), ..self.hello_of(player) };
+        effects.add(self.send(link, &Frame::Hello(hello)));
+        effects.add(self.send(link, &Frame::Admitted));
+        (link, effects)
     }
 
     /// An admitted link with `player`.
@@ -368,6 +451,15 @@ impl House {
         let effects = self.handle(Input::LinkReceived { link, channel, kind, body });
         self.take(&effects);
         effects
+    }
+
+    /// An edge with a session, and what it was told.
+    pub fn edge_told(&mut self) -> (EdgeKey, Effects) {
+        self.edges += 1;
+        let edge = EdgeKey(self.edges);
+        self.handle(Input::EdgeOpened { edge, address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)) });
+        let hello = Request::Hello(EdgeHello { identity: Identity::Minted, meta: Bytes::new() });
+        (edge, self.handle(Input::EdgeAsked { edge, request: hello }))
     }
 
     /// An edge with a session, that has joined `topic`.

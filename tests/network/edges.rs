@@ -1,15 +1,10 @@
 //! Edges: the project's own client, and a socket in the hands of the test.
 
-use aldis::client::{Client, Event, Events, Options, Receipt, Sample};
-use aldis_wire::edge::{PATH, SUBPROTOCOL, Status};
+use aldis::client::socket::Socket;
+use aldis::client::{Client, Event, Events, Introduced, Options, Receipt, Sample, SessionStart};
+use aldis_wire::edge::{Hello, Identity, Resume, Status};
 use aldis_wire::id::PeerId;
-use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::{eventually, within};
 
@@ -112,8 +107,8 @@ async fn trickle(from: &Edge, to: &mut Edge) {
 /// A session in the hands of the test, which can drop its socket and take it up again when it wants to, and sees every
 /// message. The library's client would come back at once, and keeps to itself what has come before.
 pub(crate) struct Raw {
-    socket: WebSocketStream<TcpStream>,
-    pub(crate) welcome: Value,
+    socket: Socket,
+    pub(crate) session: SessionStart,
     /// The last seq heard.
     seq: u64,
 }
@@ -121,49 +116,42 @@ pub(crate) struct Raw {
 impl Raw {
     /// A session of a minted peer.
     pub(crate) async fn at(url: &str) -> Self {
-        Self::open(url, json!({ "type": "hello" }), 0).await
+        Self::open(url, None).await
     }
 
     /// Drops the socket without a word and gives what it takes to come back.
     pub(crate) fn drop_socket(self) -> Dropped {
-        Dropped { token: self.welcome["resume"].clone(), seq: self.seq }
+        Dropped(Resume { token: self.session.token, seq: self.seq })
     }
 
-    async fn open(url: &str, hello: Value, seq: u64) -> Self {
-        let mut request = url.into_client_request().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
-        assert_eq!(request.uri().path(), PATH);
-        let stream = TcpStream::connect(request.uri().authority().unwrap().as_str()).await.unwrap();
-        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
-        let mut raw = Self { socket, welcome: Value::Null, seq };
-        assert_eq!(raw.hear().await["type"], "greeting");
-        raw.say(hello).await;
-        raw.welcome = raw.hear().await;
-        assert_eq!(raw.welcome["type"], "welcome", "{}", raw.welcome);
-        raw
+    async fn open(url: &str, resume: Option<Resume>) -> Self {
+        let mut socket = Socket::open(url, None).await.unwrap();
+        socket.greeting().await.unwrap();
+        let identity = resume.map_or(Identity::Minted, Identity::Resumed);
+        match within("an answer to hello", socket.hello(Hello { identity, meta: None })).await.unwrap() {
+            Introduced::Welcome(session) => Self { socket, session: *session, seq: resume.map_or(0, |it| it.seq) },
+            refused @ Introduced::Refused { .. } => panic!("{refused:?}"),
+        }
     }
 
     pub(crate) fn peer(&self) -> PeerId {
-        self.welcome["peer"].as_str().unwrap().parse().unwrap()
+        self.session.who.peer
     }
 
     pub(crate) async fn say(&mut self, message: Value) {
-        self.socket.send(Message::text(message.to_string())).await.unwrap();
+        self.socket.send(message.to_string()).await.unwrap();
     }
 
     /// The next message, acknowledged if it has a seq.
     pub(crate) async fn hear(&mut self) -> Value {
-        loop {
-            let message = within("a message", self.socket.next()).await.expect("the host closed the socket").unwrap();
-            let Message::Text(text) = message else { continue };
-            let message: Value = serde_json::from_str(&text).unwrap();
-            if let Some(seq) = message["seq"].as_u64() {
-                assert_eq!(seq, self.seq + 1, "a message is missing, or came twice: {message}");
-                self.seq = seq;
-                self.say(json!({ "type": "ack", "seq": seq })).await;
-            }
-            return message;
+        let text = within("a message", self.socket.next()).await.unwrap();
+        let message: Value = serde_json::from_str(&text).unwrap();
+        if let Some(seq) = message["seq"].as_u64() {
+            assert_eq!(seq, self.seq + 1, "a message is missing, or came twice: {message}");
+            self.seq = seq;
+            self.say(json!({ "type": "ack", "seq": seq })).await;
         }
+        message
     }
 
     /// Joins; gives the other members.
@@ -191,23 +179,19 @@ impl Raw {
 
     /// Waits until the host closes the socket.
     pub(crate) async fn closed(mut self) {
-        while let Some(Ok(message)) = within("the end of the socket", self.socket.next()).await {
-            assert!(!message.is_text(), "something else was said: {message}");
+        if let Ok(text) = within("the end of the socket", self.socket.next()).await {
+            panic!("something else was said: {text}");
         }
     }
 }
 
 /// What is left of a session whose socket is gone.
-pub(crate) struct Dropped {
-    token: Value,
-    seq: u64,
-}
+pub(crate) struct Dropped(Resume);
 
 impl Dropped {
     pub(crate) async fn resume(self, url: &str) -> Raw {
-        let hello = json!({ "type": "hello", "resume": { "token": self.token, "seq": self.seq } });
-        let raw = Raw::open(url, hello, self.seq).await;
-        assert_eq!(raw.welcome["resumed"], true);
+        let raw = Raw::open(url, Some(self.0)).await;
+        assert!(raw.session.resumed);
         raw
     }
 }

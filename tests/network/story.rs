@@ -35,7 +35,7 @@ async fn bob_is_found_and_signalled_across_hosts_missed_when_he_is_gone_for_good
 
     // Bob is on the family's host and has joined s0.
     let mut bob = Raw::at(&hosts.family.url()).await;
-    assert_eq!(bob.welcome["limits"]["grace_ms"], json!(GRACE.as_millis()));
+    assert_eq!(u128::from(bob.session.limits.grace_ms), GRACE.as_millis());
     assert_eq!(bob.join("s0").await, json!([]));
 
     alice_comes_signals_and_leaves(&hosts, &mut bob).await;

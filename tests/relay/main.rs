@@ -24,5 +24,6 @@ mod meshes;
 mod neighbours;
 mod paths;
 mod pressure;
+mod reach;
 mod script;
 mod traffic;

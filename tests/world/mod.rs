@@ -87,6 +87,8 @@ pub struct World {
     /// Last arrival on each channel of each end, so that what is sent first arrives first.
     order: BTreeMap<(Place, LinkKey, Channel), Moment>,
     cut: BTreeSet<(Place, Place)>,
+    /// Hosts that nobody reaches who was not dialled by them.
+    pub hidden: BTreeSet<Place>,
     slow: BTreeMap<(Place, Place), Slow>,
     latencies: BTreeMap<(Place, Place), Duration>,
     pub latency: Duration,
@@ -116,6 +118,7 @@ impl World {
             ends: BTreeMap::new(),
             order: BTreeMap::new(),
             cut: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             slow: BTreeMap::new(),
             latencies: BTreeMap::new(),
             latency: ms(10),
@@ -234,11 +237,8 @@ impl World {
                 Output::Dial { dial, address: to, host } => self.dial(place, dial, to, host),
                 Output::Store(stored) => self.hosts[place].stored.push(stored),
                 Output::Stop { reason } => self.hosts[place].stopped = Some((self.now, reason)),
-                Output::WidenLink { .. }
-                | Output::LookUp
-                | Output::Register { .. }
-                | Output::Check { .. }
-                | Output::MapAgain => {}
+                Output::WidenLink { .. } | Output::LookUp | Output::Register { .. } | Output::MapAgain => {}
+                Output::Check { check, host, target } => self.check(place, check, host, &target),
             }
         }
     }

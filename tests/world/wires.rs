@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aldis::relay::io::{DialFailure, DialKey, Input, LinkKey};
+use aldis::relay::io::{CheckKey, CheckTarget, DialFailure, DialKey, Input, LinkKey};
 use aldis::relay::limits::LINK_SILENT;
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
@@ -204,7 +204,8 @@ impl World {
         let life = self.hosts[place].life;
         let target = (0..self.hosts.len())
             .find(|other| address(*other) == to)
-            .filter(|target| self.hosts[*target].running().is_some() && !self.cut.contains(&(place, *target)));
+            .filter(|target| self.hosts[*target].running().is_some() && !self.cut.contains(&(place, *target)))
+            .filter(|target| !self.hidden.contains(target));
         let Some(target) = target else {
             let failed = Input::DialFailed { dial, failure: DialFailure::TimedOut };
             return self.later(secs(5), Happening::Input(place, life, failed));
@@ -221,6 +222,25 @@ impl World {
             }
             None => self.connect(place, target, Some(dial)),
         }
+    }
+
+    /// A host tries whether another one can be reached.
+    pub(super) fn check(&mut self, place: Place, check: CheckKey, host: HostId, target: &CheckTarget) {
+        let found = (0..self.hosts.len()).find(|other| match target {
+            CheckTarget::Gateway(url) => *url == format!("ws://host{other}.example/v1"),
+            CheckTarget::Links(at) | CheckTarget::OtherPort(at) | CheckTarget::Stun(at) => address(*other) == *at,
+        });
+        let reached = found.filter(|other| {
+            let other = &self.hosts[*other];
+            other.running().is_some() && other.id == host
+        });
+        let reached = reached.filter(|other| !self.cut.contains(&(place, *other)) && !self.hidden.contains(other));
+        let (outcome, takes) = match reached {
+            Some(other) => (Ok(()), 2 * self.latency_between(place, other)),
+            None => (Err("nobody answers".to_owned()), secs(5)),
+        };
+        let life = self.hosts[place].life;
+        self.later(takes, Happening::Input(place, life, Input::Checked { check, outcome }));
     }
 
     /// A connection comes through TLS, whether or not the machine dialled it.

@@ -12,7 +12,7 @@ mod from_host;
 mod json;
 pub mod sealed;
 
-pub use from_edge::{Claim, EdgeMessage, FromEdge, Hello, Identity, Resume};
+pub use from_edge::{Claim, EdgeMessage, FromEdge, Hello, Identity, Resume, acknowledging};
 pub use from_host::{HostMessage, Limits, Member, Reach, Sample, Status, Welcome};
 pub use json::{Hex, Json, JsonError};
 

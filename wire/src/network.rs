@@ -7,6 +7,9 @@ use crate::id::TopicId;
 use crate::limits::{NETWORK_NAME_BYTES, VERSION};
 use crate::proof::Trust;
 
+/// What follows a network's ALPN on a connection that only asks whether a host can be reached (PROTOCOL.md §11.1).
+pub const CHECK_ALPN_SUFFIX: &str = "/check";
+
 /// The genesis of a network: its key and its name. Whoever holds it may run a host.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Genesis {

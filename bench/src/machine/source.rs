@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use aldis::net::hub::Hub;
 use aldis::net::quic::Quic;
+use aldis::net::udp::Port;
 use aldis::relay::io::{Input, LinkKey, Note};
 use aldis_wire::digest::Trie;
 use aldis_wire::host::{Channel, Frame};
@@ -35,6 +36,7 @@ impl Source {
         let hub = Hub::new(setup, Box::new(complain));
         fill(&hub, HostId::new(identity.verifying_key().to_bytes()), size)?;
         let (socket, address) = Quic::socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let socket = Port::new(socket, true, hub.clone())?;
         let quic = Quic::start(socket, &identity, network()?.alpn(), hub.clone())?;
         let timer = spawn_local(async move { hub.run_timer().await });
         let accepting = spawn_local(async move { quic.run().await });

@@ -104,7 +104,7 @@ pub(crate) async fn measure(wanted: &Wanted, plan: Plan) -> Result<Report> {
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     for (caller, callee) in callers.iter().zip(callees) {
-        caller.signal(callee.peer()?, Hop::Offer, now(), &flow.payload)?;
+        caller.signal(callee.peer, Hop::Offer, now(), &flow.payload)?;
         caller.flush()?;
     }
     tokio::time::sleep(Duration::from_secs_f64(plan.warm_up)).await;

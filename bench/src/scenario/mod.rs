@@ -3,6 +3,7 @@
 pub(crate) mod closed;
 pub(crate) mod idle;
 pub(crate) mod join;
+pub(crate) mod library;
 pub(crate) mod offer;
 pub(crate) mod real_catch_up;
 
@@ -14,7 +15,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 use tokio::task::{JoinSet, spawn_local};
 
-use crate::edge::{Acks, Ear, Edge, Listener, keep_up};
+use crate::edge::{Acks, Edge, Listener, keep_up};
 
 /// Edges that connect at the same time. A host lets 64 of one address be silent before `hello`.
 const WIDTH: usize = 32;
@@ -55,8 +56,8 @@ struct Seat {
 async fn open(seats: impl Iterator<Item = Seat>, acks: Acks, listener: &Rc<dyn Listener>) -> Result<Vec<Rc<Edge>>> {
     let mut edges: Vec<Rc<Edge>> = Vec::new();
     let mut opening = JoinSet::new();
-    let mut add = |(edge, ear): (Rc<Edge>, Ear)| {
-        spawn_local(ear.listen(edge.clone(), listener.clone()));
+    let mut add = |edge: Rc<Edge>| {
+        spawn_local(edge.clone().listen(listener.clone()));
         edges.push(edge);
     };
     for seat in seats {
@@ -75,12 +76,12 @@ async fn open(seats: impl Iterator<Item = Seat>, acks: Acks, listener: &Rc<dyn L
     Ok(edges)
 }
 
-async fn take_seat(seat: Seat, acks: Acks) -> Result<(Rc<Edge>, Ear)> {
-    let (edge, mut ear) = Edge::open(seat.host, seat.index, acks).await?;
+async fn take_seat(seat: Seat, acks: Acks) -> Result<Rc<Edge>> {
+    let edge = Edge::open(seat.host, seat.index, acks).await?;
     if let Some(topic) = &seat.topic {
-        edge.join(&mut ear, topic).await?;
+        edge.join(topic).await?;
     }
-    Ok((edge, ear))
+    Ok(edge)
 }
 
 /// How many hosts a measurement needs.

@@ -111,7 +111,7 @@ pub(crate) async fn measure(wanted: &Wanted, plan: Plan) -> Result<Report> {
         }
         let pair = random.usize(..plan.pairs);
         let (sender, target) = senders.get(pair).zip(targets.get(pair)).context("no such pair")?;
-        sender.signal(target.peer()?, Hop::Offer, due, &payload)?;
+        sender.signal(target.peer, Hop::Offer, due, &payload)?;
         sender.flush()?;
     }
     let spent = start.context("nothing was sent after the warm-up")?.until(&Snapshot::take(&hosts.pids)?);

@@ -105,7 +105,7 @@ async fn send(edges: Vec<Rc<Edge>>, rate: f64, sent: Rc<Cell<usize>>) -> Result<
     loop {
         let due = arrivals.next();
         alarm.until(due).await?;
-        sender.signal(target.peer()?, Hop::Offer, due, &payload)?;
+        sender.signal(target.peer, Hop::Offer, due, &payload)?;
         sender.flush()?;
         sent.set(sent.get() + 1);
     }

@@ -36,10 +36,10 @@ impl Session {
                 attempts = 0;
             }
             attempts += 1;
-            let resume = Resume { token: self.welcome.token, seq: self.seq };
+            let resume = Resume { token: self.welcome.session.token, seq: self.seq };
             let url = gateways.front().cloned().unwrap_or_default();
             // A token is of use at its own host only.
-            let resume = (url == self.welcome.who.url).then_some(resume);
+            let resume = (url == self.welcome.session.who.url).then_some(resume);
             let (options, begun) = (self.options.clone(), Instant::now());
             let mut standing = self.standing(resume);
             let opened = self.meanwhile(dialogue::open(&url, &options, &mut standing)).await;
@@ -66,7 +66,8 @@ impl Session {
     /// Where to try, in this order: the host of the session, the operator's list, the hosts it told of.
     fn gateways(&self, drained: bool) -> VecDeque<String> {
         let mut gateways: VecDeque<String> = VecDeque::new();
-        let all = std::iter::once(&self.welcome.who.url).chain(&self.welcome.hosts).chain(&self.options.urls);
+        let all =
+            std::iter::once(&self.welcome.session.who.url).chain(&self.welcome.session.hosts).chain(&self.options.urls);
         for url in all {
             if !gateways.contains(url) {
                 gateways.push_back(url.clone());
@@ -80,20 +81,20 @@ impl Session {
 
     /// Asks again whatever had no answer; of a new session also for the topics.
     async fn returned(&mut self, socket: Socket, welcome: Welcome) -> Result<(), ClientError> {
-        let resumed = welcome.resumed;
+        let resumed = welcome.session.resumed;
         if let Some(sealing) = &mut self.sealing {
             sealing.claimed(welcome.tag, welcome.claim);
         }
         self.socket = socket;
         self.welcome = welcome;
-        self.who.send_replace(self.welcome.who.clone());
+        self.who.send_replace(self.welcome.session.who.clone());
         let now = Instant::now();
-        (self.heard_at, self.pinged_at, self.acked_at) = (now, None, now);
+        (self.heard_at, self.pinged_at, self.acked_at, self.owes) = (now, None, now, false);
         if resumed {
             self.tell(Event::Resumed).await;
         } else {
             (self.seq, self.acked) = (0, 0);
-            self.tell(Event::Renewed { peer: self.welcome.who.peer }).await;
+            self.tell(Event::Renewed { peer: self.welcome.session.who.peer }).await;
             self.lose_signals();
         }
         self.open.values_mut().for_each(|open| open.sent = true);
@@ -103,7 +104,7 @@ impl Session {
         }
         for text in texts {
             // If it breaks, `converse` notices at once and we are here again.
-            if self.socket.send(&text).await.is_err() {
+            if self.socket.send(text).await.is_err() {
                 break;
             }
         }

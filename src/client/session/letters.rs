@@ -89,9 +89,9 @@ impl Session {
                     (_, None) => {}
                 }
                 for command in letters {
-                    self.put(command).await?;
+                    self.put(command)?;
                 }
-                if answer { self.tell_claim(from, None).await } else { Ok(()) }
+                if answer { self.tell_claim(from, None) } else { Ok(()) }
             }
             (Some(Between::Sealed(envelope)), Some(sealing)) => match sealing.open(from, id, &envelope) {
                 Opened::Plain { topic, data } => {
@@ -101,7 +101,7 @@ impl Session {
                     Ok(())
                 }
                 Opened::Repeated => Ok(()),
-                Opened::Tell(data) => self.tell_claim(from, Some(data)).await,
+                Opened::Tell(data) => self.tell_claim(from, Some(data)),
                 Opened::Broken => {
                     self.tell(Event::Dropped { from, why: "it was not sealed by its sender for us" }).await;
                     Ok(())
@@ -119,7 +119,7 @@ impl Session {
     }
 
     /// Tells our claim, or that we have none; `data` if there is more to say.
-    async fn tell_claim(&mut self, to: PeerId, data: Option<String>) -> Result<(), End> {
+    fn tell_claim(&mut self, to: PeerId, data: Option<String>) -> Result<(), End> {
         let now = Instant::now();
         if self.told.len() >= TOLD_MAX {
             if self.told.front().is_some_and(|first| now.saturating_duration_since(*first) < TOLD_TIME) {
@@ -131,7 +131,7 @@ impl Session {
         let none = Between::Claim { claim: None, answer: false, unopened: None };
         let data = data.or_else(|| self.sealing.as_ref().map(|sealing| sealing.told(false, None)));
         let command = self.own(to, &data.unwrap_or_else(|| none.write()), Then::TellKey);
-        self.put(command).await
+        self.put(command)
     }
 
     /// What waited for this peer's key, sealed; and what it could not open.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::checks::Checks;
 use crate::net::dht::Rendezvous;
 use crate::net::hub::{Command, Hub};
 use crate::net::quic::Quic;
@@ -14,6 +15,8 @@ use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
 pub(super) struct Commands {
     pub(super) hub: Arc<Hub>,
     pub(super) quic: Quic,
+    pub(super) checks: Checks,
+    pub(super) map_again: Box<dyn Fn() + Send>,
     pub(super) rendezvous: Option<Arc<dyn Rendezvous>>,
     pub(super) queue: mpsc::Sender<Stored>,
     pub(super) stop: watch::Sender<Option<StopReason>>,
@@ -26,11 +29,8 @@ impl Commands {
                 Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
                 Command::LookUp => self.look_up(),
                 Command::Register { port } => self.register(port),
-                // Nothing asks for these yet.
-                Command::Check { check, .. } => {
-                    self.hub.happened(Input::Checked { check, outcome: Err("not to be tried here".to_owned()) });
-                }
-                Command::MapAgain => {}
+                Command::Check { check, host, target } => self.checks.start(check, host, target),
+                Command::MapAgain => (self.map_again)(),
                 Command::Store(stored) => {
                     if let Err(error) = self.queue.try_send(stored) {
                         tracing::error!(%error, "the disk is too slow for what should be kept");
@@ -53,7 +53,11 @@ impl Commands {
                     let hints = addresses.into_iter().map(|address| Hint { address, host: None }).collect();
                     found_by.happened(Input::HintsFound { source: HintSource::Dht, hints });
                 };
-                rendezvous.look_up(&mut found).await
+                let outcome = rendezvous.look_up(&mut found).await;
+                if let Some((address, shared)) = rendezvous.sees().await {
+                    found_by.happened(Input::DhtSees { address, shared });
+                }
+                outcome
             });
             let outcome = asking.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
             hub.happened(Input::LookUpEnded { outcome });

@@ -1,6 +1,9 @@
 //! One host: the machine, and all the worlds it lives in, joined.
 
+mod checks;
 mod commands;
+mod places;
+mod port;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,19 +24,24 @@ use crate::doors::Door;
 use crate::hosts::{HostFiles, revocations_directory};
 use crate::lock::{InUse, Lock};
 use crate::net::admin::Admin;
-use crate::net::dht::{DhtConfig, Rendezvous};
+use crate::net::dht::DhtConfig;
 use crate::net::gateway::{self, Gateway, GatewayConfig, GatewayError};
 use crate::net::hub::Hub;
 use crate::net::lists::Lists;
 use crate::net::load;
 use crate::net::log::Log;
 use crate::net::metrics::{self, Metrics};
+use crate::net::places::Places;
 use crate::net::quic::{Quic, QuicError};
 use crate::net::store::{Kept, Store};
+use crate::net::udp::SplitError;
 use crate::relay::io::{Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
+use checks::Checks;
 use commands::Commands;
+use places::{Locator, Wanted};
+use port::Bound;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -55,14 +63,22 @@ pub struct HostConfig {
     pub store: Option<PathBuf>,
     /// UDP address for links. Port 0 takes any free one.
     pub quic: SocketAddr,
+    /// Whether that UDP port answers STUN requests.
+    pub stun: bool,
     /// TCP address for edges, pages and status. Port 0 takes any free one.
     pub http: SocketAddr,
+    /// Whether routers are asked to let other hosts in.
+    pub map_ports: bool,
+    /// Whether they are asked to let edges in, too.
+    pub map_gateway: bool,
     /// Files about other hosts: who may be here, and revocations to publish.
     pub hosts: HostFiles,
     /// PEM files of certificate chain and key for the gateway; `None` for plain HTTP.
     pub gateway_tls: Option<(PathBuf, PathBuf)>,
     /// Which DHT.
     pub dht: DhtConfig,
+    /// Whether the DHT uses the UDP port of links.
+    pub dht_share_port: bool,
     /// Protocols of other systems that edges may speak.
     pub doors: Vec<Door>,
     /// Whether the ids of `PeerJS` clients here are told to whoever asks.
@@ -87,6 +103,14 @@ pub enum StartError {
         address: SocketAddr,
         /// The system's reason.
         error: std::io::Error,
+    },
+    /// The port for links cannot be the DHT's as well.
+    #[error("cannot share UDP {address} with the DHT: {error}; set dht_share_port to false or change --listen-quic")]
+    Share {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: SplitError,
     },
     /// The port for edges is taken or the address is not ours.
     #[error("cannot listen for edges on TCP {address}: {error}; choose another with --listen-http")]
@@ -132,6 +156,7 @@ pub struct Host {
     gateway: Option<Gateway>,
     http_address: SocketAddr,
     takes_edges: Arc<AtomicBool>,
+    locator: Locator,
     tasks: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
     stopped: watch::Receiver<Option<StopReason>>,
@@ -144,25 +169,12 @@ pub struct Host {
 /// [`StartError`], before anything of it runs.
 pub async fn start(config: HostConfig) -> Result<Host, StartError> {
     let network = Network::with_version(&config.genesis, config.version);
-    let rendezvous = config.dht.rendezvous(network.rendezvous).map(Arc::from);
-    start_with(config, network, rendezvous).await
-}
-
-/// As [`start`], with another rendezvous than the configured one; for tests.
-///
-/// # Errors
-/// As [`start`].
-pub async fn start_with(
-    config: HostConfig,
-    network: Network,
-    rendezvous: Option<Arc<dyn Rendezvous>>,
-) -> Result<Host, StartError> {
     // Before the ports: who starts the same host twice is told that, and not that a port is taken.
     let store = Store::new(config.store.clone());
     let lock = config.store.as_deref().map(Lock::take).transpose()?.flatten();
     let directory = config.store.as_deref().map(revocations_directory);
     let (lists, listed, named) = Lists::read(config.hosts.clone(), host_id(&config), directory)?;
-    let (socket, quic_address) = Quic::socket(config.quic).map_err(quic_error)?;
+    let (port, quic_address) = Bound::new(&config)?;
     let http = |error| StartError::Http { address: config.http, error };
     let listener = gateway::bind(config.http).map_err(http)?;
     let http_address = listener.local_addr().map_err(http)?;
@@ -172,20 +184,34 @@ pub async fn start_with(
     if kept.revocations.iter().any(|(revocation, _)| revocation.host() == host_id(&config) && revocation.is_signed()) {
         return Err(StartError::Revoked);
     }
-    let mut settings = published(&config, rendezvous.is_some(), quic_address, http_address);
+    let mut settings = published(&config, quic_address, http_address);
     settings.lists = listed;
     let metrics = Arc::new(Metrics::default());
     let revocations = std::mem::take(&mut kept.revocations);
     let hub = machine(&config, &network, &settings, kept, &metrics)?;
     revoke(&hub, revocations, named);
-    let quic = Quic::start(socket, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
+    let (port, lend) =
+        port.open(config.stun, hub.clone()).map_err(|error| StartError::Quic { address: quic_address, error })?;
+    let rendezvous = config.dht.rendezvous(network.rendezvous, lend).map(Arc::from);
+    let stun = port.stun_ports();
+    let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
     let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
 
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
-    let commands = Commands { hub: hub.clone(), quic: quic.clone(), rendezvous, queue, stop };
+    let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address));
+    let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
+    let commands = Commands {
+        hub: hub.clone(),
+        quic: quic.clone(),
+        checks,
+        map_again: Box::new(locator.again()),
+        rendezvous,
+        queue,
+        stop,
+    };
     let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
     let tasks = vec![
         tokio::spawn(lists.watch(listing)),
@@ -202,6 +228,7 @@ pub async fn start_with(
         gateway: Some(gateway),
         http_address,
         takes_edges,
+        locator,
         tasks,
         writer: Some(writer),
         stopped,
@@ -307,6 +334,12 @@ impl Host {
         &self.hub
     }
 
+    /// What this host's own machine and the routers in front of it tell of where it is.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        self.locator.known().borrow().clone()
+    }
+
     /// Waits until the machine wants the process to end, and says why.
     pub async fn ended(&mut self) -> StopReason {
         match self.stopped.wait_for(Option::is_some).await.map(|reason| *reason) {
@@ -327,8 +360,8 @@ impl Host {
         }
         let links = self.quic.close(deadline.saturating_duration_since(Instant::now()));
         match self.gateway.take() {
-            Some(gateway) => _ = tokio::join!(links, gateway.stop()),
-            None => links.await,
+            Some(gateway) => _ = tokio::join!(links, gateway.stop(), self.locator.end()),
+            None => _ = tokio::join!(links, self.locator.end()),
         }
         for task in &self.tasks {
             task.abort();
@@ -350,14 +383,16 @@ impl Drop for Host {
         for task in &self.tasks {
             task.abort();
         }
+        self.locator.cut();
         self.quic.cut();
     }
 }
 
 /// The settings with what only the bound sockets know. A host that is bound to one address publishes it, unless the
 /// operator says otherwise; one that is bound to all of them cannot know which of them others can reach.
-fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr) -> Settings {
-    let mut settings = Settings { dht, port: quic.port(), ..config.settings.clone() };
+fn published(config: &HostConfig, quic: SocketAddr, http: SocketAddr) -> Settings {
+    let (dht, gateway_tls) = (config.dht != DhtConfig::Off, config.gateway_tls.is_some());
+    let mut settings = Settings { dht, port: quic.port(), gateway_tls, ..config.settings.clone() };
     for address in settings.addresses.iter_mut().filter(|address| address.port() == 0) {
         address.set_port(quic.port());
     }
@@ -371,6 +406,17 @@ fn published(config: &HostConfig, dht: bool, quic: SocketAddr, http: SocketAddr)
         settings.gateways.push(format!("{scheme}://{http}{}", aldis_wire::edge::PATH));
     }
     settings
+}
+
+/// What of this host others are to reach, for those who ask the routers.
+fn wanted(config: &HostConfig, stun: Vec<u16>, links: SocketAddr, http: SocketAddr) -> Wanted {
+    Wanted {
+        links,
+        gateway: config.map_gateway.then_some(http),
+        stun,
+        map: config.map_ports,
+        private: config.settings.private_addresses,
+    }
 }
 
 fn quic_error(error: QuicError) -> StartError {

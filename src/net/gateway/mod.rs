@@ -35,6 +35,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::doors::Door;
+use crate::net::dual_stack;
 use crate::net::hub::{DoorCounts, Hub};
 use accept::Threshold;
 use certificate::Certificate;
@@ -148,6 +149,7 @@ struct Open {
 /// Those of the operating system: above all, that the port is taken.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    dual_stack::take_both(&socket, address)?;
     socket.set_reuseaddr(true)?;
     // Accepted sockets inherit both.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;

@@ -31,6 +31,8 @@ pub struct Counts {
     pub links_overflowed: Count,
     /// Handshakes that ended with a host key.
     pub handshakes_done: Count,
+    /// Handshakes by which others found out that we can be reached.
+    pub handshakes_for_checks: Count,
     /// Handshakes with another network or protocol version (ALPN), of which nothing came.
     pub handshakes_of_other_networks: Count,
     /// Handshakes of others without an Ed25519 certificate, or with one that they could not prove.
@@ -41,6 +43,12 @@ pub struct Counts {
     pub handshakes_refused: Count,
     /// Connections of others that had to prove their address first, because many handshakes were under way.
     pub handshakes_retried: Count,
+    /// STUN requests that were answered.
+    pub stun_answered: Count,
+    /// STUN requests that were not, because too many came.
+    pub stun_refused: Count,
+    /// Datagrams that were neither of a link nor a STUN request that is answered here.
+    pub datagrams_dropped: Count,
     /// Links that were cut because the other side broke the framing.
     pub links_misframed: Count,
     /// By the name of a door.

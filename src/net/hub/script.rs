@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::Hub;
 use super::delivery::Machine;
 use crate::relay::io::{Input, Moment, Outbox, Output};
-use crate::relay::view::{DiscoveryView, RefusedView, View};
+use crate::relay::view::{DiscoveryView, ReachView, RefusedView, View};
 
 /// A test waits so long for what must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -112,6 +112,7 @@ impl Machine for Script {
             hosts: Vec::new(),
             refused: RefusedView::default(),
             discovery: DiscoveryView::default(),
+            reach: ReachView::default(),
         }
     }
 }

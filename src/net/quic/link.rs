@@ -15,7 +15,7 @@ use crate::relay::io::{Input, LinkKey};
 use crate::relay::limits::LINK_SILENT;
 
 /// How often the machine is told round trip and address.
-const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked whether anything has come.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(500);
 /// Looks in vain after which the machine is told. Looks are counted and not seconds, so that a process that was asleep does

@@ -2,30 +2,36 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `check` | whether another host can be reached |
 //! | `transport` | every bound of a connection |
 //! | `link` | the life of one connection |
 //! | `streams` | frames in and out of one stream |
 
+mod check;
 mod link;
 mod streams;
 mod transport;
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aldis_wire::host::{EXPORTER_LABEL, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
 use ed25519_dalek::SigningKey;
-use quinn::{ClientConfig, Connecting, ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{
+    AsyncUdpSocket, ClientConfig, Connecting, ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::dual_stack;
 use super::hub::Hub;
 use super::tls::{self, Tls, TlsError};
 use crate::relay::io::{DialFailure, DialKey, Input};
 use transport::{CONNECTIONS_MAX, HANDSHAKE_DEADLINE, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX};
 
-const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// TLS alerts as QUIC carries them (RFC 9001 §4.8, RFC 8446 §6.2).
 const ALERT_ACCESS_DENIED: u8 = 49;
@@ -83,23 +89,30 @@ impl Quic {
     /// [`QuicError::Bind`], which names the address.
     pub fn socket(address: SocketAddr) -> Result<(UdpSocket, SocketAddr), QuicError> {
         let bind = |error| QuicError::Bind { address, error };
-        let socket = UdpSocket::bind(address).map_err(bind)?;
+        let socket = dual_stack::udp(address).map_err(bind)?;
         let bound = socket.local_addr().map_err(bind)?;
         Ok((socket, bound))
     }
 
-    /// Makes the certificate and begins to use the socket. `alpn` names network and version. Must run inside tokio.
+    /// Makes the certificate and begins to use the socket, of which only what is QUIC must come. `alpn` names network and
+    /// version. Must run inside tokio.
     ///
     /// # Errors
     /// [`QuicError`].
-    pub fn start(socket: UdpSocket, identity: &SigningKey, alpn: Vec<u8>, hub: Arc<Hub>) -> Result<Self, QuicError> {
+    pub fn start(
+        socket: Arc<dyn AsyncUdpSocket>,
+        identity: &SigningKey,
+        alpn: Vec<u8>,
+        hub: Arc<Hub>,
+    ) -> Result<Self, QuicError> {
         Self::with_tls(socket, Tls::new(identity, alpn)?, hub)
     }
 
-    fn with_tls(socket: UdpSocket, tls: Tls, hub: Arc<Hub>) -> Result<Self, QuicError> {
+    fn with_tls(socket: Arc<dyn AsyncUdpSocket>, tls: Tls, hub: Arc<Hub>) -> Result<Self, QuicError> {
         let address = socket.local_addr().unwrap_or(UNKNOWN);
         let server = transport::acceptor(&tls);
-        let endpoint = Endpoint::new(transport::endpoint(), Some(server), socket, Arc::new(quinn::TokioRuntime))
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = Endpoint::new_with_abstract_socket(transport::endpoint(), Some(server), socket, runtime)
             .map_err(|error| QuicError::Bind { address, error })?;
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         Ok(Self { endpoint, tls, hub, handshakes, seldom: Arc::default() })
@@ -183,12 +196,20 @@ impl Quic {
     }
 
     async fn connect(&self, address: SocketAddr, host: Option<HostId>) -> Result<quinn::Connection, DialFailure> {
-        let failed = |error: &dyn std::fmt::Display| DialFailure::Failed(error.to_string());
         let crypto = self.tls.dialler(host).map_err(|error| failed(&error))?;
+        Self::connect_from(&self.endpoint, crypto, address).await
+    }
+
+    async fn connect_from(
+        endpoint: &Endpoint,
+        crypto: QuicClientConfig,
+        address: SocketAddr,
+    ) -> Result<quinn::Connection, DialFailure> {
+        // Otherwise an address of a family that this machine has not would take a slot for the whole deadline.
+        dual_stack::has_way(address).map_err(|error| failed(&error))?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(transport::dialler());
-        let connecting =
-            self.endpoint.connect_with(config, address, tls::server_name()).map_err(|error| failed(&error))?;
+        let connecting = endpoint.connect_with(config, address, tls::server_name()).map_err(|error| failed(&error))?;
         match tokio::time::timeout(HANDSHAKE_DEADLINE, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(match alert(&error) {
@@ -204,6 +225,10 @@ impl Quic {
     /// TLS is through: the machine is told, and the connection lives until one side ends it.
     async fn begin(&self, connection: quinn::Connection, role: Role, dial: Option<DialKey>) {
         let counts = self.hub.counts();
+        if tls::is_check(&connection) {
+            counts.handshakes_for_checks.add();
+            return connection.close(code(GoodbyeReason::Closing), b"reached");
+        }
         let mut exporter = [0; 32];
         let exported = connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"");
         let (Some(host), Ok(())) = (tls::host_of(&connection), exported) else {
@@ -242,6 +267,10 @@ fn code(reason: GoodbyeReason) -> VarInt {
     VarInt::from_u32(reason as u32)
 }
 
+fn failed(error: &dyn std::fmt::Display) -> DialFailure {
+    DialFailure::Failed(error.to_string())
+}
+
 /// The TLS alert by which a handshake failed, on whichever side.
 fn alert(error: &ConnectionError) -> Option<u8> {
     let code = match error {
@@ -252,9 +281,12 @@ fn alert(error: &ConnectionError) -> Option<u8> {
     (0..=u8::MAX).find(|alert| TransportErrorCode::crypto(*alert) == code)
 }
 
-/// An IPv4 address as such, also where the socket shows it inside IPv6.
+/// An IPv4 address as such, also where the socket shows it inside IPv6. A link-local address keeps its link.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::net::hub::script::{DEADLINE, Script};
+use crate::net::udp::Port;
 use crate::relay::io::{LinkKey, Output};
 
 const ALPN: &[u8] = b"aldis/1/0011223344556677";
@@ -35,8 +36,13 @@ impl Side {
     }
 
     fn with_tls(tls: Tls, key: &SigningKey) -> Self {
+        Self::listening("127.0.0.1:0", tls, key)
+    }
+
+    fn listening(at: &str, tls: Tls, key: &SigningKey) -> Self {
         let (hub, script) = Script::hub();
-        let (socket, address) = Quic::socket("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (socket, address) = Quic::socket(at.parse().unwrap()).unwrap();
+        let socket = Port::new(socket, true, hub.clone()).unwrap();
         let quic = Quic::with_tls(socket, tls, hub.clone()).unwrap();
         let accepting = quic.clone();
         tokio::spawn(async move { accepting.run().await });
@@ -163,6 +169,33 @@ async fn both_ends_know_each_others_key_and_share_a_secret_that_holds_against_qu
 }
 
 #[tokio::test]
+async fn a_host_at_all_addresses_is_dialled_and_dials_by_both_families_and_shows_plain_addresses() {
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let both = Side::listening("[::]:0", Tls::new(&key, ALPN.to_vec()).unwrap(), &key);
+    for (seed, ip) in [(2, "127.0.0.1"), (3, "::1")] {
+        let key = SigningKey::from_bytes(&[seed; 32]);
+        let ip: IpAddr = ip.parse().unwrap();
+        let at = SocketAddr::new(ip, 0).to_string();
+        let other = Side::listening(&at, Tls::new(&key, ALPN.to_vec()).unwrap(), &key);
+        let here = SocketAddr::new(ip, both.address.port());
+        other.quic.dial(DialKey(1), here, Some(both.id));
+        assert_eq!((other.opened().await.address, both.opened().await.address), (here, other.address));
+        both.quic.dial(DialKey(2), other.address, Some(other.id));
+        assert_eq!((both.opened().await.address, other.opened().await.address), (other.address, here));
+    }
+}
+
+#[tokio::test]
+async fn a_dial_to_where_no_way_leads_fails_at_once() {
+    let host = Side::new(1);
+    // Nothing says on which link it is.
+    host.quic.dial(DialKey(4), "[fe80::1]:4000".parse().unwrap(), None);
+    let (dial, failure) = host.dial_failed().await;
+    assert_eq!(dial, DialKey(4));
+    assert!(matches!(failure, DialFailure::Failed(_)), "{failure:?}");
+}
+
+#[tokio::test]
 async fn hello_goes_both_ways_before_anybody_is_admitted() {
     let (a, b, at_a, at_b) = linked().await;
     let hello = vec![5; FRAME_BEFORE_ADMISSION_BYTES];
@@ -202,6 +235,21 @@ async fn an_admitted_pair_uses_every_channel_both_ways_and_keeps_the_order_on_ea
                 })
                 .await;
         }
+    }
+}
+
+#[tokio::test]
+async fn no_packet_of_a_link_is_taken_for_something_else() {
+    let (a, b, at_a, at_b) = admitted().await;
+    for (from, to, from_link, to_link) in [(&a, &b, at_a, at_b), (&b, &a, at_b, at_a)] {
+        for _ in 0..200 {
+            // A packet each.
+            from.says([send(from_link, Channel::Lane(0), 1, &[7; 100])]);
+            to.received(to_link).await;
+        }
+    }
+    for side in [&a, &b] {
+        assert_eq!(side.hub.counts().datagrams_dropped.total(), 0);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::limits::{FRAME_BEFORE_ADMISSION_BYTES, LANES};
 use quinn::{EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::{ConnectionId, ConnectionIdGenerator, HashedConnectionIdGenerator, InvalidCid};
 
 use crate::net::tls::Tls;
 use crate::relay::limits::{LINKS_MAX, LINKS_PENDING_MAX};
@@ -59,7 +60,39 @@ pub(super) fn acceptor(tls: &Tls) -> ServerConfig {
 }
 
 pub(super) fn endpoint() -> EndpointConfig {
-    EndpointConfig::default()
+    let mut config = EndpointConfig::default();
+    // Else the other side may clear the bit by which packets are told from STUN (RFC 9443 §2, RFC 9287 §3).
+    config.grease_quic_bit(false);
+    config.cid_generator(|| Box::<NoDigitFirst>::default());
+    config
+}
+
+/// Connection ids that do not begin with an ASCII digit. The first byte of an id is the second one of most packets that
+/// come, and the first one may be a `d`: so such a packet is never taken for a message of the DHT, which may share the port.
+#[derive(Default)]
+struct NoDigitFirst(HashedConnectionIdGenerator);
+
+impl ConnectionIdGenerator for NoDigitFirst {
+    fn generate_cid(&mut self) -> ConnectionId {
+        loop {
+            let id = self.0.generate_cid();
+            if !id.first().is_some_and(u8::is_ascii_digit) {
+                return id;
+            }
+        }
+    }
+
+    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
+        self.0.validate(id)
+    }
+
+    fn cid_len(&self) -> usize {
+        self.0.cid_len()
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        self.0.cid_lifetime()
+    }
 }
 
 /// The other side is admitted: it may open its channels and fill the window.
@@ -82,4 +115,22 @@ fn transport(bidirectional: u32) -> Arc<TransportConfig> {
         .send_fairness(true)
         .datagram_receive_buffer_size(None);
     Arc::new(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_ids_never_begin_with_a_digit_and_are_known_again() {
+        let mut ids = NoDigitFirst::default();
+        let mut firsts = std::collections::BTreeSet::<u8>::new();
+        for _ in 0..20_000 {
+            let id = ids.generate_cid();
+            assert!(ids.validate(&id).is_ok());
+            firsts.extend(id.first());
+        }
+        assert!(firsts.iter().all(|byte| !byte.is_ascii_digit()));
+        assert_eq!(firsts.len(), 246, "and with everything else");
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::relay::io::{Moment, Outbox, Output};
+use crate::relay::io::{Moment, Outbox, Output, Registration};
 use crate::relay::limits::{
     HINTS_PER_LOOK_UP_MAX, LOOK_UP_INTERVAL, LOOK_UP_INTERVAL_ALONE, LOOK_UP_INTERVAL_FAILED, LOOK_UP_INTERVAL_MIN,
     REGISTER_INTERVAL, REGISTER_INTERVAL_FAILED,
@@ -38,9 +38,8 @@ impl Task {
 #[derive(Debug)]
 pub(crate) struct Asking {
     dht: bool,
-    /// The UDP port that others must use.
-    port: u16,
-    register: bool,
+    /// What it was told last.
+    registered: Registration,
     look_up: Task,
     registration: Task,
     /// The pause after the next look-up, if there is no link then.
@@ -51,11 +50,10 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    pub(crate) fn new(dht: bool, register: bool, port: u16) -> Self {
+    pub(crate) fn new(dht: bool) -> Self {
         Self {
             dht,
-            port,
-            register: dht && register,
+            registered: Registration::Nothing,
             look_up: Task::default(),
             registration: Task::default(),
             pause_alone: LOOK_UP_INTERVAL_MIN,
@@ -64,8 +62,15 @@ impl Asking {
         }
     }
 
-    /// Asks what is due; gives the moment at which something will be. `None`: only after something else happens.
-    pub(crate) fn poll(&mut self, now: Moment, alone: bool, out: &mut Outbox) -> Option<Moment> {
+    /// Asks what is due, and tells what the DHT is to be told; gives the moment at which something will be due. `None`: only
+    /// after something else happens.
+    pub(crate) fn poll(
+        &mut self,
+        now: Moment,
+        alone: bool,
+        registration: Registration,
+        out: &mut Outbox,
+    ) -> Option<Moment> {
         self.alone = alone;
         if !alone {
             self.pause_alone = LOOK_UP_INTERVAL_MIN;
@@ -83,13 +88,18 @@ impl Asking {
             out.push(Output::LookUp);
             return None;
         }
-        if !self.register {
-            return Some(look_up_due);
-        }
-        let register_due = self.registration.due(REGISTER_INTERVAL, REGISTER_INTERVAL_FAILED);
+        let port = match registration {
+            Registration::Nothing => return Some(look_up_due),
+            Registration::Port(port) => Some(port),
+            Registration::Implied => None,
+        };
+        // Soon, if it was told another thing.
+        let pause = if self.registered == registration { REGISTER_INTERVAL } else { REGISTER_INTERVAL_FAILED };
+        let register_due = self.registration.due(pause, REGISTER_INTERVAL_FAILED);
         if register_due <= now {
             self.registration.under_way = true;
-            out.push(Output::Register { port: Some(self.port) });
+            self.registered = registration;
+            out.push(Output::Register { port });
             return None;
         }
         Some(look_up_due.min(register_due))

@@ -23,6 +23,8 @@ pub(crate) enum Standing {
     Known,
     /// Somebody says so.
     Stranger,
+    /// A common neighbour brings us together with a host there: of dials alone, no place has it.
+    Introduced,
 }
 
 /// What is known of a place.
@@ -99,6 +101,12 @@ impl Places {
 
     pub(crate) fn find_mut(&mut self, key: Key) -> Option<&mut Place> {
         self.map.get_mut(&key)
+    }
+
+    /// All places of which is said that this host is there.
+    pub(crate) fn of(&self, host: HostId) -> impl Iterator<Item = &Place> {
+        let addresses = self.by_host.get(&host).into_iter().flatten();
+        addresses.filter_map(move |address| self.map.get(&(*address, Some(host))))
     }
 
     /// All places with this address, whoever is said to be there.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::reach::Site;
 use crate::relay::io::{HintSource, Moment};
 use crate::relay::limits::{DIAL_AGAIN, DIALS_REMEMBERED_MAX, RECORD_AGAIN};
+use crate::relay::scope::Site;
 
 /// The last dial to each address and site; bounded.
 #[derive(Debug, Default)]

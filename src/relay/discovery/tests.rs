@@ -23,6 +23,7 @@ struct World {
     now: Moment,
     linked: BTreeSet<HostId>,
     known_hosts: usize,
+    registration: Registration,
     /// Dials that will run into their deadline.
     under_way: Vec<(Moment, DialKey)>,
 }
@@ -36,6 +37,7 @@ struct Dialled {
 
 impl World {
     fn new(settings: Settings, cache: Vec<Hint>) -> Self {
+        let registration = if settings.register { Registration::Port(0) } else { Registration::Nothing };
         let setup = Setup {
             network: Network::new(&Genesis::open("test").unwrap()),
             identity: SigningKey::from_bytes(&[1; 32]),
@@ -47,15 +49,29 @@ impl World {
             settings,
         };
         let discovery = Discovery::new(&setup, OWN, Moment::default());
-        Self { discovery, now: Moment::default(), linked: BTreeSet::new(), known_hosts: 0, under_way: Vec::new() }
+        Self {
+            discovery,
+            now: Moment::default(),
+            linked: BTreeSet::new(),
+            known_hosts: 0,
+            registration,
+            under_way: Vec::new(),
+        }
     }
 
     fn poll(&mut self) -> Vec<Output> {
         let mut out = Outbox::default();
         let linked = &self.linked;
         let (count, known_hosts) = (linked.len(), self.known_hosts);
-        let links =
-            LinksNow { linked: |host| linked.contains(&host), crowded: |_| false, count, chosen: count, known_hosts };
+        let registration = self.registration;
+        let links = LinksNow {
+            linked: |host| linked.contains(&host),
+            crowded: |_| false,
+            count,
+            chosen: count,
+            known_hosts,
+            registration,
+        };
         self.discovery.poll(self.now, &links, &mut out);
         assert!(self.discovery.next_timeout() > Some(self.now), "a poll leaves nothing due");
         out.outputs
@@ -177,7 +193,7 @@ fn ten_thousand_poisoned_addresses_cause_three_dials_at_a_time_and_none_into_a_p
     assert_eq!(world.discovery.places.len(), HINTS_PER_LOOK_UP_MAX);
 
     let dialled = world.dial_in_vain(seconds(60));
-    assert!(dialled.iter().all(|(_, address)| reach(*address) == Reach::Global));
+    assert!(dialled.iter().all(|(_, address)| scope(*address) == Scope::Global));
     assert_eq!(dialled.len(), 36, "three at a time, five seconds each, for a minute");
     for (moment, _) in &dialled {
         let together = dialled.iter().filter(|(start, _)| start <= moment && *moment < *start + DIAL_DEADLINE);
@@ -189,7 +205,7 @@ fn ten_thousand_poisoned_addresses_cause_three_dials_at_a_time_and_none_into_a_p
 fn thousands_of_ports_of_one_victim_cause_one_dial_a_minute() {
     let mut world = World::new(quiet(), Vec::new());
     for port in 1_024..2_524_u16 {
-        world.discovery.asking = Asking::new(false, false, 0);
+        world.discovery.asking = Asking::new(false);
         world.found(HintSource::Dht, &[Hint { address: SocketAddr::from(([45, 1, 2, 3], port)), host: None }]);
         world.found(HintSource::Dht, &[Hint { address: SocketAddr::from(([45, 1, 2, 200], port)), host: None }]);
     }
@@ -639,7 +655,7 @@ fn the_table_is_bounded_and_forgets_strangers_only() {
     let dials = world.dials();
     assert_eq!(dials.len(), 2);
     for number in 0..2_500 {
-        world.discovery.asking = Asking::new(false, false, 0);
+        world.discovery.asking = Asking::new(false);
         world.found(HintSource::Dht, &[Hint { address: elsewhere(number), host: None }]);
     }
     assert_eq!(world.discovery.places.len(), HINTS_MAX + 1);
@@ -659,7 +675,7 @@ fn a_hint_that_failed_is_forgotten_before_a_fresh_one() {
     let dials = world.dials();
     world.fail(dials[0].dial);
     for number in 1..=1_024 {
-        world.discovery.asking = Asking::new(false, false, 0);
+        world.discovery.asking = Asking::new(false);
         world.found(HintSource::Dht, &[Hint { address: elsewhere(number), host: None }]);
     }
     assert!(world.discovery.places.find((elsewhere(0), None)).is_none());

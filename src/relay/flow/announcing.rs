@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
-use aldis_wire::host::{Channel, Nat};
+use aldis_wire::host::Channel;
 use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES, OPS_MAX};
 use aldis_wire::id::HostId;
 use aldis_wire::record::{HostRecord, SignedRecord, short_id};
@@ -31,16 +31,17 @@ impl State {
 
     /// Our record as it is now.
     pub(crate) fn signed_record(&self) -> Option<SignedRecord> {
+        let whereabouts = self.announcer.whereabouts.clone();
         let record = HostRecord {
             revision: self.announcer.revision,
             sealing: self.sealing.public(),
-            addresses: self.settings.addresses.clone(),
-            gateways: self.settings.gateways.clone(),
+            addresses: whereabouts.addresses,
+            gateways: whereabouts.gateways,
             software: self.settings.software.clone(),
             neighbours: self.announcer.neighbours.iter().map(|host| short_id(*host)).collect(),
-            nat: Nat::Unknown,
-            candidates: Vec::new(),
-            stun: Vec::new(),
+            nat: whereabouts.nat,
+            candidates: whereabouts.candidates,
+            stun: whereabouts.stun,
         };
         SignedRecord::make(&self.identity, self.network.tag, &record).ok()
     }

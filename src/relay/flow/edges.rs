@@ -228,8 +228,9 @@ impl State {
 
     fn welcome(&mut self, edge: EdgeKey, session: SessionKey, resumed: bool, out: &mut Outbox) {
         let gateways = self.other_gateways().into_iter().map(|(_, url)| url).collect();
+        let stun = self.stun_servers();
         let Some(found) = self.sessions.find(session) else { return };
-        let welcome = Welcome { peer: found.peer, session, token: found.token, resumed, gateways };
+        let welcome = Welcome { peer: found.peer, session, token: found.token, resumed, gateways, stun };
         self.timers.cancel(Timer::Hello(edge));
         if let Some(edge) = self.sessions.edge_mut(edge)
             && std::mem::replace(&mut edge.silent, false)

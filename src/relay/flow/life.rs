@@ -7,11 +7,12 @@ use aldis_wire::refusal::Refusal;
 use std::time::Duration;
 
 use crate::relay::directory::{Directory, How, Shown};
-use crate::relay::discovery::{LinksNow, near_by};
+use crate::relay::discovery::LinksNow;
 use crate::relay::io::{Event, Fault, Member, Moment, Note, Outbox, Output, StopReason, Stored};
 use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, ORIGINS_MAX, STORE_INTERVAL};
 use crate::relay::multicast::Origin;
 use crate::relay::planted::Defect;
+use crate::relay::scope::near_by;
 use crate::relay::sessions::SessionKey;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -149,12 +150,15 @@ impl State {
     pub(crate) fn discover(&mut self, now: Moment, out: &mut Outbox) {
         let (links, barred) = (&self.links, &self.barred);
         let chosen = || links.admitted().filter(|(_, link)| link.role == Role::Dialler);
+        // When nothing comes over any link, it is our own line that was cut, and whoever dials is first to be back.
+        let cut_off = links.admitted().all(|(_, link)| link.silent);
         let state = LinksNow {
-            linked: |host| links.to_host(host).is_some() || barred.why(host).is_some(),
+            linked: |host| links.to_host(host).is_some() && !cut_off || barred.why(host).is_some(),
             crowded: |address| chosen().any(|(_, link)| near_by(link.address.ip(), address)),
             count: links.admitted().count(),
             chosen: chosen().count(),
             known_hosts: self.directory.hosts_count().saturating_sub(1),
+            registration: self.reach.registration(links.admitted().next().is_none()),
         };
         self.discovery.poll(now, &state, out);
         if let Some(stored) = self.discovery.cache(now) {
@@ -178,6 +182,7 @@ impl State {
         self.directory.remember_departed(now);
         self.origins.tidy(now);
         self.barred.tidy(now);
+        self.reach.tidy(now);
         self.introductions.retain(|_, bucket| !bucket.is_full(now));
         self.faults.retain(|_, bucket| !bucket.is_full(now));
         for host in self.origins.stale(now) {

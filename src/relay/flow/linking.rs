@@ -7,6 +7,7 @@ use crate::relay::io::{DialFailure, DialKey, Fault, Input, LinkKey, Moment, Note
 use crate::relay::limits::{ADMISSION_DEADLINE, CLOSING, LINKS_PENDING_MAX, LINKS_PENDING_PER_ADDRESS_MAX};
 use crate::relay::links::{Link, Phase};
 use crate::relay::planted::Defect;
+use crate::relay::scope::normalised;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -24,11 +25,7 @@ impl State {
                     found.sent(channel, bytes);
                 }
             }
-            Input::LinkMeasured { link, rtt, address } => {
-                if let Some(found) = self.links.find_mut(link) {
-                    (found.rtt, found.address) = (rtt, address);
-                }
-            }
+            Input::LinkMeasured { link, rtt, address } => self.link_measured(link, rtt, address, out),
             Input::LinkSilent { link } => self.link_silent(now, link),
             Input::LinkClosed { link, reason } => {
                 let neighbour = self.links.find(link).filter(|link| link.is_admitted()).map(|link| link.host);
@@ -45,6 +42,7 @@ impl State {
     fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: DialFailure, out: &mut Outbox) {
         if let Some(address) = self.discovery.dial_failed(now, dial, &failure) {
             out.note(Note::DialFailed { address, failure });
+            self.look_whom_to_meet(now);
         }
         self.timers.set_earlier(Timer::Discovery, now);
     }
@@ -52,9 +50,15 @@ impl State {
     fn link_opened(&mut self, now: Moment, key: LinkKey, mut link: Link, dial: Option<DialKey>, out: &mut Outbox) {
         let (host, role) = (link.host, link.role);
         if let Some(dial) = dial {
-            link.near = self.discovery.dial_succeeded(now, dial, host).is_some_and(|dialled| dialled.probe);
+            let dialled = self.discovery.dial_succeeded(now, dial, host);
+            link.near = dialled.is_some_and(|dialled| dialled.probe);
+            link.punched = dialled.is_some_and(|dialled| dialled.punch);
             self.timers.set_earlier(Timer::Discovery, now);
         }
+        link.punched |= role == Role::Acceptor && self.meetings.is_dialling(host);
+        let at = normalised(link.address).ip();
+        link.stranger = role == Role::Acceptor && self.reach.contacts.is_stranger(now, host, at);
+        self.reach.contacts.with_address(now, at);
         let (probe, rtt) = (link.near, link.rtt);
         let refused = if host == self.own {
             Some(GoodbyeReason::NotAllowed)
@@ -66,6 +70,9 @@ impl State {
             || probe && !self.is_nearer(now, rtt)
         {
             Some(GoodbyeReason::Full)
+        } else if link.punched && role == Role::Dialler && self.links.is_doubled(now, host) {
+            // Another address of the same host has answered first.
+            Some(GoodbyeReason::Crossed)
         } else {
             None
         };
@@ -90,6 +97,7 @@ impl State {
         self.send(key, Channel::Control, &Frame::Hello(hello), out);
         if let Some(link) = self.links.find_mut(key) {
             link.stated = self.announcer.epoch;
+            link.told = Some(link.address);
         }
     }
 
@@ -134,13 +142,13 @@ impl State {
             Frame::Revoked(revocations) => self.revoked_came(now, key, revocations, out),
             Frame::Broadcast(broadcast) => self.broadcast_came(now, key, broadcast, out),
             Frame::Tally(tally) => self.tally_came(key, &tally, out),
-            Frame::Observed(_)
-            | Frame::Introduce(_)
-            | Frame::Punch(_)
-            | Frame::NotIntroduced(_)
-            | Frame::Verify(_)
-            | Frame::DialBack(_)
-            | Frame::Verified(_) => {}
+            Frame::Introduce(introduce) => self.introduce_came(now, key, introduce, out),
+            Frame::Punch(punch) => self.punch_came(now, key, punch),
+            Frame::NotIntroduced(answer) => self.not_introduced_came(now, key, answer, out),
+            Frame::Observed(address) => self.observed_came(now, key, address, out),
+            Frame::Verify(verify) => self.verify_came(now, key, verify, out),
+            Frame::DialBack(dial_back) => self.dial_back_came(now, key, dial_back, out),
+            Frame::Verified(verified) => self.verified_came(now, key, verified, out),
         }
     }
 
@@ -167,6 +175,7 @@ impl State {
         }
         if let Some(link) = self.links.find_mut(key) {
             link.epoch = hello.epoch;
+            link.observed = Some(hello.observed);
             link.phase = Phase::Greeting { verified: true, welcomed };
         }
         if role == Role::Acceptor {
@@ -206,12 +215,17 @@ impl State {
         let shown = self.shown(now, self.origins.iter().map(|(origin, _)| origin));
         self.summarise_to(key, &shown, out);
         self.tell_revocations(key, out);
+        let punched = self.links.find(key).is_some_and(|link| link.punched);
+        self.met(now, host, punched, out);
         if let Some(loser) = self.links.loser(self.own, key)
             && !self.planted.has(Defect::KeepBothLinks)
         {
+            self.links.inherit(key, loser);
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
         self.send_broken(now, out);
+        self.reach.contacts.with_host(now, host);
+        self.neighbour_sees(now, key, out);
         self.neighbours_changed(now);
     }
 
@@ -321,15 +335,20 @@ impl State {
     fn miss_link(&mut self, now: Moment, key: LinkKey, missed: bool) {
         let Some(link) = self.links.find(key) else { return };
         let (host, address) = (link.host, link.address);
+        // Until now there was something with it, however long ago the link began.
+        self.reach.contacts.with_address(now, normalised(address).ip());
+        self.reach.contacts.with_host(now, host);
         if self.links.admitted().any(|(other, link)| other != key && link.host == host) {
             return;
         }
         self.discovery.link_lost(now, host, address, missed);
         self.timers.set_earlier(Timer::Discovery, now);
+        self.look_whom_to_meet(now);
     }
 
     /// What went over a link must go another way: signals that wait for receipts, next hops, comparisons.
     fn leave_link(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        self.meetings.lost(now, key);
         for (host, origin) in self.origins.iter_mut() {
             if origin.next_hop == Some(key) {
                 origin.next_hop = None;
@@ -341,6 +360,7 @@ impl State {
         }
         self.regraft(now, out);
         self.reroute(now, key, out);
+        self.neighbour_sees_no_more(now, key, out);
         self.neighbours_changed(now);
     }
 

@@ -8,8 +8,8 @@ use aldis_wire::record::short_id;
 
 use crate::relay::io::{LinkKey, Moment, Outbox};
 use crate::relay::limits::{
-    LINKS_WANTED, LOST_ANSWER_INTERVAL, LOST_STAGGER, LOST_UNREFUTED, RECORD_RENEWAL, RECORD_RENEWAL_URGENT,
-    WOKEN_LATELY,
+    LINKS_WANTED, LOST_ANSWER_INTERVAL, LOST_STAGGER, LOST_UNREFUTED, RECORD_CHANGE_TOKENS, RECORD_CHANGES,
+    RECORD_RENEWAL, RECORD_RENEWAL_URGENT, WOKEN_LATELY,
 };
 use crate::relay::multicast::Mark;
 use crate::relay::planted::Defect;
@@ -22,11 +22,18 @@ impl State {
         let Some(link) = self.links.find_mut(key).filter(|link| link.is_admitted()) else { return };
         link.silent = true;
         let host = link.host;
+        self.discovery.look_again(now);
+        self.timers.set_earlier(Timer::Discovery, now);
+        self.look_whom_to_meet(now);
         self.miss_host(now, host);
     }
 
     /// A neighbour may be gone. Those that its record lists tell so, one after the other until one has.
     pub(crate) fn miss_host(&mut self, now: Moment, host: HostId) {
+        if !self.is_large() {
+            // Heartbeats tell soon enough, and its record lists neighbours only for those who want to be introduced.
+            return;
+        }
         let own = short_id(self.own);
         let recorded = self.directory.record(host);
         let Some(place) = recorded.and_then(|it| it.record.neighbours.iter().position(|listed| *listed == own)) else {
@@ -108,9 +115,12 @@ impl State {
     pub(crate) fn neighbours_changed(&mut self, now: Moment) {
         let listed = &self.announcer.neighbours;
         let left = listed.iter().filter(|host| self.links.to_host(**host).is_some()).count();
-        let wanted = self.neighbours();
+        let wanted = self.neighbours(!self.announcer.whereabouts.addresses.is_empty());
         if wanted == *listed {
             return;
+        }
+        if !self.is_large() {
+            return self.renew_soon(now);
         }
         let urgent = left < LINKS_WANTED / 2 && wanted.len() > left;
         let pause = if urgent { RECORD_RENEWAL_URGENT } else { RECORD_RENEWAL };
@@ -119,16 +129,28 @@ impl State {
 
     /// Announces the neighbours that we have, if they are others than those announced.
     pub(crate) fn renew_record(&mut self, now: Moment, out: &mut Outbox) {
-        let neighbours = self.neighbours();
-        if neighbours != self.announcer.neighbours && !self.draining {
-            self.announcer.neighbours_before = std::mem::replace(&mut self.announcer.neighbours, neighbours);
-            self.announce_record(now, out);
+        let whereabouts = self.reach.whereabouts();
+        let neighbours = self.neighbours(!whereabouts.addresses.is_empty());
+        if self.draining || neighbours == self.announcer.neighbours && whereabouts == self.announcer.whereabouts {
+            return;
         }
+        if whereabouts != self.announcer.whereabouts || !self.is_large() {
+            let changes = &mut self.announcer.changes;
+            if changes.take(now, RECORD_CHANGES, RECORD_CHANGE_TOKENS).is_err() {
+                changes.charge(now, RECORD_CHANGES, RECORD_CHANGE_TOKENS as usize);
+            }
+            self.announcer.whereabouts = whereabouts;
+        }
+        if neighbours != self.announcer.neighbours {
+            self.announcer.neighbours_before = std::mem::replace(&mut self.announcer.neighbours, neighbours);
+        }
+        self.announce_record(now, out);
     }
 
-    /// The neighbours that should be listed, by their ids. None in a network whose heartbeats tell soon enough.
-    fn neighbours(&self) -> Vec<HostId> {
-        if !self.is_large() {
+    /// The neighbours that should be listed, by their ids. None in a network whose heartbeats tell soon enough, unless we
+    /// cannot be dialled: then they are those who can introduce us.
+    fn neighbours(&self, dialable: bool) -> Vec<HostId> {
+        if !self.is_large() && dialable {
             return Vec::new();
         }
         let mut links: Vec<_> = self.links.admitted().map(|(_, link)| (link.since, link.host)).collect();

@@ -11,7 +11,10 @@
 //! | `receiving` | an announcement, a summary, a prune or a graft arrives |
 //! | `introducing` | a link brings the first head of an origin |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
+//! | `reaching` | somebody tells where we are; a place of ours is to be checked |
+//! | `checking` | a neighbour asks whether a host can be reached |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
+//! | `meeting` | a host that cannot be dialled is wanted; somebody asks to be introduced |
 //! | `losing` | a neighbour is silent; somebody says that a host is gone |
 //! | `tending` | it is time to look after the choice of neighbours |
 //! | `barring` | lists or revocations come, or something of a host that is kept out |
@@ -22,11 +25,14 @@ mod announcing;
 mod barring;
 mod broadcasts;
 mod catching_up;
+mod checking;
 mod edges;
 mod introducing;
 mod life;
 mod linking;
 mod losing;
+mod meeting;
+mod reaching;
 mod receiving;
 mod signals;
 mod tending;

@@ -277,6 +277,7 @@ impl State {
         let hint = |address: &std::net::SocketAddr| Hint { address: *address, host: Some(host) };
         let hints = recorded.record.addresses.iter().map(hint).collect();
         self.discovery.hints_found(now, HintSource::Record, hints);
+        self.look_whom_to_meet(now);
         if let Some(at) = self.discovery.next_timeout() {
             self.timers.set_earlier(Timer::Discovery, at.max(now));
         }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use aldis_wire::host::Role;
 use aldis_wire::id::HostId;
 
 use crate::relay::barred::Quarantine;
 use crate::relay::io::Moment;
 use crate::relay::state::State;
-use crate::relay::view::{HostView, LinkView, QuarantineView, RefusedView, Tables, View};
+use crate::relay::view::{HostView, LinkKind, LinkView, QuarantineView, RefusedView, Tables, View};
 
 impl State {
     /// The machine as it is now.
@@ -17,6 +18,11 @@ impl State {
             host: link.host,
             address: link.address,
             role: link.role,
+            kind: match link.role {
+                _ if link.punched => LinkKind::Punched,
+                Role::Dialler => LinkKind::Dialled,
+                Role::Acceptor => LinkKind::Accepted,
+            },
             rtt: link.rtt,
             age: now.since(link.since),
         });
@@ -50,6 +56,7 @@ impl State {
             hosts: hosts.collect(),
             refused: self.refused(now),
             discovery: self.discovery.view(now),
+            reach: self.reach.view(now, self.links.admitted().next().is_none()),
         }
     }
 
@@ -119,7 +126,15 @@ impl State {
             asking: self.asking.len(),
             revocations: self.barred.revocations().len(),
             quarantines: self.barred.quarantines().len(),
+            pairs: self.meetings.len().0,
+            meetings: self.meetings.len().1,
             shared_keys: self.shared.len(),
+            checks: self.reach.checks.len(),
+            referrals: self.reach.referrals.len().0,
+            askers: self.reach.referrals.len().1,
+            trials: self.reach.trials.len().0,
+            trial_addresses: self.reach.trials.len().1,
+            contacts: self.reach.contacts.len(),
             timers: self.timers.len(),
         }
     }

@@ -1,5 +1,6 @@
 //! What edges ask for and are told.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -321,6 +322,8 @@ pub struct Welcome {
     pub resumed: bool,
     /// Gateways of other hosts.
     pub gateways: Vec<String>,
+    /// STUN servers of the network, for the edge's `RTCConfiguration`; nearest first.
+    pub stun: Vec<SocketAddr>,
 }
 
 /// How far a broadcast has come: hosts with members of the topic, and members.

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::{GoodbyeReason, Outcome, Role};
+use aldis_wire::host::{GoodbyeReason, Nat, NotIntroducedReason, Outcome, Role};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::refusal::Refusal;
 
 use super::bar::Bar;
 use super::edge::Reach;
 use super::place::DialFailure;
+use super::reach::CheckTarget;
 
 /// What is worth a log line or a count. Never steers anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +114,22 @@ pub enum Note {
         /// Why.
         failure: DialFailure,
     },
+    /// A host to which a common neighbour introduces us is dialled, or what came of that.
+    Punched {
+        /// Which host.
+        host: HostId,
+        /// What stands before us, and before that host.
+        nats: (Nat, Nat),
+        /// What came of it.
+        outcome: PunchOutcome,
+    },
+    /// A common neighbour does not bring us together with a host.
+    NotIntroduced {
+        /// With which.
+        host: HostId,
+        /// Why.
+        why: NotIntroducedReason,
+    },
     /// A look-up in the DHT, or a registration, is over.
     DhtAnswered {
         /// Whether it was a registration.
@@ -154,6 +171,32 @@ pub enum Note {
         /// Who.
         host: HostId,
     },
+    /// Others see us at another address than before.
+    AddressChanged {
+        /// Where they saw us.
+        from: SocketAddr,
+        /// Where they see us.
+        to: SocketAddr,
+    },
+    /// What stands between us and those who dial us is known, or another than before.
+    NatFound {
+        /// What.
+        nat: Nat,
+    },
+    /// A place of ours was reached from outside, for the first time or after it was not.
+    Reached {
+        /// What.
+        target: CheckTarget,
+        /// The neighbour that tells, or the host that came.
+        by: HostId,
+    },
+    /// A place of ours was not reached from outside, twice in a row.
+    NotReached {
+        /// What.
+        target: CheckTarget,
+        /// The neighbour that tells.
+        by: HostId,
+    },
     /// We catch up on a host's roster.
     CaughtUp {
         /// Whose.
@@ -161,6 +204,29 @@ pub enum Note {
         /// How.
         by: CatchUp,
     },
+}
+
+/// How far two hosts came that dialled each other at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PunchOutcome {
+    /// They dial.
+    Tried,
+    /// There is a link.
+    Through,
+    /// There is none.
+    Failed,
+}
+
+impl PunchOutcome {
+    /// For logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tried => "tried",
+            Self::Through => "through",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How a replica was brought up to date.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub struct CheckKey(pub u64);
 
 /// What of a host is tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CheckTarget {
     /// Its UDP port for links, from ours: a QUIC handshake in which exactly that host proves its key.
     Links(SocketAddr),
@@ -60,4 +60,49 @@ pub struct Mapping {
     pub protocol: MappingProtocol,
     /// What it leads to.
     pub of: Mapped,
+}
+
+impl CheckTarget {
+    /// For logs and metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Links(_) => "links",
+            Self::OtherPort(_) => "other_port",
+            Self::Stun(_) => "stun",
+            Self::Gateway(_) => "gateway",
+        }
+    }
+
+    /// The address, unless it is a URL.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Links(address) | Self::OtherPort(address) | Self::Stun(address) => Some(*address),
+            Self::Gateway(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for CheckTarget {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Links(address) => write!(formatter, "{address} for links"),
+            Self::OtherPort(address) => write!(formatter, "{address} from another port"),
+            Self::Stun(address) => write!(formatter, "{address} for STUN"),
+            Self::Gateway(url) => write!(formatter, "{url}"),
+        }
+    }
+}
+
+/// What the DHT is to be told of us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Registration {
+    /// Nothing: nobody has reached us from outside.
+    #[default]
+    Nothing,
+    /// This UDP port.
+    Port(u16),
+    /// The port that its nodes see.
+    Implied,
 }

@@ -10,6 +10,9 @@ import { CONNECTED, Client, meet, openPeer, randomKey, readinessUrl, signalUrl, 
 
 /** Longer than a host keeps showing a peer whose socket broke. */
 const RETURN_MS = 12_000;
+/** How long a client may believe that a peer is there, and how often it is told again. */
+const LEASE_MS = 90_000;
+const RENEWAL_MS = 30_000;
 /** Until a host that died is known to be gone (DESIGN: 9 s at most), on a busy machine. */
 const HOST_LOST_MS = 15_000;
 
@@ -50,6 +53,7 @@ describe("two hosts", () => {
     await until(() => a.sees(b) && b.sees(a), "both see each other");
     const [{ peerAvailable }] = a.events;
     assert.ok(Math.abs(peerAvailable.since - before) < 60_000, `since ${peerAvailable.since}`);
+    assert.ok(peerAvailable.until - before > LEASE_MS - 10_000, `until ${peerAvailable.until}`);
     await untilListening(a, b);
     await Promise.all([a.send(b.peer, "to b"), b.send(a.peer, "to a")]);
     assert.deepEqual([a.texts, b.texts], [["to a"], ["to b"]]);
@@ -83,6 +87,27 @@ describe("two hosts", () => {
     assert.equal(b.texts.length, 10, "each came once");
     await new Promise((resolve) => { setTimeout(resolve, RETURN_MS); });
     assert.deepEqual([a.saw(b), a.lost(b)], [1, 0]);
+  });
+
+  test("a peer that stays is announced again before its time is over, and one that is gone is not", async () => {
+    const [a, b, c] = [await open(network.hosts[0]), await open(network.hosts[1]), await open(network.hosts[1])];
+    const peers = [await openPeer(network.hosts[0]), await openPeer(network.hosts[1])];
+    clients.push(...peers);
+    const [topic, theirs] = [randomKey(), randomKey()];
+    const [one] = await meet(peers, theirs);
+    const [connection] = one.protocol.connections.values();
+    await Promise.all([a, b, c].map((client) => client.join(topic)));
+    await until(() => a.sees(b) && a.sees(c), "one sees the others");
+    const [server] = c.manager._servers.values();
+    server._reconnect = async () => {};
+    server._client._socket.terminate();
+    await until(() => a.saw(b) === 2, "the one that stays is announced again", RENEWAL_MS + 10_000);
+    const told = a.events.filter(({ peerAvailable }) => peerAvailable?.peer.peerKey === b.peer.peerKey);
+    const [first, second] = told.map(({ peerAvailable }) => peerAvailable);
+    assert.deepEqual(second.since, first.since);
+    assert.ok(second.until - first.until >= RENEWAL_MS - 5_000 && second.until - Date.now() > LEASE_MS - 15_000, `until ${second.until}`);
+    assert.deepEqual([a.saw(c), a.lost(c), a.lost(b)], [1, 1, 0]);
+    assert.deepEqual([...one.protocol.connections.values()], [connection], "connections go on");
   });
 
   test("a client that does not come back has left", async () => {

@@ -11,24 +11,24 @@
 //! | [`network`] | namespaces, cables, what goes wrong on them |
 //! | [`host`] | a host as a process |
 //! | [`load`] | edges, signals, joins and leaves |
-//! | [`history`] | what was seen, and whether it was right |
 //! | [`rows`] | the faults |
-//! | [`report`] | what is printed |
+//!
+//! The ledger of signals and the report are shared with the NAT laboratory: `aldis-laboratory`.
 
 #![allow(clippy::disallowed_methods, reason = "the outside world: it owns clocks, processes and files")]
 #![allow(clippy::indexing_slicing, reason = "a row names hosts that are there; a test fails by panicking")]
 
-mod history;
 mod host;
 mod load;
 mod network;
-mod report;
 mod rows;
 
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
+
+use aldis_laboratory::process::{self, Helper};
+use aldis_laboratory::{history, report};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -38,7 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use host::Place;
-use network::{DHT, Helper, UNSHARE};
+use network::DHT;
 use rows::{ROWS, Row};
 
 const DHT_NODES: usize = 4;
@@ -72,31 +72,12 @@ fn main() -> ExitCode {
     } else if arguments.inside {
         inside(&arguments)
     } else {
-        enter()
+        process::enter("faults")
     };
     ended.unwrap_or_else(|error| {
         eprintln!("faults: {error:#}");
         ExitCode::FAILURE
     })
-}
-
-/// Begins again in namespaces of its own. Where those cannot be had, nothing is run, and it says so.
-fn enter() -> Result<ExitCode> {
-    let [program, options @ ..] = UNSHARE;
-    let tried = Command::new(program).args(options).arg("true").output().context("cannot run unshare")?;
-    if !tried.status.success() {
-        let why = String::from_utf8_lossy(&tried.stderr);
-        if !why.contains("Operation not permitted") {
-            bail!("cannot make namespaces: {}", why.trim());
-        }
-        println!("SKIPPED: the fault laboratory needs root and its rights over network namespaces: {}", why.trim());
-        println!("faults: 0 passed; 0 failed; 1 skipped");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let arguments = std::env::args_os().skip(1);
-    let own = std::env::current_exe()?;
-    Err(Command::new(program).args(options).arg(own).arg("--inside").args(arguments).exec())
-        .context("cannot run unshare")
 }
 
 fn inside(arguments: &Arguments) -> Result<ExitCode> {

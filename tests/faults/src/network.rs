@@ -11,13 +11,11 @@
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use aldis_laboratory::process::{self, Helper, run, run_with};
+use anyhow::Result;
+use tokio::process::Command;
 
 /// The five hosts of the load, one that may come later, and the DHT.
 pub(crate) const CABLES: usize = 7;
@@ -25,12 +23,6 @@ pub(crate) const NEWCOMER: usize = 5;
 pub(crate) const DHT: usize = 6;
 const QUIC_PORT: u16 = 47_474;
 const HTTP_PORT: u16 = 8_400;
-/// Helper programs are ready within this.
-const READY_MAX: Duration = Duration::from_secs(30);
-
-/// The namespaces of the hub, in which to begin again; what to run follows.
-pub(crate) const UNSHARE: [&str; 8] =
-    ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
 
 /// Where a host is.
 pub(crate) fn address(host: usize) -> Ipv4Addr {
@@ -51,11 +43,9 @@ pub(crate) fn http(host: usize) -> SocketAddr {
     (address(host), HTTP_PORT).into()
 }
 
-/// Builds everything. To be called once, in the namespaces of [`UNSHARE`].
+/// Builds everything. To be called once, in namespaces of its own.
 pub(crate) async fn build() -> Result<()> {
-    // Names of namespaces are files in /run: ours must not be seen outside.
-    run(["mount", "-t", "tmpfs", "tmpfs", "/run"]).await?;
-    run(["ip", "link", "set", "lo", "up"]).await?;
+    process::settle().await?;
     run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0"]).await?;
     run(["sysctl", "-qw", "net.ipv4.conf.default.rp_filter=0"]).await?;
     for host in 0..CABLES {
@@ -137,45 +127,6 @@ fn name(host: usize) -> String {
     format!("h{host}")
 }
 
-/// Runs a short command to its end.
-pub(crate) async fn run(words: impl IntoIterator<Item = &str>) -> Result<String> {
-    let words: Vec<_> = words.into_iter().collect();
-    let (program, arguments) = words.split_first().context("no command")?;
-    let ended = Command::new(program).args(arguments).stdin(Stdio::null()).output().await;
-    let ended = ended.with_context(|| format!("cannot run {program}"))?;
-    let said = String::from_utf8_lossy(&ended.stderr);
-    ensure!(ended.status.success(), "{}: {}", words.join(" "), said.trim());
-    Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
-}
-
 async fn nft(script: &str) -> Result<()> {
-    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    child.stdin.take().context("no standard input")?.write_all(script.as_bytes()).await?;
-    let ended = child.wait_with_output().await?;
-    ensure!(ended.status.success(), "nft: {}\n{script}", String::from_utf8_lossy(&ended.stderr).trim());
-    Ok(())
-}
-
-/// A program that says on its first line that it is ready, and ends when its standard input closes.
-#[derive(Debug)]
-pub(crate) struct Helper(Child);
-
-impl Helper {
-    /// Gives the line too.
-    pub(crate) async fn start(mut command: Command) -> Result<(Self, String)> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
-        let mut line = String::new();
-        let reading = BufReader::new(child.stdout.take().context("no standard output")?);
-        let mut reading = reading.take(1 << 16);
-        timeout(READY_MAX, reading.read_line(&mut line)).await.context("a helper is not ready in time")??;
-        if line.is_empty() {
-            bail!("{command:?} ended at once; the reason stands above");
-        }
-        Ok((Self(child), line))
-    }
-
-    pub(crate) async fn end(mut self) -> Result<()> {
-        self.0.kill().await.context("cannot end a helper")
-    }
+    run_with(["nft", "-f", "-"], script).await.map(drop)
 }

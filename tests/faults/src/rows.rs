@@ -9,13 +9,14 @@ mod stops;
 use std::pin::Pin;
 use std::time::Duration;
 
+use aldis_laboratory::process::Helper;
 use anyhow::Result;
 use tokio::time::sleep;
 
 use crate::history::{CALM_MAX, Signal, Time, quantile};
 use crate::host::{Host, How, Place, linked};
 use crate::load::{HOSTS, Load};
-use crate::network::{self, Helper};
+use crate::network;
 use crate::report::{Figure, Outcomes, p99, seconds};
 
 /// The host of the fault, where it is one.

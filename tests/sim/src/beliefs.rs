@@ -91,7 +91,9 @@ impl World {
         let (here, there) = (&self.hosts[place], &self.hosts[known]);
         let long_here = |host: &Host| host.since + LONG < self.now;
         let lives = there.running().is_some() && long_here(here) && long_here(there);
-        let excused = self.checks.trouble.is_excused(self.now, known) || self.is_about_liars(place, other);
+        // A host whose router has forgotten its links hears nobody.
+        let moved = !self.nats.is_empty() && self.checks.trouble.is_excused(self.now, place);
+        let excused = moved || self.checks.trouble.is_excused(self.now, known) || self.is_about_liars(place, other);
         if lives && !excused {
             self.violated(&[place, known], format!("it gives up {other:?}, which lives"));
         }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use aldis::relay::io::{Hint, HintSource, Input};
 
-use crate::map::{Place, address};
+use crate::map::Place;
 use crate::queue::{At, MS, SEC};
 use crate::world::{Happening, World};
 
@@ -33,9 +33,12 @@ pub enum DhtMood {
 #[derive(Debug, Default)]
 pub(crate) struct Dht {
     pub(crate) mood: DhtMood,
-    registered: Vec<Place>,
-    known: BTreeSet<Place>,
+    registered: Vec<SocketAddr>,
+    known: BTreeSet<SocketAddr>,
 }
+
+/// Where the nodes of the DHT are.
+const NODES: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 6_881);
 
 impl World {
     fn dht_takes(&mut self) -> At {
@@ -60,7 +63,7 @@ impl World {
         let mut hints = Vec::new();
         for _ in 0..FOUND_MAX {
             let Some(found) = self.pick_registered() else { break };
-            hints.push(Hint { address: address(found), host: None });
+            hints.push(Hint { address: found, host: None });
             let inventions = match self.dht.mood {
                 DhtMood::Stale => 2,
                 DhtMood::Poisoned => 5,
@@ -74,19 +77,30 @@ impl World {
         }
         self.dht_tells(place, takes, Input::HintsFound { source: HintSource::Dht, hints });
         self.dht_tells(place, takes, Input::LookUpEnded { outcome: Ok(()) });
+        self.dht_sees(place);
     }
 
-    fn pick_registered(&mut self) -> Option<Place> {
+    /// Where its nodes see a host, if it uses the port of links for the DHT.
+    pub(crate) fn dht_sees(&mut self, place: Place) {
+        if self.scenario.shared && self.dht.mood != DhtMood::Absent {
+            let (address, takes) = (self.nats.leaves((place, 0), NODES), self.dht_takes());
+            self.dht_tells(place, takes, Input::DhtSees { address, shared: true });
+        }
+    }
+
+    fn pick_registered(&mut self) -> Option<SocketAddr> {
         let count = self.dht.registered.len();
         (count > 0).then(|| self.dht.registered[self.chance.index(count)])
     }
 
-    /// A host says that it is there.
-    pub(crate) fn register(&mut self, place: Place) {
+    /// A host says that it is there, at this port or at the one that is seen.
+    pub(crate) fn register(&mut self, place: Place, port: Option<u16>) {
+        let seen = self.nats.leaves((place, 0), NODES);
+        let here = SocketAddr::new(seen.ip(), port.unwrap_or(seen.port()));
         let takes = self.dht_takes();
         let outcome = if self.dht.mood == DhtMood::Absent { Err("no answer".to_owned()) } else { Ok(()) };
-        if outcome.is_ok() && self.dht.known.insert(place) {
-            self.dht.registered.push(place);
+        if outcome.is_ok() && self.dht.known.insert(here) {
+            self.dht.registered.push(here);
         }
         self.dht_tells(place, takes, Input::RegistrationEnded { outcome });
     }

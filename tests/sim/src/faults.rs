@@ -118,6 +118,15 @@ fn host(world: &mut World, verb: &str, place: Place, how: Option<&str>) -> Resul
             world.hosts[place].software = "aldis 99.0.0".to_owned();
             world.later(SEC + after, Happening::Start(place));
         }
+        "reboot" => {
+            let moves = match how {
+                Some("address") => true,
+                Some("port") => false,
+                _ => return Err("with a new address or with new ports?".to_owned()),
+            };
+            world.trace.push(world.now, Arrow::Fault(place, "has its router rebooted"));
+            world.reboot_router(place, moves);
+        }
         "storm" => {
             let times: usize = how.ok_or("how many times as many?")?.parse().map_err(|_| "how many times as many?")?;
             world.storm(place, times);

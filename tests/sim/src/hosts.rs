@@ -44,6 +44,8 @@ pub struct Host {
     pub frozen: Option<At>,
     /// Ends of connections that it reads, closed ones that still bring something included.
     pub(crate) ends: Vec<crate::wires::EndId>,
+    /// Handshakes that nobody has answered, where there are routers.
+    pub(crate) tries: std::collections::BTreeSet<crate::dials::Errand>,
     /// What happened to it while it stood still.
     pub(crate) waiting: Vec<Input>,
     /// When it is called next.
@@ -71,6 +73,7 @@ impl Host {
             newer: false,
             frozen: None,
             ends: Vec::new(),
+            tries: Default::default(),
             waiting: Vec::new(),
             wake: At::MAX,
             ahead: chance.below(1_000 * SEC),
@@ -121,6 +124,7 @@ impl World {
         host.since = now;
         let unix = (UNIX_AT_START + now / SEC).saturating_add_signed(host.off_by);
         host.disk.epoch = 1 + host.disk.epoch.max(unix);
+        let behind_router = self.nats.kind(place).is_some();
         let setup = Setup {
             network: self.network.clone(),
             identity: host.key.clone(),
@@ -130,7 +134,8 @@ impl World {
             cache: host.disk.hints.clone(),
             marks: host.disk.marks.clone(),
             settings: Settings {
-                addresses: vec![address(place)],
+                addresses: if behind_router { Vec::new() } else { vec![address(place)] },
+                port: self.nats.inside(place).port(),
                 gateways: vec![format!("wss://host{place}.example/v1")],
                 software: host.software.clone(),
                 ..Settings::default()
@@ -146,6 +151,11 @@ impl World {
         self.trace.push(now, Arrow::Fault(place, "starts"));
         self.recovers(place);
         self.finish(place, clock, out);
+        if !self.nats.is_empty() {
+            self.dht_sees(place);
+            let local = vec![self.nats.inside(place)];
+            self.input(place, Input::PlacesFound { local, mapped: Vec::new(), stun: Vec::new() });
+        }
         self.host_began(place);
     }
 
@@ -167,6 +177,7 @@ impl World {
         host.frozen = None;
         host.life += 1;
         host.wake = At::MAX;
+        host.tries.clear();
         host.waiting.clear();
         self.host_ended(place);
     }

@@ -10,6 +10,7 @@
 //! | [`scenario`] | what is played, out of a text file |
 //! | [`world`], [`queue`], [`chance`] | the queue of happenings, and the only source of chance |
 //! | `hosts`, `wires`, `map`, `dht` | machines and what lies between them |
+//! | [`nats`], `dials` | routers before hosts, and the packets that they let in |
 //! | [`memo`] | signatures that were checked before |
 //! | `edges`, `probes` | the crowd, and joins whose way is measured |
 //! | `healing` | what it takes to agree again after a partition |
@@ -28,6 +29,7 @@ pub mod beliefs;
 pub mod chance;
 pub mod checks;
 pub mod dht;
+mod dials;
 pub mod edges;
 pub mod faults;
 mod healing;
@@ -36,6 +38,7 @@ pub mod liars;
 pub mod map;
 pub mod memo;
 pub mod meter;
+pub mod nats;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod probes;

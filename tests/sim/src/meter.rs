@@ -7,7 +7,7 @@ use crate::memo::Counts;
 use crate::queue::At;
 
 /// Names of the frame kinds (PROTOCOL.md §5.3), by number.
-pub const FRAMES: [&str; 18] = [
+pub const FRAMES: [&str; 25] = [
     "?",
     "hello",
     "admitted",
@@ -25,6 +25,13 @@ pub const FRAMES: [&str; 18] = [
     "revoked",
     "broadcast",
     "tally",
+    "observed",
+    "introduce",
+    "punch",
+    "not introduced",
+    "verify",
+    "dial back",
+    "verified",
     "?",
 ];
 

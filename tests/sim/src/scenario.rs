@@ -11,6 +11,8 @@
 use std::collections::BTreeSet;
 
 use crate::liars::Lie;
+use crate::map::Place;
+use crate::nats::Kind;
 use crate::queue::{At, MS, SEC};
 
 /// Something that is done to the world.
@@ -75,6 +77,10 @@ pub struct Scenario {
     pub probe: At,
     /// When everybody leaves; the tables must be empty then.
     pub everybody_leaves_at: Option<At>,
+    /// Routers, and the hosts behind each.
+    pub homes: Vec<(Kind, Vec<Place>)>,
+    /// Whether hosts use the port of links for the DHT too.
+    pub shared: bool,
     /// Hosts of a million that lie, from the end of the warm part on; they have no edges.
     pub liars: u32,
     /// In what ways.
@@ -116,6 +122,8 @@ impl Default for Scenario {
             roams: 0,
             probe: 0,
             everybody_leaves_at: None,
+            homes: Vec::new(),
+            shared: false,
             liars: 0,
             lies: BTreeSet::new(),
             delivered: 0,
@@ -197,6 +205,11 @@ impl Scenario {
             "roams" => self.roams = time(value)?,
             "probe" => self.probe = time(value)?,
             "everybody_leaves" => self.everybody_leaves_at = Some(time(value)?),
+            "router" => {
+                let places = rest[1..].iter().map(|word| number(word).map(|place| place as Place));
+                self.homes.push((Kind::read(value)?, places.collect::<Result<_, _>>()?));
+            }
+            "shared" => self.shared = value == "yes",
             "liars" => self.liars = percent(value)?,
             "lies" => self.lies = Lie::read(rest)?,
             "delivered" => self.delivered = percent(value)?,

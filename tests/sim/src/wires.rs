@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use aldis::relay::io::{DialFailure, DialKey, Input, LinkKey};
+use aldis::relay::io::{CheckKey, CheckTarget, DialFailure, DialKey, Input, LinkKey};
 use aldis::relay::limits::LINK_SILENT;
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
@@ -25,13 +25,13 @@ use crate::world::{Happening, World, duration};
 /// A connection of which nothing is heard for so long is given up (PROTOCOL.md §5.1).
 const IDLE: At = 7 * SEC;
 /// The other side was last heard up to so long before it fell silent.
-const KEEP_ALIVE: At = 5 * SEC / 2;
+pub(crate) const KEEP_ALIVE: At = 5 * SEC / 2;
 /// What was sent before a connection was closed may arrive for so long.
 const FLUSH: At = 2 * SEC;
 /// A dial is given up after this.
-const DIAL_DEADLINE: At = 5 * SEC;
+pub(crate) const DIAL_DEADLINE: At = 5 * SEC;
 /// When the first packet of a dial is sent again, since its beginning: probe time-outs double (RFC 9002 §6.2).
-const DIAL_AGAIN: [At; 2] = [SEC, 3 * SEC];
+pub(crate) const DIAL_AGAIN: [At; 2] = [SEC, 3 * SEC];
 /// How often a driver looks whether anything came.
 const LISTEN_INTERVAL: At = SEC / 2;
 /// The transport takes what it can send within this time; the rest waits for its turn.
@@ -69,6 +69,11 @@ impl EndId {
         Self(self.0 ^ 1)
     }
 
+    /// Whether its host dialled.
+    pub(crate) fn is_dialler(self) -> bool {
+        self.0.is_multiple_of(2)
+    }
+
     fn at(self) -> usize {
         self.0 as usize
     }
@@ -104,6 +109,10 @@ const STREAMS: [u64; 4] = [1, LANES as u64, 1, 1];
 #[derive(Debug)]
 struct End {
     place: Place,
+    /// Where the other side is, as it is seen from here.
+    seen: SocketAddr,
+    /// Whether routers on the way have forgotten it.
+    lost: bool,
     /// Whether the process here still has the connection.
     reads: bool,
     /// Whether the host here has closed it: nothing that it sends counts.
@@ -173,6 +182,27 @@ impl Wires {
         }
     }
 
+    /// Whether what is sent to this end reaches it.
+    fn carries(&self, end: EndId) -> bool {
+        let (here, there) = (&self.ends[end.at()], &self.ends[end.other().at()]);
+        !here.lost && self.reaches(there.place, here.place)
+    }
+
+    /// Whether no router has forgotten this connection.
+    pub(crate) fn is_whole(&self, end: EndId) -> bool {
+        !self.ends[end.at()].lost
+    }
+
+    /// Where the other side is, as an end sees it.
+    pub(crate) fn seen(&self, end: EndId) -> SocketAddr {
+        self.ends[end.at()].seen
+    }
+
+    /// The host at an end.
+    pub(crate) fn place(&self, end: EndId) -> Place {
+        self.ends[end.at()].place
+    }
+
     /// The host at the other end.
     pub(crate) fn place_of_other(&self, end: EndId) -> Place {
         self.ends[end.other().at()].place
@@ -196,26 +226,53 @@ impl Wires {
 impl World {
     /// Changes what gets through between hosts, and lets connections feel it.
     pub(crate) fn change_ways(&mut self, change: impl FnOnce(&mut Wires)) {
-        let reached = |wires: &Wires| -> Vec<(EndId, Place, bool)> {
-            wires.standing().map(|(end, here, there)| (end, here, wires.reaches(there, here))).collect()
+        let reached = |wires: &Wires| -> Vec<(EndId, bool)> {
+            wires.standing().map(|(end, _, _)| (end, wires.carries(end))).collect()
         };
         let before = reached(&self.wires);
         change(&mut self.wires);
-        for (end, here, was) in before {
-            let there = self.wires.ends[end.other().at()].place;
-            let is = self.wires.reaches(there, here);
+        for (end, was) in before {
+            let is = self.wires.carries(end);
             if was && !is {
                 self.falls_silent(end);
             } else if !was && is {
-                // What was lost is sent again within a round trip and a bit.
-                let after = 3 * self.wires.ends[end.at()].one_way;
-                let here = &mut self.wires.ends[end.at()];
-                let (held, unsent) = (std::mem::take(&mut here.held), std::mem::take(&mut here.unsent));
-                for (channel, frame) in held.into_iter().chain(unsent) {
-                    self.arrives_after(end, channel, frame, after);
-                }
+                self.carries_again(end);
             }
         }
+    }
+
+    /// What was lost is sent again within a round trip and a bit.
+    fn carries_again(&mut self, end: EndId) {
+        let after = 3 * self.wires.ends[end.at()].one_way;
+        let here = &mut self.wires.ends[end.at()];
+        let (held, unsent) = (std::mem::take(&mut here.held), std::mem::take(&mut here.unsent));
+        for (channel, frame) in held.into_iter().chain(unsent) {
+            self.arrives_after(end, channel, frame, after);
+        }
+    }
+
+    /// A router has forgotten a connection.
+    pub(crate) fn break_way(&mut self, end: EndId) {
+        for end in [end, end.other()] {
+            self.wires.ends[end.at()].lost = true;
+            self.falls_silent(end);
+        }
+    }
+
+    /// The other side has heard from this end again, and sees it there. Gives the other end, if both still stand.
+    pub(crate) fn mend_way(&mut self, end: EndId, seen: SocketAddr) -> Option<EndId> {
+        let other = end.other();
+        if !self.wires.ends[end.at()].reads || !self.wires.ends[other.at()].reads {
+            return None;
+        }
+        self.wires.ends[other.at()].seen = seen;
+        for end in [end, other] {
+            self.wires.ends[end.at()].lost = false;
+            if self.wires.carries(end) {
+                self.carries_again(end);
+            }
+        }
+        Some(other)
     }
 
     /// Divides the world into two parts that cannot reach each other, or one of them cannot reach the other.
@@ -255,16 +312,16 @@ impl World {
         let (here, other) = (&self.wires.ends[end.at()], &self.wires.ends[end.other().at()]);
         let (here, there, reads, spoken) = (here.place, other.place, here.reads && !here.closed, other.reads);
         let stands_still = self.hosts[there].frozen.is_some_and(|since| self.now - since >= at(LINK_SILENT));
-        if reads && !(spoken && self.wires.reaches(there, here) && !stands_still) {
+        if reads && !(spoken && self.wires.carries(end) && !stands_still) {
             self.input(here, Input::LinkSilent { link: end.key() });
         }
     }
 
     /// It has heard nothing for the idle time, unless the way was mended meanwhile.
     pub(crate) fn silent(&mut self, end: EndId) {
-        let (here, there) = (self.wires.ends[end.at()].place, self.wires.ends[end.other().at()].place);
+        let there = self.wires.ends[end.other().at()].place;
         let stands_still = self.hosts[there].frozen.is_some_and(|since| self.now - since >= IDLE - KEEP_ALIVE);
-        if !self.wires.ends[end.at()].reads || self.wires.reaches(there, here) && !stands_still {
+        if !self.wires.ends[end.at()].reads || self.wires.carries(end) && !stands_still {
             return;
         }
         self.end_gone(end);
@@ -336,8 +393,8 @@ impl World {
     /// A frame goes on its way at once.
     pub(crate) fn transmit(&mut self, end: EndId, channel: Channel, frame: Bytes) {
         let other = end.other();
-        let (from, to) = (self.wires.ends[end.at()].place, self.wires.ends[other.at()].place);
-        if !self.wires.reaches(from, to) {
+        let to = self.wires.ends[other.at()].place;
+        if !self.wires.carries(other) {
             return self.wires.ends[other.at()].unsent.push_back((channel, frame));
         }
         let time = frame.len() as u64 * SEC / self.bytes_a_second(to);
@@ -368,7 +425,7 @@ impl World {
         if !end.reads || self.hosts[to].relay.is_none() {
             return;
         }
-        if !self.wires.reaches(from, to) {
+        if !self.wires.carries(id) {
             return self.wires.ends[id.at()].held.push_back((channel, frame));
         }
         self.trace.mix_bytes(&frame);
@@ -411,6 +468,11 @@ impl World {
         if reason == GoodbyeReason::Crossed {
             return self.later(FLUSH, Happening::Shut(id));
         }
+        if end.lost {
+            // The word does not get through: the other side will notice by the silence.
+            _ = self.stop_reading(id);
+            return;
+        }
         let last = end.arrivals.iter().copied().max().unwrap_or(0);
         let gone = last.max(self.now + end.one_way).min(self.now + FLUSH + end.one_way) + MS;
         self.stop_reading(id);
@@ -429,7 +491,7 @@ impl World {
 
     /// A connection that was closed while another is kept has had its time.
     pub(crate) fn end_shut(&mut self, id: EndId) {
-        if self.stop_reading(id) {
+        if self.stop_reading(id) && !self.wires.ends[id.at()].lost {
             self.end_gone(id.other());
         }
     }
@@ -446,7 +508,33 @@ impl World {
 
     /// A machine dials.
     pub(crate) fn dial(&mut self, from: Place, dial: DialKey, to: SocketAddr, host: Option<HostId>) {
+        if !self.nats.is_empty() {
+            return self.dial_by_packets(from, dial, to, host);
+        }
         self.try_dial(from, Dial { dial, to, host, since: self.now });
+    }
+
+    /// A host tries whether another one can be reached.
+    pub(crate) fn check(&mut self, from: Place, check: CheckKey, host: HostId, target: &CheckTarget) {
+        if !self.nats.is_empty() {
+            return self.check_by_packets(from, check, host, target);
+        }
+        let at = match target {
+            CheckTarget::Gateway(url) => {
+                (0..self.hosts.len()).find(|other| *url == format!("wss://host{other}.example/v1"))
+            }
+            CheckTarget::Links(at) | CheckTarget::OtherPort(at) | CheckTarget::Stun(at) => place(*at, self.hosts.len()),
+        };
+        let reached = at.filter(|to| {
+            let there = self.hosts[*to].running().is_some() && self.hosts[*to].id == host;
+            there && self.wires.reaches(from, *to) && self.wires.reaches(*to, from)
+        });
+        let (outcome, takes) = match reached {
+            Some(to) => (Ok(()), 2 * self.map.one_way(from, to)),
+            None => (Err("nobody answers".to_owned()), DIAL_DEADLINE),
+        };
+        let life = self.hosts[from].life;
+        self.later(takes, Happening::Input(from, life, Box::new(Input::Checked { check, outcome })));
     }
 
     /// The first packet of a dial goes out, or goes out again.
@@ -472,17 +560,28 @@ impl World {
             return self.later(after, Happening::Input(from, life, Box::new(failed)));
         }
         self.beliefs.dials_in_vain.remove(&(from, to));
-        self.connect(from, target, Some(dial));
+        let one_way = self.map.one_way(from, target).max(MS);
+        self.connect_after(from, target, Some(dial), (address(target), address(from)), 2 * one_way);
     }
 
-    /// A connection comes through TLS, whether or not the machine dialled it.
-    pub(crate) fn connect(&mut self, from: Place, target: Place, dial: Option<DialKey>) {
+    /// A connection comes through TLS, after this much time at its dialler. `seen`: where the dialler sees the acceptor, and
+    /// the acceptor the dialler.
+    pub(crate) fn connect_after(
+        &mut self,
+        from: Place,
+        target: Place,
+        dial: Option<DialKey>,
+        seen: (SocketAddr, SocketAddr),
+        after: At,
+    ) {
         let one_way = self.map.one_way(from, target).max(MS);
         let first = u32::try_from(self.wires.ends.len()).expect("fewer connections than that");
         let (here, there) = (EndId(first), EndId(first + 1));
-        for (id, place) in [(here, from), (there, target)] {
+        for (id, place, seen) in [(here, from, seen.0), (there, target, seen.1)] {
             self.wires.ends.push(End {
                 place,
+                seen,
+                lost: false,
                 reads: true,
                 closed: false,
                 one_way,
@@ -499,16 +598,16 @@ impl World {
         }
         let mut exporter = [0; 32];
         exporter[..4].copy_from_slice(&first.to_be_bytes());
-        let opened = |end: EndId, host, role, dial, at| {
+        let opened = |end: EndId, host, role, dial, address| {
             let rtt = duration(2 * one_way);
-            Box::new(Input::LinkOpened { link: end.key(), host, role, dial, address: address(at), exporter, rtt })
+            Box::new(Input::LinkOpened { link: end.key(), host, role, dial, address, exporter, rtt })
         };
-        let dialled = opened(here, self.hosts[target].id, Role::Dialler, dial, target);
-        let taken = opened(there, self.hosts[from].id, Role::Acceptor, None, from);
+        let dialled = opened(here, self.hosts[target].id, Role::Dialler, dial, seen.0);
+        let taken = opened(there, self.hosts[from].id, Role::Acceptor, None, seen.1);
         let (life, their_life) = (self.hosts[from].life, self.hosts[target].life);
         self.trace.push(self.now, Arrow::Opened(from, target));
         // The acceptor is through TLS half a round trip after the dialler, just before the dialler's first frame.
-        self.later(3 * one_way, Happening::Input(target, their_life, taken));
-        self.later(2 * one_way, Happening::Input(from, life, dialled));
+        self.later(after + one_way, Happening::Input(target, their_life, taken));
+        self.later(after, Happening::Input(from, life, dialled));
     }
 }

@@ -13,11 +13,13 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::checks::Checks;
 use crate::dht::Dht;
+use crate::dials::{Knock, Try};
 use crate::edges::{Edge, Wish};
 use crate::hosts::Host;
 use crate::map::{Map, Place};
 use crate::memo::MEMO;
 use crate::meter::{self, Meter};
+use crate::nats::Nats;
 use crate::queue::{At, Queue};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
@@ -40,6 +42,12 @@ pub(crate) enum Happening {
     Quiet(EndId),
     /// A dial that was not answered sends its first packet again.
     DialAgain(Place, u32, Box<Dial>),
+    /// The first packet of a handshake goes out again where there are routers.
+    TryAgain(Place, u32, Box<Try>),
+    /// It comes.
+    Knock(Box<Knock>),
+    /// A host whose router has forgotten it is heard again by whom it dialled.
+    Moves(EndId),
     /// The other end is gone, or so it seems.
     Gone(EndId),
     /// A connection that was closed while another is kept has had its time.
@@ -94,6 +102,7 @@ pub struct World {
     pub(crate) network: Network,
     pub(crate) map: Map,
     pub(crate) wires: Wires,
+    pub(crate) nats: Nats,
     pub(crate) dht: Dht,
     pub(crate) crowd: crate::edges::Crowd,
     pub(crate) shouts: crate::shouts::Shouts,
@@ -132,6 +141,7 @@ impl World {
             network,
             map,
             wires: Wires::default(),
+            nats: Nats::new(&scenario.homes, scenario.hosts),
             dht: Dht::default(),
             chance,
             queue: Queue::default(),
@@ -186,6 +196,13 @@ impl World {
                     self.try_dial(place, *dial);
                 }
             }
+            Happening::TryAgain(place, life, tried) => {
+                if self.hosts[place].life == life {
+                    self.send_first_packet(place, *tried);
+                }
+            }
+            Happening::Knock(knock) => self.knocked(*knock),
+            Happening::Moves(end) => self.moves(end),
             Happening::Gone(end) => self.end_gone(end),
             Happening::Shut(end) => self.end_shut(end),
             Happening::Asked(place, key, request) => self.asked(place, key, *request),
@@ -282,8 +299,9 @@ impl World {
                 Output::Store(stored) => self.hosts[place].store(stored),
                 Output::Stop { reason } => self.stopped(place, reason),
                 Output::LookUp => self.look_up(place),
-                Output::Register { .. } => self.register(place),
-                Output::WidenLink { .. } | Output::Check { .. } | Output::MapAgain => {}
+                Output::Register { port } => self.register(place, port),
+                Output::Check { check, host, target } => self.check(place, check, host, &target),
+                Output::WidenLink { .. } | Output::MapAgain => {}
             }
         }
     }

@@ -168,6 +168,24 @@ impl<'a> FromEdge<'a> {
             out.extend_from_slice(format!(",\"ack\":{seq}}}").as_bytes());
         }
     }
+
+    /// The message as JSON.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        // JSON is UTF-8.
+        String::from_utf8(out).unwrap_or_default()
+    }
+}
+
+/// A message that was encoded without `ack`, with it.
+#[must_use]
+pub fn acknowledging(message: &str, seq: u64) -> String {
+    match message.strip_suffix('}') {
+        Some(begin) => format!("{begin},\"ack\":{seq}}}"),
+        None => message.to_owned(),
+    }
 }
 
 impl<'a> From<EdgeMessage<'a>> for FromEdge<'a> {

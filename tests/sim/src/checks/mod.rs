@@ -2,6 +2,7 @@
 //! shows all that is wrong.
 
 mod bounds;
+mod meetings;
 mod views;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub struct Checks {
     pub signals: u64,
     pub(crate) trouble: views::Trouble,
     digests: BTreeMap<Place, views::Digests>,
+    /// Pairs of hosts that could have a link and have none, since when.
+    apart: BTreeMap<(Place, Place), At>,
     next_edge: usize,
     next_view: usize,
     next_tables: usize,
@@ -112,6 +115,7 @@ impl World {
         self.look_at_tables(TABLES_EACH_LOOK);
         self.look_at_beliefs();
         self.look_at_healing();
+        self.look_at_meetings();
     }
 
     /// Whether an edge must have heard by now what became of something that it asked a while ago.

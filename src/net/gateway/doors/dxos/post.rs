@@ -113,6 +113,7 @@ impl Post {
     }
 
     /// Shows an event to the post. `Ok` when it was its own, with the calls that it ends; `Err` gives the event back.
+    #[allow(clippy::result_large_err, reason = "what is not for it is handed on")]
     pub(super) fn event(&mut self, event: Event, desk: &mut Desk<'_>) -> Result<Vec<(i32, Ended)>, Event> {
         match event {
             Event::Peers(ref sample) => match self.take(&sample.id) {

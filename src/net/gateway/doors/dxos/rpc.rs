@@ -125,6 +125,8 @@ pub(super) struct PeerAvailable {
     pub(super) peer: Vec<u8>,
     #[prost(message, optional, tag = "2")]
     pub(super) since: Option<Timestamp>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) until: Option<Timestamp>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

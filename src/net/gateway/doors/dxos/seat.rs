@@ -11,6 +11,9 @@ use crate::relay::io::{Request, RequestId, Topic};
 
 /// What was refused for now is asked again after so long: five tokens of the bucket for joins.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Times that a new membership is asked for: the library waits 5 s for a stream to be ready, and asks anew 5 s after one
+/// that failed.
+const TRIES_MAX: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -20,12 +23,14 @@ pub(super) struct Seat {
     /// The request whose answer counts: the newest one.
     asked: Option<RequestId>,
     again: Option<Instant>,
+    /// Refusals since it was last granted.
+    refusals: u32,
     taken: bool,
 }
 
 impl Seat {
     pub(super) fn new(topic: Topic) -> Self {
-        Self { topic, wanted: None, asked: None, again: None, taken: false }
+        Self { topic, wanted: None, asked: None, again: None, refusals: 0, taken: false }
     }
 
     pub(super) fn topic(&self) -> &Topic {
@@ -69,14 +74,19 @@ impl Seat {
 
     /// The machine has agreed to a membership. Whether it is new.
     pub(super) fn granted(&mut self) -> bool {
+        self.refusals = 0;
         !std::mem::replace(&mut self.taken, true)
     }
 
-    /// The machine has refused. Asks later again if it had agreed before, or for the end.
-    pub(super) fn refused(&mut self, now: Instant) {
-        if self.taken || self.wanted.is_none() {
+    /// The machine has refused, maybe only for now. Asks later again if it had agreed before, or for the end; for a new
+    /// membership some times. Whether it is given up.
+    pub(super) fn refused(&mut self, for_now: bool, now: Instant) -> bool {
+        self.refusals += 1;
+        let goes_on = self.taken || self.wanted.is_none() || for_now && self.refusals < TRIES_MAX;
+        if goes_on {
             self.again = Some(now + AGAIN);
         }
+        !goes_on
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

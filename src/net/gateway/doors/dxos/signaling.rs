@@ -18,7 +18,7 @@ use super::post::{Ended, Post, Socket};
 use super::presence::{self, Key, Presence};
 use super::rpc::{self, Answer, Content, Request, RpcMessage};
 use super::seat::{Seat, has_room};
-use super::view::{Change, View};
+use super::view::{Change, LEASE, View};
 use crate::doors::Door;
 use crate::relay::io::{Event, LeftReason, RequestId, Sample, Topic};
 use crate::relay::limits::DISCOVER_MAX;
@@ -96,12 +96,14 @@ impl Failure {
     }
 
     fn refused(refusal: Refusal) -> Self {
-        use Refusal::{Overloaded, RateLimited, TooManyOpen};
-        // The library knows this name, and does not take the server for broken when it meets it.
-        let name =
-            if matches!(refusal, RateLimited | Overloaded | TooManyOpen) { "RATE_LIMIT_EXCEEDED" } else { "REFUSED" };
+        // The library knows the first name, and does not take the server for broken when it meets it.
+        let name = if is_for_now(refusal) { "RATE_LIMIT_EXCEEDED" } else { "REFUSED" };
         Self(name, refusal.sentence().to_owned())
     }
+}
+
+fn is_for_now(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::RateLimited | Refusal::Overloaded | Refusal::TooManyOpen)
 }
 
 impl Signaling {
@@ -249,6 +251,7 @@ impl Signaling {
             return;
         }
         let is_new = swarm.seat.granted();
+        let now_ms = self.clock.unix_ms(desk.now());
         let mut changes = swarm.view.lists(None, listed, usize::MAX);
         if is_new && sample.total > sample.members.len() && !self.looks.contains(&place) {
             self.looks.push_back(place.clone());
@@ -261,7 +264,7 @@ impl Signaling {
             stream.ready = true;
             desk.send_binary(rpc::response(*id, Answer::StreamReady(true)));
             for change in swarm.view.everybody().filter(|change| *change.peer() != stream.peer) {
-                desk.send_binary(swarm_event(*id, &change));
+                desk.send_binary(swarm_event(*id, &change, now_ms));
             }
         }
     }
@@ -307,12 +310,16 @@ impl Signaling {
     }
 
     /// Tells the streams of a swarm that are ready. Nobody is told of itself.
-    fn tell(&self, place: &Arc<str>, changes: &[Change], desk: &mut Desk<'_>) {
+    fn tell(&mut self, place: &Arc<str>, changes: &[Change], desk: &mut Desk<'_>) {
+        let now_ms = self.clock.unix_ms(desk.now());
+        if let Some(swarm) = self.swarms.get_mut(place) {
+            swarm.view.told(desk.now());
+        }
         for change in changes {
             let told =
                 |(_, stream): &(&i32, &Stream)| stream.place == *place && stream.ready && stream.peer != *change.peer();
             for (id, _) in self.streams.iter().filter(told) {
-                desk.send_binary(swarm_event(*id, change));
+                desk.send_binary(swarm_event(*id, change, now_ms));
             }
         }
     }
@@ -326,8 +333,7 @@ impl Signaling {
         let seats = self.swarms.values_mut().map(|swarm| &mut swarm.seat);
         let mut seats = seats.chain(self.mailboxes.values_mut().map(|mailbox| &mut mailbox.seat));
         let Some(seat) = seats.find(|seat| seat.asked(id)) else { return };
-        seat.refused(now);
-        if seat.is_taken() || seat.is_unwanted() {
+        if !seat.refused(is_for_now(refusal), now) {
             return;
         }
         let place = seat.topic().name.clone();
@@ -442,7 +448,9 @@ impl Dialect for Signaling {
         let mut told = Vec::new();
         for (place, swarm) in &mut self.swarms {
             swarm.seat.woken(now, desk);
-            told.push((place.clone(), swarm.view.woken(now)));
+            let mut changes = swarm.view.woken(now);
+            changes.extend(swarm.view.renewed(now));
+            told.push((place.clone(), changes));
         }
         for (place, changes) in told {
             self.tell(&place, &changes, desk);
@@ -457,11 +465,13 @@ fn never(id: i32, of_what: &str, desk: &mut Desk<'_>) -> Result<(), Failure> {
     Err(Failure("LIMIT_REACHED", format!("too many {of_what}")))
 }
 
-fn swarm_event(id: i32, change: &Change) -> Vec<u8> {
+fn swarm_event(id: i32, change: &Change, now_ms: u64) -> Vec<u8> {
+    let lease_ms = u64::try_from(LEASE.as_millis()).unwrap_or(0);
     let change = match change {
         Change::Available(presence) => rpc::Change::PeerAvailable(rpc::PeerAvailable {
             peer: presence.peer.to_vec(),
             since: Some(timestamp(presence.since_ms)),
+            until: Some(timestamp(now_ms.saturating_add(lease_ms))),
         }),
         Change::Left(peer) => rpc::Change::PeerLeft(rpc::PeerLeft { peer: peer.to_vec() }),
     };

@@ -19,6 +19,7 @@ use super::*;
 use crate::relay::io::{self, Input, Member, Token, Welcome};
 
 const T0_MS: u64 = 1_700_000_000_000;
+const LEASE_MS: u64 = 90_000;
 
 /// One client, and the machine behind it.
 struct Scene {
@@ -45,8 +46,14 @@ impl Scene {
         let mut scene = Self { table: Table::default(), door: Signaling::new(network, clock), ids: 0 };
         scene.door.opened(&mut scene.table.desk());
         assert!(matches!(scene.table.requests()[..], [io::Request::Hello(_)]));
-        let welcome =
-            Welcome { peer: peer(0), session: 1, token: Token([0; 32]), resumed: false, gateways: Vec::new() };
+        let welcome = Welcome {
+            peer: peer(0),
+            session: 1,
+            token: Token([0; 32]),
+            resumed: false,
+            gateways: Vec::new(),
+            stun: Vec::new(),
+        };
         scene.told(Event::Welcome(welcome));
         scene
     }
@@ -101,6 +108,7 @@ impl Scene {
     }
 
     fn got(&mut self) -> Vec<Got> {
+        let ahead_ms = u64::try_from(self.table.ahead.as_millis()).unwrap();
         let frame = |frame| {
             let Message::Binary(bytes) = frame else { panic!("not binary: {frame:?}") };
             let read = RpcMessage::decode(bytes).unwrap();
@@ -115,8 +123,10 @@ impl Scene {
                 Answer::Payload(any) => match rpc::SwarmEvent::decode(any.value).unwrap().change.unwrap() {
                     rpc::Change::PeerAvailable(came) => {
                         let since = came.since.unwrap();
-                        let ms = u64::try_from(since.seconds * 1_000 + i64::from(since.nanos / 1_000_000)).unwrap();
-                        Got::Came(id, came.peer[0], ms)
+                        let ms =
+                            |at: rpc::Timestamp| u64::try_from(at.seconds * 1_000 + i64::from(at.nanos / 1_000_000));
+                        assert!(ms(came.until.unwrap()).unwrap() > T0_MS + ahead_ms + LEASE_MS - 1);
+                        Got::Came(id, came.peer[0], ms(since).unwrap())
                     }
                     rpc::Change::PeerLeft(left) => Got::Left(id, left.peer[0]),
                 },
@@ -244,8 +254,45 @@ fn a_peer_whose_socket_is_lost_has_left_only_when_it_does_not_come_back() {
         let changes = swarm.view.woken(deadline);
         scene.door.tell(&topic.name, &changes, &mut scene.table.desk());
         assert_eq!(scene.got(), [Got::Left(id, 21)], "{reason:?}");
-        assert_eq!(scene.door.deadline(), None);
+        assert!(scene.door.deadline().unwrap() > deadline, "only the next announcement of who is left");
     }
+}
+
+#[test]
+fn who_stays_is_announced_again_before_its_time_is_over_and_who_is_lost_is_not() {
+    let mut scene = Scene::new();
+    let id = scene.joins(1, 10);
+    let (topic, _) = scene.granted(vec![]);
+    assert_eq!((scene.got(), scene.door.deadline()), (vec![Got::Ready(id)], None), "nobody is there to be announced");
+    for n in [1, 2] {
+        scene.told(Event::PeerJoined { seq: 1, topic: topic.name.clone(), member: member(n, &[19 + n]) });
+    }
+    let came = |key: u8| Got::Came(id, key, T0_MS - u64::from(key));
+    assert_eq!(scene.got(), [came(20), came(21)]);
+    let mut deadline = scene.door.deadline().unwrap();
+    // Three times, so that a client may miss two.
+    for _ in 0..3 {
+        scene.table.ahead += Duration::from_millis(LEASE_MS / 3);
+        scene.door.woken(&mut scene.table.desk());
+        let mut got = scene.got();
+        got.sort_by_key(|it| format!("{it:?}"));
+        assert_eq!(got, [came(20), came(21)]);
+        let before = std::mem::replace(&mut deadline, scene.door.deadline().unwrap());
+        assert!(deadline > before && deadline - before < Duration::from_millis(LEASE_MS / 2));
+    }
+    // It is lost some seconds before the next announcement, and is waited for meanwhile.
+    scene.table.ahead += Duration::from_secs(25);
+    scene.peer_left(&topic, 1, LeftReason::HostLost);
+    scene.table.ahead += Duration::from_secs(6);
+    scene.door.woken(&mut scene.table.desk());
+    assert_eq!(scene.got(), [came(21)]);
+    scene.table.ahead += Duration::from_secs(6);
+    scene.door.woken(&mut scene.table.desk());
+    assert_eq!(scene.got(), [Got::Left(id, 20)]);
+    scene.peer_left(&topic, 2, LeftReason::Left);
+    scene.table.ahead += Duration::from_secs(60);
+    scene.door.woken(&mut scene.table.desk());
+    assert_eq!((scene.got(), scene.door.deadline()), (vec![Got::Left(id, 21)], None), "nobody is left");
 }
 
 #[test]
@@ -425,11 +472,33 @@ fn what_cannot_be_understood_gets_an_error_by_its_id_or_nothing() {
 }
 
 #[test]
-fn a_join_that_is_refused_for_now_fails_so_that_the_client_tries_again() {
+fn a_join_that_is_refused_for_now_is_asked_for_again_before_the_client_has_waited_too_long() {
     let mut scene = Scene::new();
     let id = scene.joins(1, 10);
     scene.refused(Refusal::RateLimited);
+    assert_eq!(scene.got(), [], "it waits");
+    scene.table.ahead += Duration::from_secs(2);
+    scene.door.woken(&mut scene.table.desk());
+    scene.granted(vec![]);
+    assert_eq!(scene.got(), [Got::Ready(id)]);
+}
+
+#[test]
+fn a_join_that_is_refused_for_long_fails_in_time_so_that_the_client_tries_again() {
+    let mut scene = Scene::new();
+    let id = scene.joins(1, 10);
+    let mut seconds = 0;
+    while scene.door.streams.contains_key(&id) {
+        scene.refused(Refusal::RateLimited);
+        seconds += 1;
+        scene.table.ahead += Duration::from_millis(1_100);
+        scene.door.woken(&mut scene.table.desk());
+    }
+    assert!((3..5).contains(&seconds), "the library waits 5 s: {seconds}");
     assert_eq!(scene.got(), [Got::Failed(id, "RATE_LIMIT_EXCEEDED".to_owned())]);
+    let id = scene.joins(1, 10);
+    scene.refused(Refusal::BadField);
+    assert_eq!(scene.got(), [Got::Failed(id, "REFUSED".to_owned())], "nothing to wait for");
     assert!(scene.door.swarms.is_empty() && scene.door.streams.is_empty());
     let id = scene.joins(1, 10);
     scene.granted(vec![]);

@@ -13,6 +13,11 @@ use super::presence::{Key, Presence};
 /// every 5 s, through this host or another one, and then needs a moment to say so.
 pub(super) const RETURN: Duration = Duration::from_secs(8);
 
+/// How long a client may believe that a peer is there without being told again: three announcements.
+pub(super) const LEASE: Duration = Duration::from_secs(90);
+/// So often a peer that is there is announced again.
+pub(super) const RENEWAL: Duration = Duration::from_secs(30);
+
 /// A change that is told to the streams of a swarm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
@@ -41,6 +46,8 @@ pub(super) struct View {
     leaving: BTreeSet<(Instant, Key)>,
     /// Listings, repeated ones included.
     listings: usize,
+    /// When those who are there are announced again.
+    renews: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -61,6 +68,26 @@ impl View {
         self.shown
             .iter()
             .map(|(peer, shown)| Change::Available(Presence { peer: peer.clone(), since_ms: shown.since_ms }))
+    }
+
+    /// Somebody has been told of: those who are there are announced again after [`RENEWAL`], all together. Who is alone is
+    /// not.
+    pub(super) fn told(&mut self, now: Instant) {
+        if self.shown.len() > 1 {
+            self.renews.get_or_insert(now + RENEWAL);
+        }
+    }
+
+    /// Who is to be announced again by now: not those who are lost.
+    pub(super) fn renewed(&mut self, now: Instant) -> Vec<Change> {
+        if self.renews.take_if(|at| *at <= now).is_none() {
+            return Vec::new();
+        }
+        self.told(now);
+        let there = self.shown.iter().filter(|(_, shown)| shown.leaves.is_none());
+        there
+            .map(|(peer, shown)| Change::Available(Presence { peer: peer.clone(), since_ms: shown.since_ms }))
+            .collect()
     }
 
     /// A lister has come, or lists others than before. What goes beyond `room` is not taken.
@@ -92,15 +119,19 @@ impl View {
         changes
     }
 
-    /// When somebody will have left.
+    /// When somebody will have left, or is to be announced again.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        self.leaves().into_iter().chain(self.renews).min()
+    }
+
+    fn leaves(&self) -> Option<Instant> {
         self.leaving.first().map(|(at, _)| *at)
     }
 
     /// Who has left by now.
     pub(super) fn woken(&mut self, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
-        while self.deadline().is_some_and(|at| at <= now) {
+        while self.leaves().is_some_and(|at| at <= now) {
             if let Some((_, peer)) = self.leaving.pop_first() {
                 self.shown.remove(&peer);
                 changes.push(Change::Left(peer));

@@ -14,7 +14,14 @@ fn client(size: Option<usize>, stamp: u64) -> (Matchbox, Table) {
     let network = Arc::new(Network::new(&Genesis::open("matchbox").unwrap()));
     let (mut matchbox, mut table) = (Matchbox::new(network, "room".to_owned(), size, stamp), Table::default());
     matchbox.opened(&mut table.desk());
-    let welcome = Welcome { peer: peer(5), session: 1, token: Token([0; 32]), resumed: false, gateways: Vec::new() };
+    let welcome = Welcome {
+        peer: peer(5),
+        session: 1,
+        token: Token([0; 32]),
+        resumed: false,
+        gateways: Vec::new(),
+        stun: Vec::new(),
+    };
     table.say(&mut matchbox, Event::Welcome(welcome));
     assert_eq!(table.texts(), [ToClient::IdAssigned(uuid(peer(5))).encode()]);
     let asked = table.requests();
@@ -137,7 +144,14 @@ fn a_membership_that_is_refused_for_now_is_asked_for_again() {
     let network = Arc::new(Network::new(&Genesis::open("matchbox").unwrap()));
     let (mut matchbox, mut table) = (Matchbox::new(network, "room".to_owned(), Some(2), 100), Table::default());
     matchbox.opened(&mut table.desk());
-    let welcome = Welcome { peer: peer(5), session: 1, token: Token([0; 32]), resumed: false, gateways: Vec::new() };
+    let welcome = Welcome {
+        peer: peer(5),
+        session: 1,
+        token: Token([0; 32]),
+        resumed: false,
+        gateways: Vec::new(),
+        stun: Vec::new(),
+    };
     table.say(&mut matchbox, Event::Welcome(welcome));
     for _ in 0..2 {
         let asked = table.requests();

@@ -1,6 +1,7 @@
 //! Between the JSON messages of edges and what the machine takes and says.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use aldis_wire::announcement::GoneReason;
@@ -28,7 +29,8 @@ const FIELDS_BYTES: usize = 256;
 pub(in crate::net::gateway) struct Translator {
     host: HostId,
     network: Network,
-    ice_servers: Vec<u8>,
+    /// What the operator gives, as a JSON list.
+    ice_servers: Vec<serde_json::Value>,
     limits: edge::Limits,
     heartbeat: Duration,
 }
@@ -49,8 +51,7 @@ impl Translator {
             grace_ms: millis(grace),
             signal_timeout_ms: millis(SIGNAL_TIMEOUT),
         };
-        let ice_servers = serde_json::to_vec(ice_servers).unwrap_or_else(|_| b"[]".to_vec());
-        Self { host, network, ice_servers, limits, heartbeat: timing.heartbeat }
+        Self { host, network, ice_servers: ice_servers.to_vec(), limits, heartbeat: timing.heartbeat }
     }
 
     /// What an edge asks for, as the machine takes it. Data is copied out of its frame: a frame of full size must not
@@ -92,11 +93,22 @@ impl Translator {
     /// What the machine says, as JSON.
     pub(in crate::net::gateway) fn event(&self, event: &Event) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIELDS_BYTES + size(event));
-        self.message(event).encode(&mut out);
+        let ice_servers = match event {
+            Event::Welcome(welcome) => self.ice_servers(&welcome.stun),
+            _ => Vec::new(),
+        };
+        self.message(event, &ice_servers).encode(&mut out);
         out
     }
 
-    fn message<'a>(&'a self, event: &'a Event) -> HostMessage<'a> {
+    /// What the operator gives, then STUN servers of the network, as a JSON list.
+    fn ice_servers(&self, stun: &[SocketAddr]) -> Vec<u8> {
+        let stun = stun.iter().map(|address| serde_json::json!({ "urls": format!("stun:{address}") }));
+        let all: Vec<serde_json::Value> = self.ice_servers.iter().cloned().chain(stun).collect();
+        serde_json::to_vec(&all).unwrap_or_else(|_| b"[]".to_vec())
+    }
+
+    fn message<'a>(&'a self, event: &'a Event, ice_servers: &'a [u8]) -> HostMessage<'a> {
         match event {
             Event::Greeting { challenge } => HostMessage::Greeting {
                 host: self.host,
@@ -105,7 +117,7 @@ impl Translator {
                 version: self.network.version,
                 challenge: Hex(*challenge),
             },
-            Event::Welcome(welcome) => HostMessage::Welcome(Box::new(self.welcome(welcome))),
+            Event::Welcome(welcome) => HostMessage::Welcome(Box::new(self.welcome(welcome, ice_servers))),
             Event::Joined(members) => HostMessage::Joined(sample(members)),
             Event::Watching(members) => HostMessage::Watching(sample(members)),
             Event::Peers(members) => HostMessage::Peers(sample(members)),
@@ -157,7 +169,7 @@ impl Translator {
         }
     }
 
-    fn welcome<'a>(&'a self, welcome: &'a Welcome) -> edge::Welcome<'a> {
+    fn welcome<'a>(&'a self, welcome: &'a Welcome, ice_servers: &'a [u8]) -> edge::Welcome<'a> {
         edge::Welcome {
             peer: welcome.peer,
             host: self.host,
@@ -166,7 +178,7 @@ impl Translator {
             resume: Hex(welcome.token.0),
             resumed: welcome.resumed,
             limits: self.limits,
-            ice_servers: Json::read(&self.ice_servers).unwrap_or(Json::NULL),
+            ice_servers: Json::read(ice_servers).unwrap_or(Json::NULL),
             hosts: borrowed(&welcome.gateways),
             heartbeat_ms: millis(self.heartbeat),
         }
@@ -278,4 +290,40 @@ pub(in crate::net::gateway) fn refusal(refusal: Refusal, words: &str) -> String 
     let mut out = Vec::new();
     HostMessage::Error { id: None, code: refusal, message, known: None, retry_after_ms: None }.encode(&mut out);
     String::from_utf8(out).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use aldis_wire::id::PeerId;
+    use aldis_wire::network::Genesis;
+
+    use super::*;
+
+    #[test]
+    fn an_edge_is_told_the_operators_servers_first_and_then_those_of_the_network() {
+        let network = Network::new(&Genesis::open("test").unwrap());
+        let own = [serde_json::json!({ "urls": ["turn:t.example"], "username": "u", "credential": "c" })];
+        let timing = Timing::default();
+        let translator = Translator::new(HostId::new([1; 32]), network, &own, Duration::from_secs(30), timing);
+        let welcome = |stun| Welcome {
+            peer: PeerId::new([2; 32]),
+            session: 1,
+            token: Token([0; 32]),
+            resumed: false,
+            gateways: Vec::new(),
+            stun,
+        };
+        let told = |stun| {
+            let text = translator.event(&Event::Welcome(welcome(stun)));
+            let told: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            told["ice_servers"].clone()
+        };
+        let stun = vec!["45.1.2.3:3478".parse().unwrap(), "[2606:4700::1]:4000".parse().unwrap()];
+        let theirs = [
+            serde_json::json!({ "urls": "stun:45.1.2.3:3478" }),
+            serde_json::json!({ "urls": "stun:[2606:4700::1]:4000" }),
+        ];
+        assert_eq!(told(stun), serde_json::Value::from([&own[..], &theirs[..]].concat()));
+        assert_eq!(told(Vec::new()), serde_json::Value::from(own.to_vec()));
+    }
 }

@@ -76,6 +76,7 @@ impl Calling {
     }
 
     /// Gives an event back that is not about what this client asked.
+    #[allow(clippy::result_large_err, reason = "what is not for it is handed on")]
     pub(super) fn event(&mut self, event: Event, desk: &mut Desk<'_>) -> Result<(), Event> {
         let (id, outcome) = match &event {
             Event::Peers(sample) => (&sample.id, Ok(&sample.members[..])),

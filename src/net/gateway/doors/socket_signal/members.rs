@@ -126,6 +126,7 @@ impl Members {
     }
 
     /// Gives an event back that is not about members.
+    #[allow(clippy::result_large_err, reason = "what is not for it is handed on")]
     pub(super) fn event(&mut self, event: Event, desk: &mut Desk<'_>) -> Result<(), Event> {
         let id = match &event {
             Event::Joined(sample) | Event::Peers(sample) => &sample.id,

@@ -195,7 +195,9 @@ impl Dialect for SocketSignal {
             return self.came(*from, data, desk);
         }
         // What is about neither says who comes and goes, which this protocol does not tell.
-        _ = self.members.event(event, desk).or_else(|event| self.calling.event(event, desk));
+        if let Err(event) = self.members.event(event, desk) {
+            _ = self.calling.event(event, desk);
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {

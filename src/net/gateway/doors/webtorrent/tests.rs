@@ -23,7 +23,8 @@ impl Bench {
         let mut bench = Self { table: Table::default(), tracker: Tracker::new(network), signals: vec![] };
         bench.tracker.opened(&mut bench.table.desk());
         assert!(matches!(bench.table.requests()[..], [Request::Hello(_)]));
-        let welcome = Welcome { peer: OWN, session: 1, token: Token([0; 32]), resumed: false, gateways: vec![] };
+        let welcome =
+            Welcome { peer: OWN, session: 1, token: Token([0; 32]), resumed: false, gateways: vec![], stun: vec![] };
         bench.hear(Event::Welcome(welcome));
         bench
     }

@@ -50,7 +50,7 @@ impl Socket {
     fn welcome(&mut self, resumed: bool) {
         _ = self.table.requests();
         let token = Token([9; 32]);
-        self.say(Event::Welcome(Welcome { peer: peer(1), session: 1, token, resumed, gateways: vec![] }));
+        self.say(Event::Welcome(Welcome { peer: peer(1), session: 1, token, resumed, gateways: vec![], stun: vec![] }));
     }
 
     /// Answers the newest question about the own id.
@@ -239,6 +239,37 @@ fn many_who_come_to_the_topic_are_looked_at_together() {
     socket.table.ahead += CHECK_AFTER;
     socket.client.woken(&mut socket.table.desk());
     assert_eq!(socket.table.requests().len(), 1);
+}
+
+#[test]
+fn a_host_that_claims_an_id_over_and_over_costs_its_client_one_look_a_time_and_does_not_win_by_it() {
+    const ROUNDS: u32 = 500;
+    const ROUND: Duration = Duration::from_millis(5);
+    let id = id_of(HERE, THERE);
+    let mut socket = Socket::at(&shop(false), &id);
+    _ = socket.table.requests();
+    let mut looks = 0_u128;
+    for round in 0..ROUNDS {
+        let [_, _, _, n] = round.to_be_bytes();
+        let claims: Vec<Member> = (0..=63).map(|m| member(m, u32::MAX - round, THERE, [n ^ m | 1; 32])).collect();
+        for member in &claims {
+            socket.say(Event::PeerJoined { seq: 1, topic: (&*id).into(), member: member.clone() });
+        }
+        socket.table.ahead += ROUND;
+        socket.client.woken(&mut socket.table.desk());
+        for asked in socket.table.requests() {
+            let Request::Discover { id: look, .. } = asked else { panic!("not a look: {asked:?}") };
+            looks += 1;
+            socket.say(Event::Peers(Sample { id: look, topic: (&*id).into(), total: 5_000, members: claims.clone() }));
+        }
+    }
+    let most = (ROUND * ROUNDS).as_millis() / CHECK_AFTER.as_millis() + 1;
+    assert!(looks > 0 && looks <= most, "{looks} looks, at most {most}");
+    assert_eq!(
+        (socket.table.texts(), socket.table.closed()),
+        (vec![], None),
+        "its client hears nothing of it, and stays"
+    );
 }
 
 #[test]

@@ -11,15 +11,15 @@ use aldis_wire::id::PeerId;
 use aldis_wire::refusal::Refusal;
 
 /// Since the run began.
-pub(crate) type Time = Duration;
+pub type Time = Duration;
 /// From one time until another.
-pub(crate) type Span = (Time, Time);
+pub type Span = (Time, Time);
 
 /// The promise of five seconds, the slack of the client library, and one second for this busy machine.
-pub(crate) const RECEIPT_MAX: Duration = Duration::from_secs(11);
+pub const RECEIPT_MAX: Duration = Duration::from_secs(11);
 /// A change is seen within 50 ms and the way. What takes longer than this, where nothing excuses it, is a ghost or a
 /// missing member.
-pub(crate) const CALM_MAX: Duration = Duration::from_secs(1);
+pub const CALM_MAX: Duration = Duration::from_secs(1);
 /// The consequences of a fault begin within this, as far as its own cause is concerned.
 const SHORTLY: Duration = Duration::from_millis(200);
 /// How long after an observer is back its view may be incomplete.
@@ -27,7 +27,7 @@ const SIGHT_AFTER: Duration = Duration::from_secs(1);
 
 /// What became of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// As the receipt says.
     Receipt(Status, Option<Refusal>),
     /// The client ended and told nothing.
@@ -36,30 +36,30 @@ pub(crate) enum Outcome {
 
 /// One signal.
 #[derive(Clone, Debug)]
-pub(crate) struct Signal {
+pub struct Signal {
     /// Edges, by number.
-    pub(crate) from: usize,
-    pub(crate) to: usize,
+    pub from: usize,
+    pub to: usize,
     /// Their homes when it was sent.
-    pub(crate) homes: [usize; 2],
-    pub(crate) sent: Time,
-    pub(crate) ended: Option<(Time, Outcome)>,
-    pub(crate) received: Option<Time>,
-    pub(crate) copies: u32,
+    pub homes: [usize; 2],
+    pub sent: Time,
+    pub ended: Option<(Time, Outcome)>,
+    pub received: Option<Time>,
+    pub copies: u32,
 }
 
 impl Signal {
-    pub(crate) fn is_delivered(&self) -> bool {
+    pub fn is_delivered(&self) -> bool {
         matches!(self.ended, Some((_, Outcome::Receipt(Status::Delivered, _))))
     }
 
     /// Until the receipt.
-    pub(crate) fn took(&self) -> Option<Duration> {
+    pub fn took(&self) -> Option<Duration> {
         self.ended.map(|(at, _)| at.saturating_sub(self.sent))
     }
 
     /// `delivered` and never there, or no receipt in time.
-    pub(crate) fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         match self.ended {
             Some((_, Outcome::Receipt(..))) => {
                 self.took() > Some(RECEIPT_MAX) || (self.is_delivered() && self.copies == 0)
@@ -70,7 +70,7 @@ impl Signal {
 }
 
 /// A peer in a topic.
-pub(crate) type Member = (String, PeerId);
+pub type Member = (String, PeerId);
 
 /// What an observer saw.
 #[derive(Clone, Debug)]
@@ -85,46 +85,46 @@ enum Sight {
 
 /// Everything of one run.
 #[derive(Debug, Default)]
-pub(crate) struct History {
-    pub(crate) signals: Vec<Signal>,
+pub struct History {
+    pub signals: Vec<Signal>,
     /// Arrivals that were no signal of this run, or at another edge than the one it was for.
-    pub(crate) strays: usize,
+    pub strays: usize,
     /// Signals that came after a later one of their sender.
-    pub(crate) overtaken: usize,
+    pub overtaken: usize,
     newest: BTreeMap<(usize, usize), usize>,
     truth: BTreeMap<Member, Vec<(Time, Option<Time>)>>,
     sights: BTreeMap<usize, Vec<(Time, Sight)>>,
     /// Sockets that broke or were drained: edge, when, and when the edge was back.
-    pub(crate) outages: Vec<(usize, Time, Option<Time>)>,
+    pub outages: Vec<(usize, Time, Option<Time>)>,
     /// Edges that gave up, and why. There should be none.
-    pub(crate) closed: Vec<String>,
+    pub closed: Vec<String>,
     /// When the views may differ from the truth, because of the fault.
-    pub(crate) excused: Vec<Span>,
+    pub excused: Vec<Span>,
 }
 
 /// A member that an observer showed and should not have, or the other way round.
 #[derive(Clone, Debug)]
-pub(crate) struct Difference {
-    pub(crate) observer: usize,
-    pub(crate) member: Member,
-    pub(crate) ghost: bool,
-    pub(crate) span: Span,
+pub struct Difference {
+    pub observer: usize,
+    pub member: Member,
+    pub ghost: bool,
+    pub span: Span,
 }
 
 impl History {
     /// Gives the signal its number, which it must carry.
-    pub(crate) fn sent(&mut self, now: Time, [from, to]: [usize; 2], homes: [usize; 2]) -> usize {
+    pub fn sent(&mut self, now: Time, [from, to]: [usize; 2], homes: [usize; 2]) -> usize {
         self.signals.push(Signal { from, to, homes, sent: now, ended: None, received: None, copies: 0 });
         self.signals.len() - 1
     }
 
-    pub(crate) fn ended(&mut self, now: Time, number: usize, outcome: Outcome) {
+    pub fn ended(&mut self, now: Time, number: usize, outcome: Outcome) {
         if let Some(signal) = self.signals.get_mut(number) {
             signal.ended = Some((now, outcome));
         }
     }
 
-    pub(crate) fn received(&mut self, now: Time, at: usize, number: usize) {
+    pub fn received(&mut self, now: Time, at: usize, number: usize) {
         let Some(signal) = self.signals.get_mut(number).filter(|signal| signal.to == at) else {
             self.strays += 1;
             return;
@@ -138,26 +138,26 @@ impl History {
         *newest = number.max(*newest);
     }
 
-    pub(crate) fn joined(&mut self, now: Time, member: Member) {
+    pub fn joined(&mut self, now: Time, member: Member) {
         self.truth.entry(member).or_default().push((now, None));
     }
 
     /// Ends the membership, if it is one.
-    pub(crate) fn left(&mut self, now: Time, member: &Member) {
+    pub fn left(&mut self, now: Time, member: &Member) {
         if let Some((_, until @ None)) = self.truth.get_mut(member).and_then(|spans| spans.last_mut()) {
             *until = Some(now);
         }
     }
 
-    pub(crate) fn saw(&mut self, now: Time, observer: usize, member: Member, present: bool) {
+    pub fn saw(&mut self, now: Time, observer: usize, member: Member, present: bool) {
         self.sight(now, observer, if present { Sight::Came(member) } else { Sight::Went(member) });
     }
 
-    pub(crate) fn observer_back(&mut self, now: Time, observer: usize, renewed: bool) {
+    pub fn observer_back(&mut self, now: Time, observer: usize, renewed: bool) {
         self.sight(now, observer, Sight::Back(renewed));
     }
 
-    pub(crate) fn observer_blind(&mut self, now: Time, observer: usize) {
+    pub fn observer_blind(&mut self, now: Time, observer: usize) {
         self.sight(now, observer, Sight::Blind);
     }
 
@@ -165,12 +165,12 @@ impl History {
         self.sights.entry(observer).or_default().push((now, sight));
     }
 
-    pub(crate) fn broke(&mut self, now: Time, edge: usize) {
+    pub fn broke(&mut self, now: Time, edge: usize) {
         self.outages.push((edge, now, None));
     }
 
     /// The edge is back; since when it was away.
-    pub(crate) fn mended(&mut self, now: Time, edge: usize) -> Option<Time> {
+    pub fn mended(&mut self, now: Time, edge: usize) -> Option<Time> {
         let (_, since, until) =
             self.outages.iter_mut().rev().find(|(other, _, until)| *other == edge && until.is_none())?;
         *until = Some(now);
@@ -178,12 +178,12 @@ impl History {
     }
 
     /// Signals that were sent in this time.
-    pub(crate) fn between(&self, from: Time, until: Time) -> impl Iterator<Item = &Signal> {
+    pub fn between(&self, from: Time, until: Time) -> impl Iterator<Item = &Signal> {
         self.signals.iter().filter(move |signal| signal.sent >= from && signal.sent < until)
     }
 
     /// All differences between what connected observers saw and what was, until `now`.
-    pub(crate) fn differences(&self, now: Time) -> Vec<Difference> {
+    pub fn differences(&self, now: Time) -> Vec<Difference> {
         let mut found = Vec::new();
         for (observer, sights) in &self.sights {
             let (connected, mut views) = replay(sights, now);
@@ -207,12 +207,12 @@ impl History {
     }
 
     /// Whether every observer shows what is.
-    pub(crate) fn agrees(&self, now: Time) -> bool {
+    pub fn agrees(&self, now: Time) -> bool {
         self.differences(now).iter().all(|difference| difference.span.1 < now)
     }
 
     /// Differences that lasted too long, even when the excused times are left out.
-    pub(crate) fn unexcused(&self, now: Time) -> Vec<Difference> {
+    pub fn unexcused(&self, now: Time) -> Vec<Difference> {
         let too_long = |difference: &Difference| {
             subtract(&[difference.span], &self.excused).iter().any(|(from, until)| *until - *from > CALM_MAX)
         };
@@ -221,7 +221,7 @@ impl History {
 
     /// How long after `since` the last of those differences ended that were there shortly after it, what is on its way in
     /// calm times left out: at least `SHORTLY`. `None`: some are still there.
-    pub(crate) fn agreed_after(&self, since: Time, now: Time) -> Option<Duration> {
+    pub fn agreed_after(&self, since: Time, now: Time) -> Option<Duration> {
         let spans: Vec<_> = self.differences(now).into_iter().map(|difference| difference.span).collect();
         let there = |(from, until): &&Span| *from < since + SHORTLY && *until > since && *until - *from > SHORTLY;
         let last = spans.iter().filter(there).map(|(_, until)| *until).max().unwrap_or(since + SHORTLY);
@@ -281,7 +281,7 @@ fn meet(spans: &[Span], others: &[Span]) -> Vec<Span> {
 }
 
 /// The value below which the share `quantile` of them lies; `None` without values.
-pub(crate) fn quantile(mut values: Vec<Duration>, quantile: f64) -> Option<Duration> {
+pub fn quantile(mut values: Vec<Duration>, quantile: f64) -> Option<Duration> {
     values.sort_unstable();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     #[allow(clippy::allow_attributes_without_reason)]

@@ -1,5 +1,5 @@
-//! Which addresses a hint may make us dial. Hints come from strangers: whatever they say, no packet of ours goes into
-//! somebody's own network, to many at once, or to a port below 1024 (IANA special-purpose address registries).
+//! How far an address reaches. What strangers say is never a reason to send into somebody's own network, to many at
+//! once, or to a port below 1024 (IANA special-purpose address registries).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -45,7 +45,7 @@ const V6_PRIVATE: [(Ipv6Addr, u32); 3] = [
 
 /// How far an address reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum Scope {
     /// In the public internet.
     Global,
     /// In somebody's own network: loopback, private, link-local, behind a provider's NAT.
@@ -68,18 +68,40 @@ pub(crate) fn normalised(address: SocketAddr) -> SocketAddr {
 }
 
 /// Judges a normalised address.
-pub(crate) fn reach(address: SocketAddr) -> Reach {
+pub(crate) fn scope(address: SocketAddr) -> Scope {
     if address.port() < PORT_MIN {
-        return Reach::Never;
+        return Scope::Never;
     }
     match address.ip() {
-        IpAddr::V4(ip) if V4_NEVER.iter().any(|range| in_v4(ip, *range)) => Reach::Never,
-        IpAddr::V4(ip) if V4_PRIVATE.iter().any(|range| in_v4(ip, *range)) => Reach::Private,
-        IpAddr::V4(_) => Reach::Global,
-        IpAddr::V6(ip) if V6_PRIVATE.iter().any(|range| in_v6(ip, *range)) => Reach::Private,
-        IpAddr::V6(ip) if !in_v6(ip, V6_GLOBAL) || V6_NEVER.iter().any(|range| in_v6(ip, *range)) => Reach::Never,
-        IpAddr::V6(_) => Reach::Global,
+        IpAddr::V4(ip) if V4_NEVER.iter().any(|range| in_v4(ip, *range)) => Scope::Never,
+        IpAddr::V4(ip) if V4_PRIVATE.iter().any(|range| in_v4(ip, *range)) => Scope::Private,
+        IpAddr::V4(_) => Scope::Global,
+        IpAddr::V6(ip) if V6_PRIVATE.iter().any(|range| in_v6(ip, *range)) => Scope::Private,
+        IpAddr::V6(ip) if !in_v6(ip, V6_GLOBAL) || V6_NEVER.iter().any(|range| in_v6(ip, *range)) => Scope::Never,
+        IpAddr::V6(_) => Scope::Global,
     }
+}
+
+/// Whether others may be told of a normalised address, or be sent there: one of the public internet, or of a network
+/// that the operator has to himself.
+pub(crate) fn usable(address: SocketAddr, private_addresses: bool) -> bool {
+    match scope(address) {
+        Scope::Global => true,
+        Scope::Private => private_addresses,
+        Scope::Never => false,
+    }
+}
+
+/// Whether an address means the network of somebody's home: those behind one router reach each other there.
+pub(crate) fn is_inside(address: SocketAddr) -> bool {
+    let address = normalised(address);
+    scope(address) == Scope::Private && !address.ip().is_loopback()
+}
+
+/// Whether a host's gateway may be looked for at this address: it is global, or `private` ones are allowed here.
+#[must_use]
+pub fn may_be_tried(ip: IpAddr, private: bool) -> bool {
+    usable(normalised(SocketAddr::new(ip, PORT_MIN)), private)
 }
 
 /// What shares an allowance of dials: an IPv4 /24, an IPv6 /48.
@@ -126,17 +148,17 @@ fn in_v6(ip: Ipv6Addr, (first, length): (Ipv6Addr, u32)) -> bool {
 mod tests {
     use super::*;
 
-    fn judged(text: &str) -> Reach {
-        reach(normalised(text.parse().unwrap()))
+    fn judged(text: &str) -> Scope {
+        scope(normalised(text.parse().unwrap()))
     }
 
     #[test]
     fn public_addresses_are_global() {
         for text in ["1.1.1.1:4000", "100.63.255.255:1024", "100.128.0.0:1024", "172.15.0.1:9999", "172.32.0.1:9999"] {
-            assert_eq!(judged(text), Reach::Global, "{text}");
+            assert_eq!(judged(text), Scope::Global, "{text}");
         }
         for text in ["[2606:4700::1111]:4000", "[2a00:1450::1]:65535", "[2001:200::1]:4000", "[3ffe::1]:4000"] {
-            assert_eq!(judged(text), Reach::Global, "{text}");
+            assert_eq!(judged(text), Scope::Global, "{text}");
         }
     }
 
@@ -145,35 +167,35 @@ mod tests {
         for ip in
             ["127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "172.31.255.255", "169.254.169.254", "100.64.0.1"]
         {
-            assert_eq!(judged(&format!("{ip}:4000")), Reach::Private, "{ip}");
-            assert_eq!(judged(&format!("[::ffff:{ip}]:4000")), Reach::Private, "mapped {ip}");
-            assert_eq!(judged(&format!("[64:ff9b::{ip}]:4000")), Reach::Private, "NAT64 {ip}");
+            assert_eq!(judged(&format!("{ip}:4000")), Scope::Private, "{ip}");
+            assert_eq!(judged(&format!("[::ffff:{ip}]:4000")), Scope::Private, "mapped {ip}");
+            assert_eq!(judged(&format!("[64:ff9b::{ip}]:4000")), Scope::Private, "NAT64 {ip}");
             let [a, b, c, d] = ip.parse::<Ipv4Addr>().unwrap().octets();
-            assert_eq!(judged(&format!("[2002:{a:02x}{b:02x}:{c:02x}{d:02x}::1]:4000")), Reach::Private, "6to4 {ip}");
+            assert_eq!(judged(&format!("[2002:{a:02x}{b:02x}:{c:02x}{d:02x}::1]:4000")), Scope::Private, "6to4 {ip}");
         }
         for ip in ["::1", "fc00::1", "fdff::1", "fe80::1", "febf::1"] {
-            assert_eq!(judged(&format!("[{ip}]:4000")), Reach::Private, "{ip}");
+            assert_eq!(judged(&format!("[{ip}]:4000")), Scope::Private, "{ip}");
         }
     }
 
     #[test]
     fn what_is_no_single_place_is_never_dialled() {
         for ip in ["0.0.0.0", "0.1.2.3", "192.0.0.9", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.19.255.255"] {
-            assert_eq!(judged(&format!("{ip}:4000")), Reach::Never, "{ip}");
-            assert_eq!(judged(&format!("[::ffff:{ip}]:4000")), Reach::Never, "mapped {ip}");
+            assert_eq!(judged(&format!("{ip}:4000")), Scope::Never, "{ip}");
+            assert_eq!(judged(&format!("[::ffff:{ip}]:4000")), Scope::Never, "mapped {ip}");
         }
         for ip in ["198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255"] {
-            assert_eq!(judged(&format!("{ip}:4000")), Reach::Never, "{ip}");
+            assert_eq!(judged(&format!("{ip}:4000")), Scope::Never, "{ip}");
         }
         for ip in ["::", "::2", "::7f00:1", "100::1", "64:ff9b:1::1", "2001::1", "2001:2::1", "2001:db8::1", "3fff::1"]
         {
-            assert_eq!(judged(&format!("[{ip}]:4000")), Reach::Never, "{ip}");
+            assert_eq!(judged(&format!("[{ip}]:4000")), Scope::Never, "{ip}");
         }
         for ip in ["ff02::1", "ff0e::1", "4000::1", "5f00::1", "fec0::1"] {
-            assert_eq!(judged(&format!("[{ip}]:4000")), Reach::Never, "{ip}");
+            assert_eq!(judged(&format!("[{ip}]:4000")), Scope::Never, "{ip}");
         }
         for text in ["1.1.1.1:1023", "1.1.1.1:0", "127.0.0.1:53", "[2606:4700::1111]:443"] {
-            assert_eq!(judged(text), Reach::Never, "{text}");
+            assert_eq!(judged(text), Scope::Never, "{text}");
         }
     }
 

@@ -13,37 +13,37 @@ const EXAMPLES_MAX: usize = 3;
 
 /// A measured figure and what is expected of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Figure {
-    pub(crate) name: &'static str,
-    pub(crate) measured: String,
-    pub(crate) expected: String,
-    pub(crate) met: bool,
+pub struct Figure {
+    pub name: &'static str,
+    pub measured: String,
+    pub expected: String,
+    pub met: bool,
 }
 
 /// One run of one row.
 #[derive(Debug)]
-pub(crate) struct Outcomes {
-    pub(crate) row: &'static str,
-    pub(crate) signals: usize,
-    pub(crate) delivered: usize,
-    pub(crate) refused: BTreeMap<String, usize>,
-    pub(crate) unknown: usize,
-    pub(crate) lost: usize,
-    pub(crate) duplicated: usize,
+pub struct Outcomes {
+    pub row: &'static str,
+    pub signals: usize,
+    pub delivered: usize,
+    pub refused: BTreeMap<String, usize>,
+    pub unknown: usize,
+    pub lost: usize,
+    pub duplicated: usize,
     /// Out of order, at the wrong edge, or of no run.
-    pub(crate) disordered: usize,
-    pub(crate) ghosts: usize,
-    pub(crate) missing: usize,
+    pub disordered: usize,
+    pub ghosts: usize,
+    pub missing: usize,
     /// The first ones.
     examples: Vec<String>,
-    pub(crate) figures: Vec<Figure>,
+    pub figures: Vec<Figure>,
     /// What went wrong, in words. Empty: the run holds.
-    pub(crate) faults: Vec<String>,
+    pub faults: Vec<String>,
 }
 
 impl Outcomes {
     /// Reads the history of a run that ended `now`.
-    pub(crate) fn new(row: &'static str, history: &History, now: Time, figures: Vec<Figure>) -> Self {
+    pub fn new(row: &'static str, history: &History, now: Time, figures: Vec<Figure>) -> Self {
         let signals = &history.signals;
         let count = |is: &dyn Fn(&Signal) -> bool| signals.iter().filter(|signal| is(signal)).count();
         let mut refused = BTreeMap::new();
@@ -84,8 +84,15 @@ impl Outcomes {
         outcomes
     }
 
+    /// A run without edges.
+    pub fn without_load(row: &'static str, figures: Vec<Figure>) -> Self {
+        let mut outcomes = Self::new(row, &History::default(), Time::ZERO, figures);
+        outcomes.faults.clear();
+        outcomes
+    }
+
     /// One line of signals, one of presence, one for each figure.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let Self { signals, delivered, unknown, lost, duplicated, disordered, ghosts, missing, .. } = self;
         let refused: Vec<_> = self.refused.iter().map(|(code, number)| format!("{number} {code}")).collect();
         let refused = if refused.is_empty() { "0".to_owned() } else { refused.join(", ") };
@@ -115,7 +122,7 @@ fn example(difference: &Difference) -> String {
 }
 
 /// Seconds with as many digits as matter.
-pub(crate) fn seconds(time: Duration) -> String {
+pub fn seconds(time: Duration) -> String {
     if time < Duration::from_secs(1) {
         format!("{} ms", time.as_millis())
     } else {
@@ -124,13 +131,13 @@ pub(crate) fn seconds(time: Duration) -> String {
 }
 
 /// The 99th percentile of the time to the receipt of those that were delivered.
-pub(crate) fn p99<'a>(signals: impl IntoIterator<Item = &'a Signal>) -> Option<Duration> {
+pub fn p99<'a>(signals: impl IntoIterator<Item = &'a Signal>) -> Option<Duration> {
     let delivered = signals.into_iter().filter(|signal| signal.is_delivered());
     quantile(delivered.filter_map(Signal::took).collect(), 0.99)
 }
 
 /// All runs: for each row the sums, and the worst of each figure.
-pub(crate) fn table(all: &[Outcomes]) -> String {
+pub fn table(all: &[Outcomes]) -> String {
     let mut text = format!(
         "{:<14} {:>4} {:>8} {:>9} {:>8} {:>8} {:>5} {:>5} {:>6} {:>7}  figures (measured in each run; expected)\n",
         "row", "runs", "signals", "delivered", "refused", "unknown", "lost", "dupl.", "ghosts", "missing"

@@ -1,0 +1,230 @@
+//! The addresses of this machine, and the routers behind which it stands.
+//!
+//! The addresses are told by every system. Which of IPv6's are temporary, and who the router is, is read where Linux tells it;
+//! elsewhere no router is known, and none is asked to map ports.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// Addresses that are told to others; a machine may have hundreds, for containers.
+const ADDRESSES_MAX: usize = 8;
+/// The discard port: a socket is pointed at it to learn our own address; nothing is sent.
+const NOWHERE: u16 = 9;
+/// What Linux knows of an IPv6 address: temporary (RFC 8981), or not to be used any more, or not yet.
+const FLAGS_UNFIT: u32 = 0x01 | 0x08 | 0x20 | 0x40;
+/// What Linux knows of a route: it is up, and leads over a router.
+const ROUTE_BY_ROUTER: u32 = 0x1 | 0x2;
+
+/// A router, and our own address towards it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    /// The router.
+    pub(super) router: IpAddr,
+    /// The number of the interface, where the router's address needs it.
+    pub(super) zone: Option<u32>,
+    /// Our address, as it sees it.
+    pub(super) own: IpAddr,
+}
+
+/// What this machine has, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Interfaces {
+    /// Addresses that stay for a while and could be of use to somebody, loopback among them.
+    pub(super) addresses: Vec<IpAddr>,
+    /// The way to IPv4.
+    pub(super) v4: Option<Route>,
+    /// The way to IPv6.
+    pub(super) v6: Option<Route>,
+}
+
+impl Interfaces {
+    /// Looks now. Takes well under a millisecond.
+    pub(super) fn read() -> Self {
+        let file = |name: &str| std::fs::read_to_string(name).unwrap_or_default();
+        let (inet6, routes6) = (file("/proc/net/if_inet6"), file("/proc/net/ipv6_route"));
+        let mut addresses = usable(own_addresses(), &unfit(&inet6));
+        let v4 = v4_router(&file("/proc/net/route")).and_then(|router| {
+            let own = own_towards(router.into())?;
+            Some(Route { router: router.into(), zone: None, own })
+        });
+        let v6 = v6_router(&routes6).and_then(|(router, interface)| {
+            let (zone, own) = v6_towards(&inet6, &interface, &addresses)?;
+            Some(Route { router: router.into(), zone: Some(zone), own })
+        });
+        let ways: Vec<IpAddr> = [v4, v6].into_iter().flatten().map(|route| route.own).collect();
+        addresses.sort_by_key(|address| !ways.contains(address));
+        Self { addresses, v4, v6 }
+    }
+
+    /// The addresses that a socket bound to `bound` is reached at, with its port, at most 8. Loopback only if `private`
+    /// addresses are allowed.
+    pub(super) fn reached(&self, bound: SocketAddr, private: bool) -> Vec<SocketAddr> {
+        let hears = |ip: &IpAddr| match bound.ip() {
+            IpAddr::V4(any) if any.is_unspecified() => ip.is_ipv4(),
+            IpAddr::V6(any) if any.is_unspecified() => true,
+            one => one.to_canonical() == *ip,
+        };
+        let fit = self.addresses.iter().filter(|ip| hears(ip) && (private || !ip.is_loopback()));
+        fit.take(ADDRESSES_MAX).map(|ip| SocketAddr::new(*ip, bound.port())).collect()
+    }
+}
+
+fn own_addresses() -> Vec<IpAddr> {
+    match if_addrs::get_if_addrs() {
+        Ok(found) => found.into_iter().map(|interface| interface.ip()).collect(),
+        Err(error) => {
+            tracing::debug!(%error, "the system does not tell our addresses");
+            Vec::new()
+        }
+    }
+}
+
+/// Those that mean the same to everybody on the line, each once, sorted.
+fn usable(all: Vec<IpAddr>, unfit: &BTreeSet<Ipv6Addr>) -> Vec<IpAddr> {
+    let fit = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_link_local(),
+        // A link-local address needs the interface's number, which means nothing to others.
+        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_unicast_link_local() && !unfit.contains(ip),
+    };
+    all.into_iter().filter(fit).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// IPv6 addresses in Linux's `if_inet6` that will be gone soon, or are not there yet.
+fn unfit(inet6: &str) -> BTreeSet<Ipv6Addr> {
+    let fields = inet6.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (address, flags) = (fields.next()?, fields.nth(3)?);
+        let unfit = u32::from_str_radix(flags, 16).ok()? & FLAGS_UNFIT != 0;
+        unfit.then(|| v6_of(address)).flatten()
+    });
+    fields.collect()
+}
+
+/// The router of the best default route in Linux's `route`.
+fn v4_router(routes: &str) -> Option<Ipv4Addr> {
+    let defaults = routes.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, to, router, flags, _, _, metric, mask, ..] = fields.as_slice() else { return None };
+        let by_router = u32::from_str_radix(flags, 16).ok()? & ROUTE_BY_ROUTER == ROUTE_BY_ROUTER;
+        // The four bytes of an address, as a number of this machine.
+        let router = Ipv4Addr::from(u32::from_str_radix(router, 16).ok()?.to_ne_bytes());
+        (by_router && *to == "00000000" && *mask == "00000000").then_some((metric.parse::<u32>().ok()?, router))
+    });
+    defaults.min().map(|(_, router)| router)
+}
+
+/// The router of the best default route in Linux's `ipv6_route`, and the name of its interface.
+fn v6_router(routes: &str) -> Option<(Ipv6Addr, String)> {
+    let defaults = routes.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [to, length, _, _, router, metric, _, _, flags, interface, ..] = fields.as_slice() else { return None };
+        let by_router = u32::from_str_radix(flags, 16).ok()? & ROUTE_BY_ROUTER == ROUTE_BY_ROUTER;
+        let all = *length == "00" && v6_of(to)?.is_unspecified();
+        let metric = u32::from_str_radix(metric, 16).ok()?;
+        (by_router && all).then_some((metric, v6_of(router)?, (*interface).to_owned()))
+    });
+    defaults.min().map(|(_, router, interface)| (router, interface))
+}
+
+/// The number of an interface in Linux's `if_inet6`, and the best of our addresses on it.
+fn v6_towards(inet6: &str, interface: &str, ours: &[IpAddr]) -> Option<(u32, IpAddr)> {
+    let on_it = inet6.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [address, number, _, _, _, name] = fields.as_slice() else { return None };
+        let address = IpAddr::V6(v6_of(address)?);
+        let fit = *name == interface && ours.contains(&address) && crate::relay::may_be_tried(address, false);
+        fit.then_some((u32::from_str_radix(number, 16).ok()?, address))
+    });
+    on_it.min_by_key(|(_, address)| *address)
+}
+
+fn v6_of(digits: &str) -> Option<Ipv6Addr> {
+    u128::from_str_radix(digits, 16).ok().map(Ipv6Addr::from)
+}
+
+/// Our address on the way to another one. Sends nothing.
+fn own_towards(other: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((other, NOWHERE)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use super::*;
+
+    const INET6: &str = "\
+00000000000000000000000000000001 01 80 10 80       lo
+2a010000000000010000000000000005 02 40 00 00     eth0
+2a01000000000001aaaa00000000beef 02 40 00 01     eth0
+2a010000000000020000000000000005 02 40 00 20     eth0
+fe80000000000000000000000000cafe 02 40 20 80     eth0
+2a010000000000090000000000000009 03 40 00 80     wlan0
+";
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_router_is_that_of_the_best_default_route() {
+        let routes = format!(
+            "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n\
+             wlan0 00000000 {0} 0003 0 0 600 00000000 0 0 0\n\
+             eth0 00000000 {1} 0003 0 0 100 00000000 0 0 0\n\
+             tun0 00000000 00000000 0001 0 0 50 00000000 0 0 0\n\
+             eth1 00000000 {0} 0002 0 0 1 00000000 0 0 0\n\
+             eth0 0001A8C0 {0} 0003 0 0 0 00FFFFFF 0 0 0\n",
+            format_args!("{:08X}", u32::from_ne_bytes([192, 168, 7, 1])),
+            format_args!("{:08X}", u32::from_ne_bytes([192, 168, 1, 254])),
+        );
+        assert_eq!(v4_router(&routes), Some(Ipv4Addr::new(192, 168, 1, 254)));
+        assert_eq!(v4_router("Iface\n"), None);
+        assert_eq!(v4_router(""), None);
+    }
+
+    #[test]
+    fn the_router_of_ipv6_comes_with_its_interface_and_our_lasting_address_there() {
+        let zeros = "0".repeat(32);
+        let routes = format!(
+            "{zeros} 00 {zeros} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n\
+             {zeros} 00 {zeros} 00 fe800000000000000000000000000002 00000800 00000001 00000000 00000003 wlan0\n\
+             {zeros} 00 {zeros} 00 {zeros} ffffffff 00000001 00000000 00200200 lo\n"
+        );
+        let (router, interface) = v6_router(&routes).unwrap();
+        assert_eq!((ip("fe80::1"), "eth0"), (router.into(), interface.as_str()));
+        let ours = usable(vec![ip("2a01:0:0:1::5"), ip("2a01:0:0:9::9"), ip("fe80::cafe")], &unfit(INET6));
+        assert_eq!(v6_towards(INET6, "eth0", &ours), Some((2, ip("2a01:0:0:1::5"))));
+        assert_eq!(v6_towards(INET6, "eth7", &ours), None);
+        assert_eq!(v6_router(""), None);
+    }
+
+    #[test]
+    fn temporary_deprecated_and_link_local_addresses_are_told_to_nobody() {
+        let all = ["2a01:0:0:1::5", "2a01:0:0:1:aaaa::beef", "2a01:0:0:2::5", "fe80::cafe", "169.254.3.4", "10.0.0.1"];
+        let kept = usable(all.map(ip).to_vec(), &unfit(INET6));
+        assert_eq!(kept, [ip("10.0.0.1"), ip("2a01:0:0:1::5")]);
+    }
+
+    #[test]
+    fn a_socket_is_reached_at_the_addresses_that_it_hears() {
+        let addresses = ["192.168.1.5", "127.0.0.1", "2a01::5"].map(ip).to_vec();
+        let here = Interfaces { addresses, ..Interfaces::default() };
+        let reached = |bound: &str, private| -> Vec<String> {
+            here.reached(bound.parse().unwrap(), private).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(reached("0.0.0.0:47474", false), ["192.168.1.5:47474"]);
+        assert_eq!(reached("[::]:4000", false), ["192.168.1.5:4000", "[2a01::5]:4000"]);
+        assert_eq!(reached("0.0.0.0:4000", true), ["192.168.1.5:4000", "127.0.0.1:4000"]);
+        assert_eq!(reached("[2a01::5]:4000", false), ["[2a01::5]:4000"]);
+        assert_eq!(reached("192.168.1.77:4000", false), Vec::<String>::new(), "an address that is gone");
+        let many = Interfaces { addresses: (0..99).map(|n| IpAddr::from([10, 0, 0, n])).collect(), ..here };
+        assert_eq!(many.reached("0.0.0.0:4000".parse().unwrap(), false).len(), ADDRESSES_MAX);
+    }
+
+    #[test]
+    fn this_machine_has_its_loopback() {
+        assert!(Interfaces::read().addresses.contains(&ip("127.0.0.1")));
+    }
+}

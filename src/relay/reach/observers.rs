@@ -1,0 +1,154 @@
+//! Who sees us where: one word for each link, and what it says of the router between.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use aldis_wire::id::HostId;
+
+use crate::relay::bucket::Bucket;
+use crate::relay::io::{LinkKey, Moment};
+use crate::relay::limits::{NAT_SETTLES, OBSERVED, OBSERVED_MAX};
+use crate::relay::scope::{Scope, scope, usable};
+
+/// One neighbour's word.
+#[derive(Clone, Debug)]
+pub(crate) struct Observer {
+    pub(crate) host: HostId,
+    /// Where it is itself.
+    pub(crate) at: IpAddr,
+    /// Whether we dialled it. A host that dialled us sees what it dialled, whatever our router does with what we send.
+    pub(crate) dialled: bool,
+    /// Where it sees us; normalised.
+    pub(crate) sees: SocketAddr,
+    /// Since when.
+    pub(crate) since: Moment,
+    words: Bucket,
+}
+
+impl Observer {
+    pub(crate) fn new(now: Moment, host: HostId, at: IpAddr, dialled: bool, sees: SocketAddr) -> Self {
+        Self { host, at, dialled, sees, since: now, words: Bucket::default() }
+    }
+}
+
+/// What a router does with the addresses of what we send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Too few have seen us.
+    #[default]
+    Unknown,
+    /// Nothing: we are seen at an address of our own.
+    Direct,
+    /// The same outside address for all.
+    Cone,
+    /// Another one for each.
+    Symmetric,
+}
+
+/// All neighbours' words; one for each admitted link.
+#[derive(Debug, Default)]
+pub(crate) struct Observers {
+    all: BTreeMap<LinkKey, Observer>,
+    /// When somebody has last seen us move.
+    moved: Option<Moment>,
+}
+
+impl Observers {
+    pub(crate) fn insert(&mut self, link: LinkKey, observer: Observer) {
+        self.all.insert(link, observer);
+    }
+
+    pub(crate) fn remove(&mut self, link: LinkKey) {
+        self.all.remove(&link);
+    }
+
+    pub(crate) fn find(&self, link: LinkKey) -> Option<&Observer> {
+        self.all.get(&link)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LinkKey, &Observer)> {
+        self.all.iter().map(|(key, observer)| (*key, observer))
+    }
+
+    /// A neighbour sees us at another address. Gives the one before, if this counts.
+    pub(crate) fn sees(&mut self, now: Moment, link: LinkKey, address: SocketAddr) -> Option<SocketAddr> {
+        let observer = self.all.get_mut(&link)?;
+        if observer.sees == address || observer.words.take(now, OBSERVED, 1).is_err() {
+            return None;
+        }
+        self.moved = Some(now);
+        observer.since = now;
+        Some(std::mem::replace(&mut observer.sees, address))
+    }
+
+    /// Whether it has become late enough to conclude something. True once.
+    pub(crate) fn take_settled(&mut self, now: Moment) -> bool {
+        let settled = self.settles().is_some_and(|at| at <= now);
+        if settled {
+            self.moved = None;
+        }
+        settled
+    }
+
+    /// Until when nothing is concluded from neighbours that disagree.
+    pub(crate) fn settles(&self) -> Option<Moment> {
+        self.moved.map(|moved| moved + NAT_SETTLES)
+    }
+
+    /// The addresses at which hosts that we dialled see us, most often seen first, then newest; then those at which others
+    /// do. At most [`OBSERVED_MAX`].
+    pub(crate) fn addresses(&self, private: bool) -> Vec<SocketAddr> {
+        let mut seen: BTreeMap<SocketAddr, (bool, usize, Moment)> = BTreeMap::new();
+        for observer in self.all.values().filter(|observer| usable(observer.sees, private)) {
+            let (dialled, times, since) = seen.entry(observer.sees).or_default();
+            *dialled |= observer.dialled;
+            *times += usize::from(observer.dialled);
+            *since = observer.since.max(*since);
+        }
+        let mut seen: Vec<_> =
+            seen.into_iter().map(|(address, rank)| (Reverse((rank, address.is_ipv4())), address)).collect();
+        seen.sort_unstable();
+        seen.truncate(OBSERVED_MAX);
+        seen.into_iter().map(|(_, address)| address).collect()
+    }
+
+    /// Whether somebody else than `host` sees us at this address.
+    pub(crate) fn others_see(&self, host: HostId, at: IpAddr, address: SocketAddr) -> bool {
+        self.all.values().any(|other| other.sees == address && other.host != host && other.at != at)
+    }
+
+    /// What neighbours' words say of the router; `shared` is where the nodes of the DHT see the port for links. None while
+    /// it is too early to say.
+    pub(crate) fn kind(
+        &self,
+        now: Moment,
+        local: &[SocketAddr],
+        private: bool,
+        shared: Option<SocketAddr>,
+    ) -> Option<Kind> {
+        if self.settles().is_some_and(|until| until > now) {
+            return None;
+        }
+        let dialled = || self.all.values().filter(|observer| observer.dialled && usable(observer.sees, private));
+        let mut words: Vec<(Option<IpAddr>, SocketAddr)> =
+            dialled().map(|observer| (Some(observer.at), observer.sees)).collect();
+        words.extend(shared.filter(|address| usable(*address, private)).map(|address| (None, address)));
+        // Of a private network's addresses those count only that no public one makes meaningless, and IPv6 only alone.
+        let best = words.iter().map(|(_, sees)| rank(*sees)).min()?;
+        words.retain(|(_, sees)| rank(*sees) == best);
+        if words.iter().any(|(_, sees)| local.contains(sees)) {
+            return Some(Kind::Direct);
+        }
+        let (first, rest) = words.split_first()?;
+        if words.iter().any(|one| words.iter().any(|other| one.0 != other.0 && one.1 != other.1)) {
+            return Some(Kind::Symmetric);
+        }
+        let agree = rest.iter().any(|other| other.0 != first.0);
+        Some(if agree { Kind::Cone } else { Kind::Unknown })
+    }
+}
+
+fn rank(address: SocketAddr) -> (bool, bool) {
+    (scope(address) != Scope::Global, address.is_ipv6())
+}

@@ -1,0 +1,107 @@
+//! Namespaces of our own, short commands, and helper programs.
+
+use std::os::unix::process::CommandExt;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// Helper programs are ready within this.
+const READY_MAX: Duration = Duration::from_secs(30);
+/// The longest first line of a helper program.
+const LINE_BYTES_MAX: u64 = 1 << 16;
+/// Network, mounts and processes of our own, which the kernel takes down when we end; what to run follows.
+const UNSHARE: [&str; 8] = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
+
+/// Begins this program again, with `--inside` as its first argument, in namespaces of its own. Where those cannot be
+/// had, nothing is run, and it says so.
+///
+/// # Errors
+/// When the namespaces cannot be made for another reason than missing rights.
+pub fn enter(name: &str) -> Result<ExitCode> {
+    let [program, options @ ..] = UNSHARE;
+    let tried = std::process::Command::new(program).args(options).arg("true").output();
+    let tried = tried.context("cannot run unshare")?;
+    if !tried.status.success() {
+        let why = String::from_utf8_lossy(&tried.stderr);
+        if !why.contains("Operation not permitted") {
+            bail!("cannot make namespaces: {}", why.trim());
+        }
+        println!("SKIPPED: the laboratory needs root and its rights over network namespaces: {}", why.trim());
+        println!("{name}: 0 passed; 0 failed; 1 skipped");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let arguments = std::env::args_os().skip(1);
+    let own = std::env::current_exe()?;
+    let mut again = std::process::Command::new(program);
+    Err(again.args(options).arg(own).arg("--inside").args(arguments).exec()).context("cannot run unshare")
+}
+
+/// What is to be done first inside: names of namespaces are files in /run, and ours must not be seen outside.
+///
+/// # Errors
+/// When one of the commands fails.
+pub async fn settle() -> Result<()> {
+    run(["mount", "-t", "tmpfs", "tmpfs", "/run"]).await?;
+    run(["ip", "link", "set", "lo", "up"]).await.map(drop)
+}
+
+/// Runs a short command to its end; what it wrote.
+///
+/// # Errors
+/// When it cannot be run or fails, with what it said.
+pub async fn run(words: impl IntoIterator<Item = &str>) -> Result<String> {
+    run_with(words, "").await
+}
+
+/// The same with something on its standard input.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(words: impl IntoIterator<Item = &str>, input: &str) -> Result<String> {
+    let words: Vec<_> = words.into_iter().collect();
+    let (program, arguments) = words.split_first().context("no command")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
+    // A command that needs no input may be gone already.
+    _ = child.stdin.take().context("no standard input")?.write_all(input.as_bytes()).await;
+    let ended = child.wait_with_output().await?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.success(), "{}: {}", words.join(" "), said.trim());
+    Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
+}
+
+/// A program that says on its first line that it is ready, and ends when its standard input closes.
+#[derive(Debug)]
+pub struct Helper(Child);
+
+impl Helper {
+    /// Gives the line too.
+    ///
+    /// # Errors
+    /// When it cannot be run, or ends, or is not ready in time.
+    pub async fn start(mut command: Command) -> Result<(Self, String)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+        let mut line = String::new();
+        let reading = BufReader::new(child.stdout.take().context("no standard output")?);
+        let mut reading = reading.take(LINE_BYTES_MAX);
+        timeout(READY_MAX, reading.read_line(&mut line)).await.context("a helper is not ready in time")??;
+        if line.is_empty() {
+            bail!("{command:?} ended at once; the reason stands above");
+        }
+        Ok((Self(child), line))
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub async fn end(mut self) -> Result<()> {
+        self.0.kill().await.context("cannot end a helper")
+    }
+}

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
 use aldis_wire::host::Channel;
-use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES, OPS_MAX};
 use aldis_wire::id::HostId;
+use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES, OPS_MAX};
 use aldis_wire::record::{HostRecord, SignedRecord, short_id};
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;

@@ -18,6 +18,7 @@ RELAY_SHARED = {
     "io": "the contract: what happened, what to do",
     "limits": "every tunable number",
     "planted": "what tests make a machine do wrong; a constant in the program",
+    "prefix": "what counts as one address, a type",
     "roster": "one host's roster, a type; the directory keeps them, and catching up keeps a copy on its way",
     "scope": "how far an address reaches; no state",
     "setup": "what the operator chose, fixed at the start",

@@ -19,7 +19,7 @@ pub use sources::{ConfigError, FlagValues, Source, Sources};
 
 use crate::doors::{Door, NoSuchDoor};
 use crate::hosts::HostFiles;
-use crate::relay::limits::Rate;
+use crate::relay::limits::{Rate, SEED_NAMES_MAX};
 use crate::{genesis, identity};
 
 /// The checked configuration of a host.
@@ -47,6 +47,10 @@ pub struct Config {
     pub dht_bootstrap: Vec<String>,
     /// Whether the DHT uses the UDP port of links.
     pub dht_share_port: bool,
+    /// Names in DNS that list hosts.
+    pub dns_seeds: Vec<String>,
+    /// Whether to look for hosts on the same link.
+    pub lan: bool,
     /// Hosts to link with whatever the DHT says.
     pub peers: Vec<Peer>,
     /// Files about other hosts.
@@ -131,6 +135,8 @@ impl Config {
             dht: needed(sources, "dht", switch)?,
             dht_bootstrap: sources.many("dht_bootstrap", named_address)?,
             dht_share_port: needed(sources, "dht_share_port", switch)?,
+            dns_seeds: dns_seeds(sources)?,
+            lan: needed(sources, "lan", switch)?,
             peers: sources.many("peers", peer)?,
             hosts: HostFiles {
                 allow: sources.path("hosts_allow"),
@@ -242,6 +248,27 @@ fn peer(text: &str) -> Result<Peer, String> {
         }
     };
     Ok(Peer { host, address: named_address(address)? })
+}
+
+/// Asked for as they are: no search domains.
+fn dns_seeds(sources: &Sources) -> Result<Vec<String>, ConfigError> {
+    let names = sources.many("dns_seeds", |text| {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len()) && label.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
+        let sound = text.len() <= 253 && text.trim_end_matches('.').split('.').all(label);
+        if sound {
+            Ok(text.to_owned())
+        } else {
+            Err(format!("{text:?} is not a name in DNS, such as seeds.example.org"))
+        }
+    })?;
+    if names.len() > SEED_NAMES_MAX {
+        return Err(
+            sources.blame("dns_seeds", format!("has {} names; at most {SEED_NAMES_MAX} are asked for", names.len()))
+        );
+    }
+    Ok(names)
 }
 
 fn gateway_url(text: &str) -> Result<String, String> {

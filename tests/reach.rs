@@ -12,8 +12,8 @@ use aldis::relay::io::{
     CheckTarget, Event, Input, LinkKey, Mapped, Mapping, MappingProtocol, Note, Output, Registration,
 };
 use aldis::relay::limits::{
-    CHECK_INTERVAL, CONTACT_KEPT, CONTACTS_MAX, REFERRAL_TIMEOUT, REFERRALS_MAX, STUN_TOLD_MAX, TRIAL_ADDRESSES_MAX,
-    TRIALS_MAX,
+    ASKERS_MAX, CHECK_INTERVAL, CONTACT_KEPT, CONTACTS_MAX, LOCAL_MAX, MAPPED_MAX, PLACES_MAX, REFERRAL_TIMEOUT,
+    REFERRALS_MAX, STUN_TOLD_MAX, TRIAL_ADDRESSES_MAX, TRIALS_MAX,
 };
 use aldis::relay::view::{LinkKind, PlaceState, ReachView};
 use aldis_wire::announcement::Op;
@@ -213,12 +213,32 @@ fn whoever_is_reached_by_a_stranger_is_open_and_tells_so_its_record_and_the_dht(
     let record = effects.records(link).pop().unwrap();
     assert_eq!((record.nat, record.addresses, record.candidates), (Nat::Open, vec![at(OUTSIDE)], vec![]));
     assert!(record.neighbours.is_empty(), "whoever may be dialled needs nobody to introduce it");
-    house.handle(Input::LookUpEnded { outcome: Ok(()) });
-    let effects = house.wait(SECOND);
-    assert!(
-        effects.outputs.contains(&Output::Register { port: Some(4_000) })
-            || reach(&house).registration == Registration::Port(4_000)
-    );
+    let effects = house.handle(Input::LookUpEnded { outcome: Ok(()) });
+    assert!(effects.outputs.contains(&Output::Register { port: Some(4_000) }), "{effects:?}");
+}
+
+#[test]
+fn the_dht_is_told_the_own_port_by_whoever_is_alone_and_soon_the_right_one_when_it_is_known() {
+    let mut house = seen(OUTSIDE, |settings| {
+        (settings.dht, settings.register, settings.port) = (true, true, 5_000);
+    });
+    let registered = |effects: &Effects| {
+        let port = |output: &Output| if let Output::Register { port } = output { Some(*port) } else { None };
+        effects.outputs.iter().filter_map(port).collect::<Vec<_>>()
+    };
+    let effects = house.handle(Input::LookUpEnded { outcome: Ok(()) });
+    assert_eq!(registered(&effects), [Some(5_000)], "the first host of a network must be found");
+    house.handle(Input::RegistrationEnded { outcome: Ok(()) });
+    house.handle(Input::DhtSees { address: at(OUTSIDE), shared: true });
+    let effects = house.wait(20 * SECOND);
+    assert!(registered(&effects).is_empty(), "a look-up comes first: {effects:?}");
+    let effects = house.handle(Input::LookUpEnded { outcome: Ok(()) });
+    assert_eq!(registered(&effects), [None], "the DHT sees the port for links");
+    house.handle(Input::RegistrationEnded { outcome: Ok(()) });
+    let (link, effects) = house.dialled_at(&Player::new(1), v4(1));
+    let mut effects = answering(&mut house, &[link], 2 * SECOND, effects, |_| Verdict::Reached);
+    effects.add(house.wait(20 * SECOND));
+    assert_eq!(registered(&effects), [Some(4_000)], "once, and not at the next quarter of an hour");
 }
 
 #[test]
@@ -324,6 +344,33 @@ fn mapped_ports_are_published_when_they_were_reached_and_not_before() {
 }
 
 #[test]
+fn places_that_are_had_checked_are_bounded_whatever_the_driver_and_neighbours_say() {
+    let mut house = seen(OUTSIDE, |settings| {
+        settings.addresses = (0..8).map(|port| at(&format!("45.9.9.9:{}", 2_000 + port))).collect();
+        settings.gateways = (0..9).map(|number| format!("wss://host{number}.example/v1")).collect();
+    });
+    let mapping = |number: u16| {
+        let of = if number.is_multiple_of(2) { Mapped::Links } else { Mapped::Gateway };
+        Mapping { outside: SocketAddr::new(at(OUTSIDE).ip(), 6_000 + number), protocol: MappingProtocol::Upnp, of }
+    };
+    let local = (0..100).map(|number| at(&format!("45.9.9.9:{}", 7_000 + number))).collect();
+    let (mapped, stun) = ((0..100).map(mapping).collect(), (1_500..1_600).collect());
+    house.handle(Input::PlacesFound { local, mapped, stun });
+    let mut asked = Effects::default();
+    for number in 1..20 {
+        house.seen_at = at(&format!("45.9.9.9:{}", 8_000 + number));
+        asked.add(house.dialled_at(&Player::new(number), v4(number.into())).1);
+    }
+    let links: Vec<LinkKey> = reach(&house).observers.iter().map(|observer| observer.link).collect();
+    answering(&mut house, &links, 60 * SECOND, asked, |_| Verdict::Reached);
+    let (view, tables) = (reach(&house), house.relay.tables());
+    assert!(tables.checks > 20 && tables.checks <= PLACES_MAX, "{}", tables.checks);
+    assert!(view.local.len() <= LOCAL_MAX && view.mapped.len() <= MAPPED_MAX);
+    assert_eq!((view.addresses.len(), view.gateways.len()), (8, 4), "as many as a record may list");
+    assert!(view.candidates.len() <= 4 && view.stun.len() <= 2);
+}
+
+#[test]
 fn a_mapping_at_an_address_at_which_nobody_sees_us_shows_a_second_router() {
     let mut house = house();
     let outside = at("100.64.0.9:9100");
@@ -370,9 +417,10 @@ fn whoever_was_dialled_lately_or_comes_from_our_own_network_proves_nothing_by_co
     house.seen_at = at(OUTSIDE);
     house.wait(SECOND);
     house.dialled_at(&Player::new(1), v4(1));
-    house.link_from(&Player::new(2), v4(2));
-    house.link_from(&Player::new(3), Ipv4Addr::new(192, 168, 1, 7));
-    house.link_from(&Player::new(4), Ipv4Addr::new(45, 9, 9, 9));
+    for (number, from) in [(2, v4(2)), (3, Ipv4Addr::new(192, 168, 1, 7)), (4, Ipv4Addr::new(45, 9, 9, 9))] {
+        house.link_from(&Player::new(number), from);
+        assert!(reach(&house).addresses.is_empty(), "{from}");
+    }
     let (again, _) = house.link_from(&Player::new(5), v4(5));
     assert_eq!(reach(&house).addresses, [at(OUTSIDE)], "but a stranger does");
     let mut house = house;
@@ -502,6 +550,12 @@ fn a_neighbour_is_sent_to_where_the_asker_is_seen_and_its_word_is_passed_on_unde
 #[test]
 fn three_neighbours_are_tried_until_one_can_and_none_at_the_askers_own_address() {
     let mut house = House::new();
+    let (asker, _) = house.link_from(&Player::new(1), v4(1));
+    house.link_from(&Player::new(2), v4(1));
+    let verify = Frame::Verify(Verify { number: 1, place: Place::Links { port: 5_000 } });
+    let effects = house.send(asker, &verify);
+    assert_eq!(verdicts(&effects, asker), [(1, Verdict::Nobody)], "there is only one at its own address");
+    let mut house = House::new();
     let guests = guests(&mut house, 6);
     house.link_from(&Player::new(50), v4(1));
     let verify = Frame::Verify(Verify { number: 1, place: Place::Links { port: 5_000 } });
@@ -567,6 +621,22 @@ fn checks_that_neighbours_make_on_our_word_are_bounded() {
     assert_eq!(house.relay.tables().referrals, 0);
     house.wait(120 * SECOND);
     assert_eq!(house.relay.tables().askers, 0, "and who has asked is forgotten");
+}
+
+#[test]
+fn hosts_whose_questions_are_counted_are_bounded() {
+    let mut house = House::new();
+    let mut refused = 0;
+    for number in 0..u16::try_from(ASKERS_MAX).unwrap() + 20 {
+        let player = Player::new(1_000 + number);
+        let (link, _) = house.link_from(&player, v4(number.into()));
+        for number in 0..8 {
+            let effects = house.send(link, &Frame::Verify(Verify { number, place: Place::Links { port: 5_000 } }));
+            refused += verdicts(&effects, link).iter().filter(|(_, verdict)| *verdict == Verdict::TooOften).count();
+        }
+        house.handle(Input::LinkClosed { link, reason: String::new() });
+    }
+    assert_eq!((house.relay.tables().askers, refused), (ASKERS_MAX, 20 * 8));
 }
 
 #[test]
@@ -675,7 +745,7 @@ fn a_victim_is_tried_twice_and_then_once_a_minute_whoever_asks_and_under_whateve
             // Another host, and another port, each time.
             let host = HostId::new(*blake3_of(second, number).as_bytes());
             let port = 2_000 + u16::try_from(number).unwrap();
-            let place = if number % 2 == 0 { Place::Links { port } } else { Place::Stun { port } };
+            let place = if number.is_multiple_of(2) { Place::Links { port } } else { Place::Stun { port } };
             let asked = Frame::DialBack(DialBack { number: 1, host, address: victim, place });
             let effects = house.send(*link, &asked);
             for (check, ..) in effects.checks() {
@@ -746,6 +816,13 @@ fn checks_that_we_make_are_eight_at_once_and_two_a_second_and_end_by_themselves(
 fn addresses_that_were_tried_and_hosts_that_were_met_are_bounded() {
     let mut house = House::new();
     let (link, _) = guests(&mut house, 1)[0];
+    for number in 0..3_000 {
+        let host = HostId::new(*blake3_of(number, 2).as_bytes());
+        house.send(link, &dial_back(number, host, v4(20_000 + number).into()));
+        assert!(house.relay.tables().trial_addresses <= TRIAL_ADDRESSES_MAX);
+    }
+    house.wait(600 * SECOND);
+    assert_eq!(house.relay.tables().trial_addresses, 0, "forgotten when they matter no more");
     let mut most = house.relay.tables();
     for number in 0..6_000 {
         let host = HostId::new(*blake3_of(number, 1).as_bytes());

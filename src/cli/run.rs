@@ -19,6 +19,7 @@ use crate::identity;
 use crate::net::dht::DhtConfig;
 use crate::net::driver::{self, Host, HostConfig, StartError};
 use crate::net::hub::Hub;
+use crate::net::seeds::SeedsConfig;
 use crate::relay::Settings;
 use crate::relay::io::{Hint, HintSource, Input, StopReason};
 
@@ -128,6 +129,8 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         gateway_tls: config.tls.clone(),
         dht,
         dht_share_port: config.dht_share_port,
+        seeds: SeedsConfig { names: config.dns_seeds.clone(), servers: None },
+        lan: config.lan,
         doors: config.doors.clone(),
         peerjs_discovery: config.peerjs_discovery,
         origins: config.origins.clone(),

@@ -56,11 +56,15 @@ fn host(status: &Status) -> String {
         Some(problem) => format!("the DHT is {next}; what is wrong: {problem}"),
         None => format!("the DHT is {next}"),
     };
+    let seeds = match &discovery.dns_seeds_problem {
+        Some(problem) => format!("; names in DNS: {problem}"),
+        None => String::new(),
+    };
     let gateways = if status.gateways.is_empty() { "none published".to_owned() } else { status.gateways.join(" ") };
     let draining = if status.takes_edges { "" } else { ", going away" };
     format!(
         "host       {}\nnetwork    {} (tag {}, version {})\nsoftware   {}, up {}{draining}\ngateways   {gateways}\n\
-         edges      {} connected, {} sessions, {} topics\ndiscovery  {} addresses known, {} dials, {dht}\n",
+         edges      {} connected, {} sessions, {} topics\ndiscovery  {} addresses known, {} dials, {dht}{seeds}\n",
         status.host,
         status.network.name,
         status.network.tag,

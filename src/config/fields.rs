@@ -73,7 +73,7 @@ const fn field(
 }
 
 /// All fields, in the order in which people meet them.
-pub const FIELDS: [Field; 33] = [
+pub const FIELDS: [Field; 35] = [
     field("network", Kind::One, "NAME", "main", "Open network to be in: everybody who knows its name may run a host"),
     field("genesis", Kind::One, "FILE", "", "Genesis file of a closed network, instead of `network`"),
     field(
@@ -129,6 +129,20 @@ pub const FIELDS: [Field; 33] = [
         "true|false",
         "false",
         "Have the DHT use the UDP port of listen_quic, so that it tells its outside address: two hosts behind home routers then meet with no other host of the network; Linux only",
+    ),
+    field(
+        "dns_seeds",
+        Kind::Many,
+        "NAME",
+        "",
+        "Names in DNS whose TXT records list hosts: aldis=<network tag> [ID@]HOST:PORT ...; at most 8",
+    ),
+    field(
+        "lan",
+        Kind::Switch,
+        "true|false",
+        "true",
+        "Find hosts on the same local network by mDNS, and be found; never if listen_quic is on loopback",
     ),
     field("peers", Kind::Many, "[ID@]HOST:PORT", "", "Hosts to link with whatever the DHT says"),
     field(

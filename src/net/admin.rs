@@ -172,6 +172,12 @@ pub struct DiscoveryStatus {
     pub dht_problem: Option<String>,
     /// How long until the DHT is asked next; 0 while it is being asked, and without a DHT.
     pub next_look_up_ms: u64,
+    /// Whether it looks up names in DNS at which hosts are listed.
+    #[serde(default)]
+    pub dns_seeds: bool,
+    /// What was wrong with them at the last look-up, if anything.
+    #[serde(default)]
+    pub dns_seeds_problem: Option<String>,
 }
 
 /// `GET /readyz`.
@@ -225,6 +231,8 @@ impl Admin {
                 dht: discovery.dht,
                 dht_problem: discovery.dht_problem.clone(),
                 next_look_up_ms: millis(discovery.next_look_up),
+                dns_seeds: discovery.seeds,
+                dns_seeds_problem: discovery.seeds_problem.clone(),
             },
         }
     }

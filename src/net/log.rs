@@ -1,6 +1,6 @@
 //! What notes say in words. A host to which nothing happens writes nothing at `info`.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ const STRANGERS_EVERY: Duration = Duration::from_secs(10);
 pub struct Log {
     strangers: Mutex<Throttle>,
     dht: AtomicU8,
+    /// Whether the last look-up of the names in DNS failed.
+    seeds_fail: AtomicBool,
 }
 
 /// What the DHT last did, so that only changes are written.
@@ -26,7 +28,7 @@ const DHT_FAILS: u8 = 2;
 impl Default for Log {
     fn default() -> Self {
         let throttle = Throttle { lines: STRANGERS_BURST, filled: Instant::now(), kept_back: 0 };
-        Self { strangers: Mutex::new(throttle), dht: AtomicU8::new(DHT_UNKNOWN) }
+        Self { strangers: Mutex::new(throttle), dht: AtomicU8::new(DHT_UNKNOWN), seeds_fail: AtomicBool::new(false) }
     }
 }
 
@@ -76,6 +78,7 @@ impl Log {
                 tracing::debug!(host = %host.short(), ?why, "a neighbour does not introduce us to a host");
             }
             Note::DhtAnswered { registration, outcome } => self.dht_answered(*registration, outcome),
+            Note::SeedsAnswered { outcome } => self.seeds_answered(outcome),
             Note::HostAppeared { host, epoch } => tracing::info!(host = %host.short(), epoch, "a host appeared"),
             Note::HostExpired { host } => tracing::info!(host = %host.short(), "a host is not heard of any more"),
             Note::HostQuarantined { host, fault } => {
@@ -146,6 +149,16 @@ impl Log {
                  and the DHT is asked again every few seconds"
             ),
             Err(problem) => tracing::debug!(registration, problem, "the DHT still does not answer"),
+        }
+    }
+
+    fn seeds_answered(&self, outcome: &Result<(), String>) {
+        let failed_before = self.seeds_fail.swap(outcome.is_err(), Ordering::Relaxed);
+        match outcome {
+            Ok(()) if failed_before => tracing::info!("DNS answers again for the names of dns_seeds"),
+            Ok(()) => tracing::debug!("DNS answered for the names of dns_seeds"),
+            Err(problem) if !failed_before => tracing::warn!(problem, "what dns_seeds names brings no hosts"),
+            Err(problem) => tracing::debug!(problem, "what dns_seeds names still brings no hosts"),
         }
     }
 

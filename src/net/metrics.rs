@@ -54,6 +54,7 @@ struct Counts {
     punches: Counters<3>,
     not_introduced: Counters<1>,
     dht_answers: Counters<2>,
+    dns_seed_answers: Counters<1>,
     hosts_appeared: Counter,
     hosts_expired: Counter,
     hosts_quarantined: Counters<1>,
@@ -133,6 +134,9 @@ impl Metrics {
             Note::DhtAnswered { registration, outcome } => {
                 let asked = if *registration { "registration" } else { "look_up" };
                 count(&counts.dht_answers, [("asked", asked), ("answered", yes_no(outcome.is_ok()))]);
+            }
+            Note::SeedsAnswered { outcome } => {
+                count(&counts.dns_seed_answers, [("answered", yes_no(outcome.is_ok()))]);
             }
             Note::HostAppeared { .. } => _ = counts.hosts_appeared.inc(),
             Note::HostExpired { .. } => _ = counts.hosts_expired.inc(),
@@ -275,6 +279,7 @@ impl Counts {
         );
         registry.register("not_introduced", "Hosts that no neighbour introduced to us", self.not_introduced.clone());
         registry.register("dht_answers", "Look-ups and registrations in the DHT", self.dht_answers.clone());
+        registry.register("dns_seed_answers", "Look-ups of the names of dns_seeds", self.dns_seed_answers.clone());
         registry.register("hosts_appeared", "Hosts that became known", self.hosts_appeared.clone());
         registry.register("hosts_expired", "Hosts that were not heard of any more", self.hosts_expired.clone());
         registry.register("hosts_quarantined", "Hosts whose roster was refused", self.hosts_quarantined.clone());

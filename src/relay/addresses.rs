@@ -12,27 +12,8 @@ use aldis_wire::refusal::Refusal;
 use super::bucket::Bucket;
 use super::io::Moment;
 use super::limits::{ADDRESSES_MAX, HELLO_DEADLINE, SILENT_EDGES_PER_ADDRESS_MAX};
+use super::prefix::Prefix;
 use super::setup::Settings;
-
-/// What shares counts and buckets. An IPv6 customer owns at least a /64, so its addresses within count as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Prefix {
-    V4(u32),
-    V6(u64),
-}
-
-impl Prefix {
-    /// An IPv4 address written as IPv6 (`::ffff:a.b.c.d`) counts as what it is.
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, e, f, g, h, ..] = address.octets();
-                Self::V6(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
-            }
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {

@@ -7,8 +7,12 @@
 //! The table decides in [`Discovery::poll`] alone. Everything else notes what happened.
 
 mod asking;
+mod dials;
 mod places;
 mod recent;
+mod seeds;
+mod slots;
+mod task;
 #[cfg(test)]
 mod tests;
 
@@ -21,16 +25,19 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use self::asking::Asking;
-use self::places::{Key, Place, Places, Standing};
+use self::dials::{Dial, Dials};
+use self::places::{Key, Places, Standing, families_in_turn};
 use self::recent::Recent;
+use self::seeds::Seeds;
+use self::slots::Slots;
 use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Registration, Stored};
 use super::limits::{
-    BACK_OFF_MAX, BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, DIALS_KNOWN_MAX, DIALS_MAX,
-    FULL_MESH_MAX, LINKS_CHOSEN, LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL,
-    TURNED_AWAY_PAUSE, WANTED_AFTER, WANTED_FOR, WANTED_MAX,
+    BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, FULL_MESH_MAX, LINKS_CHOSEN,
+    LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL, TURNED_AWAY_PAUSE, WANTED_AFTER,
+    WANTED_FOR, WANTED_MAX,
 };
 use super::planted::{Defect, Planted};
-use super::scope::{Scope, is_inside, normalised, scope, usable};
+use super::scope::{Scope, is_inside, normalised, on_own_link, scope, usable};
 use super::setup::Setup;
 use super::view::DiscoveryView;
 
@@ -54,17 +61,6 @@ pub(crate) struct LinksNow<F, G> {
     pub(crate) registration: Registration,
 }
 
-/// A dial under way.
-#[derive(Clone, Copy, Debug)]
-struct Dial {
-    key: Key,
-    standing: Standing,
-    /// Whether it is made to see how near the other side is.
-    probe: bool,
-    /// Whether it goes to a host that is missed. Neither counts for the links that are wanted.
-    missed: bool,
-}
-
 /// A dial that ended in a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dialled {
@@ -82,12 +78,13 @@ pub(crate) struct Discovery {
     private_addresses: bool,
     rng: ChaCha8Rng,
     places: Places,
-    dials: BTreeMap<DialKey, Dial>,
-    last_dial: u64,
+    dials: Dials,
     recent: Recent,
     /// Hosts to which a direct link is wanted, until when, and how many frames went there by others.
     wanted: BTreeMap<HostId, (Moment, u32)>,
     asking: Asking,
+    seeds: Seeds,
+    slots: Slots,
     /// When to decide again. Set to the present by everything that happens.
     wake: Moment,
     cache_changed: bool,
@@ -108,11 +105,12 @@ impl Discovery {
             private_addresses: settings.private_addresses,
             rng,
             places: Places::default(),
-            dials: BTreeMap::new(),
-            last_dial: 0,
+            dials: Dials::default(),
             recent: Recent::default(),
             wanted: BTreeMap::new(),
             asking: Asking::new(settings.dht),
+            seeds: Seeds::new(settings.seeds),
+            slots: Slots::new(setup.unix),
             wake: now,
             cache_changed: false,
             cache_stored: None,
@@ -130,7 +128,11 @@ impl Discovery {
             .into_iter()
             .map(|hint| Hint { address: normalised(hint.address), ..hint })
             .filter(|hint| hint.host != Some(self.own))
-            .filter(|hint| source == HintSource::Static || self.may_be_dialled(hint.address))
+            .filter(|hint| match source {
+                HintSource::Static => true,
+                HintSource::Lan => hint.host.is_some() && self.may_be_near(hint.address),
+                _ => self.may_be_dialled(hint.address),
+            })
             .collect();
         if source == HintSource::Record {
             let hosts: BTreeSet<HostId> = hints.iter().filter_map(|hint| hint.host).collect();
@@ -180,7 +182,7 @@ impl Discovery {
     /// Dials a host out of its record to see how near it is, if it may be dialled now.
     pub(crate) fn probe(&mut self, now: Moment, address: SocketAddr, host: HostId, out: &mut Outbox) {
         let address = normalised(address);
-        let free = self.has_slot(Standing::Stranger) && !is_dialled(&self.dials, address);
+        let free = self.dials.has_slot(Standing::Stranger) && !self.dials.lead_to(address);
         if !free || !self.may_be_dialled(address) {
             return;
         }
@@ -205,11 +207,14 @@ impl Discovery {
     /// Dials a host that a common neighbour has introduced, at an address of which the neighbour says that it is its.
     /// Exactly that host must answer.
     pub(crate) fn punch(&mut self, address: SocketAddr, host: HostId, out: &mut Outbox) {
-        self.last_dial += 1;
-        let dial = DialKey(self.last_dial);
-        let key = (address, Some(host));
-        self.dials.insert(dial, Dial { key, standing: Standing::Introduced, probe: false, missed: true });
-        out.push(Output::Dial { dial, address, host: Some(host) });
+        self.dial_introduced((address, Some(host)), out);
+    }
+
+    fn dial_introduced(&mut self, key: Key, out: &mut Outbox) {
+        // Nothing waits for its turn because of it: when it began does not matter.
+        let (standing, began) = (Standing::Introduced, Moment::default());
+        let dial = self.dials.begin(Dial { key, standing, probe: false, missed: true, began });
+        out.push(Output::Dial { dial, address: key.0, host: key.1 });
     }
 
     /// The address that is meant, if an introduction may lead there; private ones only to somebody who is `near`: behind
@@ -231,15 +236,18 @@ impl Discovery {
             return;
         }
         let dials = &self.dials;
-        self.places.forget(now, |address| is_dialled(dials, address));
+        self.places.forget(now, |address| dials.lead_to(address));
         self.recent.forget(now);
         self.wanted.retain(|_, (until, _)| *until > now);
         // The numbers of links and hosts change without our being told.
         let mut wake = now + LOOK_UP_INTERVAL_ALONE;
         let asked = self.asking.poll(now, links.count == 0, links.registration, out);
+        let seeds = self.seeds.poll(now, links.count == 0, out);
         let dialled = self.dial(now, links, out);
         let stored = self.cache_due().filter(|due| *due > now);
-        for moment in [asked, dialled, stored].into_iter().flatten() {
+        // Nobody could introduce us, and others see the port that we dial from.
+        let slot = (links.registration == Registration::Implied).then(|| self.dial_in_step(now, out));
+        for moment in [asked, seeds, dialled, stored, slot].into_iter().flatten() {
             wake = wake.min(moment);
         }
         self.wake = wake;
@@ -253,7 +261,7 @@ impl Discovery {
 
     /// A dial came to nothing. Gives where it went, unless it was none of ours.
     pub(crate) fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: &DialFailure) -> Option<SocketAddr> {
-        let Dial { key: (address, _), standing, .. } = self.dials.remove(&dial)?;
+        let Dial { key: (address, _), standing, .. } = self.dials.end(dial)?;
         self.wake = now;
         if standing == Standing::Introduced {
             return None;
@@ -266,7 +274,7 @@ impl Discovery {
 
     /// A dial ended in a connection with `host`. Not in a link yet: until then it counts as a failure.
     pub(crate) fn dial_succeeded(&mut self, now: Moment, dial: DialKey, host: HostId) -> Option<Dialled> {
-        let Dial { key: (address, _), probe, standing, .. } = self.dials.remove(&dial)?;
+        let Dial { key: (address, _), probe, standing, .. } = self.dials.end(dial)?;
         self.wake = now;
         let punch = standing == Standing::Introduced;
         if !punch {
@@ -281,7 +289,7 @@ impl Discovery {
         self.wake = now;
         self.cache_changed = true;
         let dials = &self.dials;
-        self.places.linked(now, host, normalised(address), |address| is_dialled(dials, address));
+        self.places.linked(now, host, normalised(address), |address| dials.lead_to(address));
     }
 
     /// No link leads to `host` any more; the last one went to `address`. It is dialled again soon, if links are wanted or
@@ -318,6 +326,12 @@ impl Discovery {
         self.asking.registration_ended(now, outcome);
     }
 
+    /// A look-up of the names in DNS is over; otherwise what is wrong.
+    pub(crate) fn seed_look_up_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+        self.wake = now;
+        self.seeds.look_up_ended(now, outcome);
+    }
+
     /// Where hosts were last seen, if that changed and was not given lately.
     pub(crate) fn cache(&mut self, now: Moment) -> Option<Stored> {
         if self.cache_due()? > now {
@@ -342,6 +356,8 @@ impl Discovery {
             dials: self.dials.len(),
             dht_problem: self.asking.problem(),
             next_look_up: self.asking.next_look_up(now),
+            seeds: self.seeds.named(),
+            seeds_problem: self.seeds.problem(),
         }
     }
 
@@ -363,6 +379,14 @@ impl Discovery {
         next
     }
 
+    /// Dials what the DHT names if an agreed moment has come; gives when the next one comes.
+    fn dial_in_step(&mut self, now: Moment, out: &mut Outbox) -> Moment {
+        for key in self.slots.take(now, &mut self.places, self.own) {
+            self.dial_introduced(key, out);
+        }
+        self.slots.after(now)
+    }
+
     /// The places that may be dialled now, in order; and when the first of the others may be.
     fn due<F, G>(&mut self, now: Moment, links: &LinksNow<F, G>) -> (Vec<Key>, Option<Moment>)
     where
@@ -373,7 +397,7 @@ impl Discovery {
         let mut due = Vec::new();
         for (key, place) in self.places.iter() {
             match self.when(now, key, links) {
-                Some(moment) if moment <= now => due.push((rank(place, now), (links.crowded)(key.0), key)),
+                Some(moment) if moment <= now => due.push((place.rank(now), (links.crowded)(key.0), key)),
                 Some(moment) => next = earlier(next, moment),
                 None => {}
             }
@@ -381,7 +405,8 @@ impl Discovery {
         let mut due: Vec<_> = due
             .into_iter()
             .map(|((standing, failures, moment), crowded, key)| {
-                ((standing, crowded, failures, moment), self.rng.next_u64(), key)
+                // Of two that are equal, IPv6 first: it has no NATs (RFC 8305).
+                ((standing, crowded, failures, moment, key.0.is_ipv4()), self.rng.next_u64(), key)
             })
             .collect();
         due.sort_unstable();
@@ -392,41 +417,34 @@ impl Discovery {
     fn when<F: Fn(HostId) -> bool, G>(&self, now: Moment, key: Key, links: &LinksNow<F, G>) -> Option<Moment> {
         let place = self.places.find(key)?;
         let (host, standing) = (place.host(key), place.standing(now));
-        if !self.has_slot(standing)
+        if !self.dials.has_slot(standing)
             || (standing != Standing::Static && !place.is_missed(now) && !self.is_wanted(now, host, links))
         {
             return None;
         }
-        if host.is_some_and(|host| host == self.own || (links.linked)(host)) || is_dialled(&self.dials, key.0) {
+        if host.is_some_and(|host| host == self.own || (links.linked)(host)) || self.dials.lead_to(key.0) {
             return None;
         }
-        if standing != Standing::Stranger {
+        if !standing.is_hint() {
             return Some(place.not_before);
         }
-        if host.is_some_and(|host| self.dials.values().any(|dial| dial.key.1 == Some(host))) {
-            return None;
+        let turn = key.1.map_or(Some(place.not_before), |host| self.dials.turn(host, key.0))?.max(place.not_before);
+        if standing == Standing::Lan {
+            // All of them are in one neighbourhood, which is ours.
+            return Some(turn.max(self.recent.address_when(now, key.0)));
         }
         // The operator of a private network has it to himself: its hosts share one address more often than not.
         if scope(key.0) == Scope::Private {
-            return Some(place.not_before);
+            return Some(turn);
         }
-        Some(place.not_before.max(self.recent.when(now, key.0, place.source)))
+        Some(turn.max(self.recent.when(now, key.0, place.source)))
     }
 
     /// Whether there is a reason for another link, to `host` if it is known.
     fn is_wanted<F, G>(&self, now: Moment, host: Option<HostId>, links: &LinksNow<F, G>) -> bool {
         links.known_hosts <= FULL_MESH_MAX
-            || links.chosen + self.dials.values().filter(|dial| !dial.probe && !dial.missed).count() < LINKS_CHOSEN
+            || links.chosen + self.dials.for_links() < LINKS_CHOSEN
             || host.is_some_and(|host| self.wants(now, host))
-    }
-
-    fn has_slot(&self, standing: Standing) -> bool {
-        let taken = |of: Standing| self.dials.values().filter(|dial| dial.standing == of).count();
-        match standing {
-            Standing::Static | Standing::Introduced => true,
-            Standing::Known => taken(Standing::Known) < DIALS_KNOWN_MAX,
-            Standing::Stranger => taken(Standing::Stranger) < DIALS_MAX,
-        }
     }
 
     fn start(&mut self, now: Moment, key: Key, probe: bool, out: &mut Outbox) {
@@ -434,13 +452,11 @@ impl Discovery {
         let Some(place) = self.places.find_mut(key) else { return };
         place.dialled = Some(now);
         let (standing, missed) = (place.standing(now), place.is_missed(now));
-        // Only the operator's word decides who must answer. A record may name an address that is another host's, and
-        // any host of the network is welcome.
-        let host = named.filter(|_| standing == Standing::Static);
-        self.recent.dialled(now, address, standing == Standing::Stranger);
-        self.last_dial += 1;
-        let dial = DialKey(self.last_dial);
-        self.dials.insert(dial, Dial { key, standing, probe, missed });
+        // A record may name an address that is another host's, and any host of the network is welcome. Private addresses
+        // are the same in many places: there it must be the one that says on our link that it is there.
+        let host = named.filter(|_| matches!(standing, Standing::Static | Standing::Seed | Standing::Lan));
+        self.recent.dialled(now, address, matches!(standing, Standing::Seed | Standing::Stranger));
+        let dial = self.dials.begin(Dial { key, standing, probe, missed, began: now });
         out.push(Output::Dial { dial, address, host });
     }
 
@@ -449,7 +465,7 @@ impl Discovery {
         let part = self.jitter_part();
         for place in self.places.at(address) {
             place.failures = place.failures.saturating_add(1);
-            let pause = pause.unwrap_or_else(|| back_off(place, now, known).mul_f64(0.5 + part / 2.0));
+            let pause = pause.unwrap_or_else(|| place.back_off(now, known).mul_f64(0.5 + part / 2.0));
             let pause = if self.planted.has(Defect::NoBackOff) { Duration::ZERO } else { pause };
             place.not_before = place.not_before.max(now + pause);
         }
@@ -458,7 +474,7 @@ impl Discovery {
     fn record_found(&mut self, now: Moment, host: HostId, hints: &[Hint]) {
         let listed = |address| hints.iter().any(|hint| hint.address == address && hint.host == Some(host));
         let mut left = self.places.renew_record(now, host, listed);
-        for hint in hints.iter().filter(|hint| hint.host == Some(host)) {
+        for hint in families_in_turn(hints.iter().filter(|hint| hint.host == Some(host))) {
             let key = (hint.address, hint.host);
             if self.places.find(key).is_none() {
                 if left == 0 {
@@ -476,12 +492,18 @@ impl Discovery {
 
     fn name(&mut self, now: Moment, key: Key, source: HintSource, first_dial: Moment) -> bool {
         let dials = &self.dials;
-        self.places.name(now, key, source, first_dial, |address| is_dialled(dials, address))
+        self.places.name(now, key, source, first_dial, |address| dials.lead_to(address))
     }
 
     /// Whether a hint may lead to this normalised address.
     fn may_be_dialled(&self, address: SocketAddr) -> bool {
         usable(address, self.private_addresses) && !self.own_addresses.contains(&address)
+    }
+
+    /// The same of a hint that came over a link of this machine to others.
+    fn may_be_near(&self, address: SocketAddr) -> bool {
+        let own_link = on_own_link(address) && scope(address) == Scope::Private;
+        (own_link || self.may_be_dialled(address)) && !self.own_addresses.contains(&address)
     }
 
     fn cache_due(&self) -> Option<Moment> {
@@ -497,24 +519,6 @@ impl Discovery {
     fn jitter_part(&mut self) -> f64 {
         f64::from(self.rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
     }
-}
-
-/// Smaller is dialled first. Of those we know, the one that waits longest; of strangers, one that never failed.
-fn rank(place: &Place, now: Moment) -> (Standing, u32, Moment) {
-    match place.standing(now) {
-        Standing::Stranger => (Standing::Stranger, place.failures, Moment::default()),
-        standing => (standing, 0, place.not_before),
-    }
-}
-
-fn back_off(place: &Place, now: Moment, known: Duration) -> Duration {
-    let longest = if place.standing(now) == Standing::Stranger { BACK_OFF_MAX } else { known };
-    let doublings = place.failures.saturating_sub(1).min(16);
-    BACK_OFF_MIN.saturating_mul(1 << doublings).min(longest)
-}
-
-fn is_dialled(dials: &BTreeMap<DialKey, Dial>, address: SocketAddr) -> bool {
-    dials.values().any(|dial| dial.key.0 == address)
 }
 
 fn earlier(next: Option<Moment>, moment: Moment) -> Option<Moment> {

@@ -174,6 +174,11 @@ pub enum Input {
         /// Whether the DHT answered; otherwise what is wrong, in words.
         outcome: Result<(), String>,
     },
+    /// A look-up of the names in DNS at which hosts are listed is over.
+    SeedLookUpEnded {
+        /// Whether all of them were answered; otherwise what is wrong, in words.
+        outcome: Result<(), String>,
+    },
     /// Our announcement to the DHT is over.
     RegistrationEnded {
         /// Whether the DHT took it; otherwise what is wrong, in words.
@@ -282,6 +287,8 @@ pub enum Output {
     MapAgain,
     /// Ask the DHT who is at the network's rendezvous key.
     LookUp,
+    /// Ask DNS for the names at which hosts are listed.
+    LookUpSeeds,
     /// Tell the DHT that we are at the network's rendezvous key.
     Register {
         /// The UDP port that others must use; `None` for the one that they see.

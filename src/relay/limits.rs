@@ -344,6 +344,14 @@ pub const PUNCHES_PER_ADDRESS_MAX: usize = 4;
 pub const PUNCHES_PER_IP_MAX: usize = 16;
 /// See `PUNCHES_PER_ADDRESS_MAX`.
 pub const PUNCHES_REMEMBERED: Duration = Duration::from_secs(60);
+/// Hosts that nobody can introduce dial what the DHT names at each full so much of the time of day: a router lets the
+/// answer in for at least half a minute.
+pub const SLOT: Duration = Duration::from_secs(30);
+/// And not later than this after that moment.
+pub const SLOT_LATE: Duration = Duration::from_secs(1);
+/// Dials at one such moment, each to another neighbourhood: more than the hosts that are alone in a network at once, and
+/// 16 a minute whatever the DHT says.
+pub const SLOT_DIALS_MAX: usize = 8;
 /// Dials because of introductions in `PUNCHES_REMEMBERED`, 40 bytes each.
 pub const PUNCHES_REMEMBERED_MAX: usize = 512;
 
@@ -354,6 +362,16 @@ pub const DIALS_MAX: usize = 3;
 /// Dials under way at once to places that the operator names or where we were linked. An allowance of their own, so that
 /// strangers' hints cannot hold them up; large enough to try a whole full mesh at once after a partition.
 pub const DIALS_KNOWN_MAX: usize = 32;
+/// Dials under way at once to addresses that stand in DNS.
+pub const DIALS_SEED_MAX: usize = 3;
+/// Dials under way at once to hosts on our own links. Who invents there as many hosts as are kept delays the others by
+/// 40 s.
+pub const DIALS_LAN_MAX: usize = 8;
+/// A host that has addresses of both families is dialled by IPv4 so long after IPv6, if no link stands by then. The pause
+/// that RFC 8305 §5 recommends.
+pub const SECOND_FAMILY_AFTER: Duration = Duration::from_millis(250);
+/// A connection by the other family that comes so long after the first is the one that lost: as long as a handshake may take.
+pub const RACE: Duration = Duration::from_secs(5);
 /// An address, and a /24 or /48, is dialled at most once in this time because of a stranger's hint.
 pub const DIAL_AGAIN: Duration = Duration::from_secs(60);
 /// First pause after a failed dial; doubles.
@@ -403,6 +421,12 @@ pub const WANTED_MAX: usize = 64;
 pub const DIALS_REMEMBERED_MAX: usize = 4_096;
 /// Hints kept besides the operator's; the worst are forgotten first. About 150 bytes each.
 pub const HINTS_MAX: usize = 1_024;
+/// Names in DNS that an operator may state; a look-up asks for all of them.
+pub const SEED_NAMES_MAX: usize = 8;
+/// Hints out of DNS that are kept.
+pub const SEED_HINTS_MAX: usize = 64;
+/// Hints of hosts on our own links that are kept: with an address of each family each, a full mesh.
+pub const LAN_HINTS_MAX: usize = 2 * FULL_MESH_MAX;
 /// A stranger's hint that led nowhere and is not repeated is forgotten after this. The DHT forgets in the same time.
 pub const HINT_KEPT: Duration = Duration::from_secs(1_800);
 /// Hints written to the cache: two full meshes.

@@ -19,6 +19,7 @@ use aldis_wire::limits::{CROSSED_WITHIN, HAVE_NUMBERS_MAX};
 use super::bucket::Bucket;
 use super::io::{LinkKey, Moment};
 use super::limits;
+use super::prefix::Prefix;
 pub(crate) use ways::Mark;
 use ways::{Row, Way, Ways};
 
@@ -246,11 +247,28 @@ impl Links {
         self.iter().filter(|(_, link)| pending(link)).count()
     }
 
-    /// Connections from an address that it opened and that are not admitted yet.
+    /// Whether a connection that we have just dialled comes after one of ours to the same host by the other address
+    /// family: then the first one is kept, whatever the rule for crossed links says of two that are equal.
+    #[must_use]
+    pub(crate) fn race_is_won(&self, now: Moment, host: HostId, address: SocketAddr) -> bool {
+        let first = |link: &Link| {
+            link.host == host
+                && link.role == Role::Dialler
+                && link.phase != Phase::Closing
+                && link.address.is_ipv4() != address.is_ipv4()
+                && link.since + limits::RACE > now
+        };
+        self.all.values().any(first)
+    }
+
+    /// Connections from an address, or an IPv6 /64, that it opened and that are not admitted yet.
     #[must_use]
     pub(crate) fn pending_from(&self, address: IpAddr) -> usize {
+        let prefix = Prefix::of(address);
         let pending = |link: &Link| {
-            link.role == Role::Acceptor && link.address.ip() == address && matches!(link.phase, Phase::Greeting { .. })
+            link.role == Role::Acceptor
+                && Prefix::of(link.address.ip()) == prefix
+                && matches!(link.phase, Phase::Greeting { .. })
         };
         self.iter().filter(|(_, link)| pending(link)).count()
     }

@@ -32,6 +32,7 @@ mod links;
 mod meetings;
 mod multicast;
 pub mod planted;
+mod prefix;
 mod reach;
 mod replays;
 mod roster;
@@ -93,6 +94,11 @@ impl Relay {
             Input::LookUpEnded { outcome } => {
                 out.note(Note::DhtAnswered { registration: false, outcome: outcome.clone() });
                 state.discovery.look_up_ended(now, outcome);
+                state.timers.set_earlier(Timer::Discovery, now);
+            }
+            Input::SeedLookUpEnded { outcome } => {
+                out.note(Note::SeedsAnswered { outcome: outcome.clone() });
+                state.discovery.seed_look_up_ended(now, outcome);
                 state.timers.set_earlier(Timer::Discovery, now);
             }
             Input::RegistrationEnded { outcome } => {

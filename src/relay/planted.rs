@@ -70,8 +70,6 @@ pub enum Defect {
     CountEarly,
     /// Who is introduced dials at once and not when he is told to.
     PunchAtOnce,
-    /// Whoever is introduced may name any addresses.
-    PassAnyCandidate,
     /// Also those are brought together who cannot reach each other.
     MeetHopeless,
 }
@@ -79,7 +77,7 @@ pub enum Defect {
 #[cfg(feature = "planted")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 33] = [
         Self::SkipDigest,
         Self::SkipSignature,
         Self::AcceptReplay,
@@ -112,7 +110,6 @@ impl Defect {
         Self::RepeatBroadcasts,
         Self::CountEarly,
         Self::PunchAtOnce,
-        Self::PassAnyCandidate,
         Self::MeetHopeless,
     ];
 }

@@ -92,6 +92,15 @@ pub(crate) fn usable(address: SocketAddr, private_addresses: bool) -> bool {
     }
 }
 
+/// Whether an address may be that of a neighbour on a link of this machine: not its own loopback, and if it is
+/// link-local, with the link named.
+pub(crate) fn on_own_link(address: SocketAddr) -> bool {
+    match address {
+        SocketAddr::V4(v4) => !v4.ip().is_loopback(),
+        SocketAddr::V6(v6) => !v6.ip().is_loopback() && (v6.scope_id() != 0 || !v6.ip().is_unicast_link_local()),
+    }
+}
+
 /// Whether an address means the network of somebody's home: those behind one router reach each other there.
 pub(crate) fn is_inside(address: SocketAddr) -> bool {
     let address = normalised(address);

@@ -24,6 +24,9 @@ pub struct Setup {
     pub seed: [u8; 32],
     /// 1 + the greatest of the stored epoch and the Unix time in seconds; already stored.
     pub epoch: u64,
+    /// The time of day, since 1970, at which the machine's clock was zero. A hint: nothing is believed because of it, but two
+    /// hosts that nobody can introduce dial each other at agreed moments of it.
+    pub unix: std::time::Duration,
     /// Hints kept from the last run.
     pub cache: Vec<Hint>,
     /// Marks kept from the last run.
@@ -63,6 +66,8 @@ pub struct Settings {
     pub static_peers: Vec<Hint>,
     /// Whether there is a DHT to ask.
     pub dht: bool,
+    /// Whether there are names in DNS at which hosts are listed.
+    pub seeds: bool,
     /// Whether to tell the DHT that we are here.
     pub register: bool,
     /// Whether loopback, private and link-local addresses may be dialled.
@@ -97,6 +102,7 @@ impl Default for Settings {
             software: concat!("aldis ", env!("CARGO_PKG_VERSION")).to_owned(),
             static_peers: Vec::new(),
             dht: true,
+            seeds: false,
             register: true,
             private_addresses: false,
             edge_rate: limits::EDGE_RATE,

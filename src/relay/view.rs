@@ -146,6 +146,10 @@ pub struct DiscoveryView {
     pub dht_problem: Option<String>,
     /// How long until the DHT is asked next; zero while it is being asked, and without a DHT.
     pub next_look_up: Duration,
+    /// Whether there are names in DNS to look up.
+    pub seeds: bool,
+    /// What was wrong with them at the last look-up, if anything.
+    pub seeds_problem: Option<String>,
 }
 
 /// Where this host is as seen from outside, with the evidence (PROTOCOL.md §11.1).

@@ -72,6 +72,7 @@ impl House {
             seed: [9; 32],
             epoch: 1,
             cache: Vec::new(),
+            unix: Duration::ZERO,
             marks: Vec::new(),
             settings,
         };

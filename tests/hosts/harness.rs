@@ -8,6 +8,7 @@ use aldis::client::{Client, Events, Options};
 use aldis::hosts::HostFiles;
 use aldis::net::dht::DhtConfig;
 use aldis::net::driver::{self, Host, HostConfig};
+use aldis::net::seeds::SeedsConfig;
 use aldis::relay::Settings;
 use aldis::relay::io::Hint;
 use aldis::relay::view::View;
@@ -38,6 +39,8 @@ pub(crate) fn config(seed: u8) -> HostConfig {
         gateway_tls: None,
         dht: DhtConfig::Off,
         dht_share_port: false,
+        seeds: SeedsConfig::default(),
+        lan: false,
         doors: Vec::new(),
         peerjs_discovery: false,
         map_ports: false,

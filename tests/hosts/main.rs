@@ -10,6 +10,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../dns/mod.rs"]
+mod dns;
 mod doors_peerjs;
 mod doors_socket_signal;
 mod doors_webtorrent;
@@ -31,8 +33,11 @@ use std::time::{Duration, Instant};
 
 use aldis::client::Event;
 use aldis::net::driver::HostConfig;
+use aldis::net::seeds::SeedsConfig;
 use aldis::relay::io::Hint;
 use aldis_wire::edge::Status;
+use aldis_wire::limits::VERSION;
+use aldis_wire::network::Network;
 use harness::{
     config, dht, edge, get, hear, is_linked, knowing, knows, meeting, metric, remembering, start, until, until_linked,
 };
@@ -167,4 +172,27 @@ async fn a_linked_host_tells_at_the_same_port_where_it_sees_whoever_asks_by_stun
     assert!(a.hub().view().links.iter().any(|link| link.host == b.id()), "the link is still there");
     let off = start(HostConfig { stun: false, ..config(3) }).await;
     assert!(aldis::net::udp::ask(off.quic_address()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_finds_another_by_a_name_in_dns_alone_and_says_what_is_wrong_with_a_name() {
+    let a = start(config(1)).await;
+    let tag = Network::with_version(&config(1).genesis, VERSION).tag;
+    let text = format!("aldis={tag} {}@relay.test:{}", a.id(), a.quic_address().port());
+    let zone = dns::Zone {
+        texts: [("seeds.test.".to_owned(), vec![vec![text]])].into(),
+        addresses: [("relay.test.".to_owned(), vec![a.quic_address().ip()])].into(),
+    };
+    let server = dns::Server::start(Some(zone)).await;
+    let naming = |seed, name: &str| {
+        let seeds = SeedsConfig { names: vec![name.to_owned()], servers: Some(vec![server.address]) };
+        HostConfig { seeds, ..config(seed) }
+    };
+    let b = start(naming(2, "seeds.test")).await;
+    until_linked(&a, &b).await;
+    assert_eq!(server.asked().first().map(String::as_str), Some("txt seeds.test."));
+    let c = start(naming(3, "missing.test")).await;
+    let told = |problem: &String| problem.starts_with("missing.test: ");
+    until(&c, "the problem", |view| view.discovery.seeds_problem.as_ref().is_some_and(told)).await;
+    assert!(c.hub().view().links.is_empty());
 }

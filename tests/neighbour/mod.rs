@@ -295,6 +295,7 @@ impl House {
             seed: [5; 32],
             epoch: 5_000,
             cache: Vec::new(),
+            unix: Duration::ZERO,
             marks,
             settings,
         };
@@ -364,7 +365,7 @@ impl House {
     }
 
     /// A connection from `player` at this address that has come through TLS.
-    pub fn connect_from(&mut self, player: &Player, address: Ipv4Addr) -> LinkKey {
+    pub fn connect_from(&mut self, player: &Player, address: impl Into<IpAddr>) -> LinkKey {
         self.links += 1;
         let link = LinkKey(self.links);
         let opened = Input::LinkOpened {
@@ -372,7 +373,7 @@ impl House {
             host: player.id,
             role: Role::Acceptor,
             dial: None,
-            address: SocketAddr::new(IpAddr::V4(address), 4_000),
+            address: SocketAddr::new(address.into(), 4_000),
             exporter: [9; 32],
             rtt: Duration::from_millis(10),
         };

@@ -4,6 +4,7 @@ use aldis::doors::Door;
 use aldis::hosts::HostFiles;
 use aldis::net::dht::DhtConfig;
 use aldis::net::driver::{self, Host, HostConfig};
+use aldis::net::seeds::SeedsConfig;
 use aldis::relay::Settings;
 use aldis_wire::limits::VERSION;
 use aldis_wire::network::Genesis;
@@ -31,6 +32,8 @@ pub(crate) fn config(genesis: &Genesis, dht: &[String]) -> HostConfig {
         gateway_tls: None,
         dht: if dht.is_empty() { DhtConfig::Off } else { DhtConfig::Bootstrap(dht.to_vec()) },
         dht_share_port: false,
+        seeds: SeedsConfig::default(),
+        lan: false,
         doors: Door::ALL.to_vec(),
         peerjs_discovery: false,
         map_ports: false,

@@ -144,6 +144,18 @@ fn one_address_takes_only_some_of_the_places_for_silent_connections() {
 }
 
 #[test]
+fn an_ipv6_network_of_one_customer_counts_as_one_address() {
+    let mut house = House::new();
+    let within = |number: u16| std::net::Ipv6Addr::new(0x2606, 0x4700, 1, 2, number, 0, 0, number);
+    for (number, player) in (0..).zip(players(u16::try_from(LINKS_PENDING_MAX).unwrap())) {
+        house.connect_from(&player, within(number));
+    }
+    assert_eq!(house.relay.tables().links, LINKS_PENDING_PER_ADDRESS_MAX);
+    house.connect_from(&Player::new(500), std::net::Ipv6Addr::new(0x2606, 0x4700, 1, 3, 0, 0, 0, 1));
+    assert_eq!(house.relay.tables().links, LINKS_PENDING_PER_ADDRESS_MAX + 1, "the next /64 has its place");
+}
+
+#[test]
 fn those_who_connect_together_and_say_hello_late_do_not_get_past_the_bound() {
     let mut house = House::new();
     let crowd: Vec<Player> = players(2 * u16::try_from(LINKS_PENDING_MAX).unwrap()).collect();

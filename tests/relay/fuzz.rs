@@ -336,7 +336,8 @@ impl Crowd {
     }
 
     fn world_happens(&mut self) {
-        let source = [HintSource::Dht, HintSource::Record, HintSource::Cache][self.chance.below(3)];
+        let source = [HintSource::Dht, HintSource::Record, HintSource::Cache, HintSource::Lan, HintSource::Dns]
+            [self.chance.below(5)];
         let input = match self.chance.below(6) {
             0 => {
                 let at = self.chance.below(self.links.len() + 1);

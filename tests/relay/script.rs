@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aldis::relay::io::{DialKey, EdgeKey, Event, Input, LinkKey, Moment, Output, Request};
+use aldis::relay::limits::RACE;
 use aldis_wire::announcement::Op;
 use aldis_wire::codec::cut;
 use aldis_wire::host::{Channel, Frame, GoodbyeReason, HaveEntry, Outcome, Receipt, Role, Signal, admission_proof};
@@ -127,6 +128,30 @@ fn a_host_that_is_dialled_checks_first_and_says_hello_then() {
     assert_eq!(chart(&effects), ["link 1 <- Hello", "widen link 1", "link 1 <- Admitted"]);
     let effects = house.send(LinkKey(1), &Frame::Admitted);
     assert_eq!(chart(&effects), ["link 1 <- Graft", "link 1 <- Have"]);
+}
+
+#[test]
+fn of_two_dials_of_ours_by_both_families_the_one_that_came_first_is_kept() {
+    let at = |player: &Player, link, address: &str| match opened(player, link, Role::Dialler) {
+        Input::LinkOpened { link, host, role, dial, exporter, rtt, .. } => {
+            Input::LinkOpened { link, host, role, dial, address: address.parse().unwrap(), exporter, rtt }
+        }
+        other => other,
+    };
+    let (mut house, player) = (House::new(), Player::new(1));
+    assert_eq!(chart(&house.handle(at(&player, 1, "[2606:4700::1]:4000"))), ["link 1 <- Hello"]);
+    let late = ["link 2 <- goodbye Crossed", "close link 2 Crossed"];
+    assert_eq!(chart(&house.handle(at(&player, 2, "45.1.1.1:4000"))), late);
+    let hello = answer_of(&house, &player);
+    house.send(LinkKey(1), &hello);
+    house.send(LinkKey(1), &Frame::Admitted);
+    let late = ["link 3 <- goodbye Crossed", "close link 3 Crossed"];
+    assert_eq!(chart(&house.handle(at(&player, 3, "45.1.1.1:4000"))), late, "also when the first is admitted");
+    assert_eq!(chart(&house.handle(at(&player, 4, "[2606:4700::2]:4000"))), ["link 4 <- Hello"], "the same family");
+    let other = Player::new(2);
+    assert_eq!(chart(&house.handle(at(&other, 5, "45.1.1.2:4000"))), ["link 5 <- Hello"], "another host");
+    house.wait(RACE);
+    assert_eq!(chart(&house.handle(at(&player, 6, "45.1.1.1:4000"))), ["link 6 <- Hello"], "the race is over");
 }
 
 #[test]

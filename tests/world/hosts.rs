@@ -131,6 +131,7 @@ impl World {
             seed,
             epoch: host.epoch,
             cache,
+            unix: Duration::ZERO,
             marks,
             settings: host.settings.clone(),
         };

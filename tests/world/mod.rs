@@ -237,7 +237,11 @@ impl World {
                 Output::Dial { dial, address: to, host } => self.dial(place, dial, to, host),
                 Output::Store(stored) => self.hosts[place].stored.push(stored),
                 Output::Stop { reason } => self.hosts[place].stopped = Some((self.now, reason)),
-                Output::WidenLink { .. } | Output::LookUp | Output::Register { .. } | Output::MapAgain => {}
+                Output::WidenLink { .. }
+                | Output::LookUp
+                | Output::LookUpSeeds
+                | Output::Register { .. }
+                | Output::MapAgain => {}
                 Output::Check { check, host, target } => self.check(place, check, host, &target),
             }
         }

@@ -46,6 +46,7 @@ fn setup(number: u8) -> Result<Setup> {
         seed: [number; 32],
         epoch: 1_000,
         cache: Vec::new(),
+        unix: Duration::ZERO,
         marks: Vec::new(),
         settings: Settings { dht: false, register: false, rosters_bytes, ..Settings::default() },
     })

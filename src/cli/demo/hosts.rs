@@ -16,6 +16,7 @@ use crate::hosts::HostFiles;
 use crate::identity::HostKey;
 use crate::net::dht::DhtConfig;
 use crate::net::driver::{self, Host, HostConfig, StartError};
+use crate::net::seeds::SeedsConfig;
 use crate::relay::Settings;
 use crate::relay::view::View;
 use crate::system::random_bytes;
@@ -55,6 +56,8 @@ pub(super) async fn start_host(n: u16, genesis: &Genesis, dht: &Testnet, port: u
         gateway_tls: None,
         dht: DhtConfig::Bootstrap(dht.bootstrap.clone()),
         dht_share_port: false,
+        seeds: SeedsConfig::default(),
+        lan: false,
         doors: Door::ALL.to_vec(),
         peerjs_discovery: false,
         map_ports: false,

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use aldis_wire::network::NetworkTag;
 use tokio::sync::{mpsc, watch};
 
 use super::checks::Checks;
 use crate::net::dht::Rendezvous;
 use crate::net::hub::{Command, Hub};
 use crate::net::quic::Quic;
+use crate::net::seeds::{self, SeedsConfig};
 use crate::relay::io::{Hint, HintSource, Input, StopReason, Stored};
 
 /// What does the machine's commands.
@@ -18,6 +20,8 @@ pub(super) struct Commands {
     pub(super) checks: Checks,
     pub(super) map_again: Box<dyn Fn() + Send>,
     pub(super) rendezvous: Option<Arc<dyn Rendezvous>>,
+    pub(super) seeds: SeedsConfig,
+    pub(super) tag: NetworkTag,
     pub(super) queue: mpsc::Sender<Stored>,
     pub(super) stop: watch::Sender<Option<StopReason>>,
 }
@@ -28,6 +32,7 @@ impl Commands {
             match self.hub.next_command().await {
                 Command::Dial { dial, address, host } => self.quic.dial(dial, address, host),
                 Command::LookUp => self.look_up(),
+                Command::LookUpSeeds => self.look_up_seeds(),
                 Command::Register { port } => self.register(port),
                 Command::Check { check, host, target } => self.checks.start(check, host, target),
                 Command::MapAgain => (self.map_again)(),
@@ -61,6 +66,17 @@ impl Commands {
             });
             let outcome = asking.await.unwrap_or_else(|_| Err("the DHT's library failed".to_owned()));
             hub.happened(Input::LookUpEnded { outcome });
+        });
+    }
+
+    fn look_up_seeds(&self) {
+        let (hub, seeds, tag) = (self.hub.clone(), self.seeds.clone(), self.tag);
+        tokio::spawn(async move {
+            let found_by = hub.clone();
+            let found = move |hints| found_by.happened(Input::HintsFound { source: HintSource::Dns, hints });
+            let asking = tokio::spawn(async move { seeds::look_up(&seeds, tag, found).await });
+            let outcome = asking.await.unwrap_or_else(|_| Err("the DNS library failed".to_owned()));
+            hub.happened(Input::SeedLookUpEnded { outcome });
         });
     }
 

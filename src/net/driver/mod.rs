@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aldis_wire::id::HostId;
-use aldis_wire::network::{Genesis, Network};
+use aldis_wire::network::{Genesis, Network, NetworkTag};
 use aldis_wire::revocation::Revocation;
 use aldis_wire::seal::SealingKey;
 use ed25519_dalek::SigningKey;
@@ -27,15 +27,17 @@ use crate::net::admin::Admin;
 use crate::net::dht::DhtConfig;
 use crate::net::gateway::{self, Gateway, GatewayConfig, GatewayError};
 use crate::net::hub::Hub;
+use crate::net::lan::{Lan, Own};
 use crate::net::lists::Lists;
 use crate::net::load;
 use crate::net::log::Log;
 use crate::net::metrics::{self, Metrics};
 use crate::net::places::Places;
 use crate::net::quic::{Quic, QuicError};
+use crate::net::seeds::SeedsConfig;
 use crate::net::store::{Kept, Store};
 use crate::net::udp::SplitError;
-use crate::relay::io::{Input, Note, StopReason};
+use crate::relay::io::{HintSource, Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
 use checks::Checks;
@@ -79,6 +81,10 @@ pub struct HostConfig {
     pub dht: DhtConfig,
     /// Whether the DHT uses the UDP port of links.
     pub dht_share_port: bool,
+    /// Names in DNS that list hosts.
+    pub seeds: SeedsConfig,
+    /// Whether hosts on the same link are looked for, and told of us. Never on loopback.
+    pub lan: bool,
     /// Protocols of other systems that edges may speak.
     pub doors: Vec<Door>,
     /// Whether the ids of `PeerJS` clients here are told to whoever asks.
@@ -154,6 +160,7 @@ pub struct Host {
     quic: Quic,
     quic_address: SocketAddr,
     gateway: Option<Gateway>,
+    lan: Option<Lan>,
     http_address: SocketAddr,
     takes_edges: Arc<AtomicBool>,
     locator: Locator,
@@ -186,7 +193,7 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
     }
     let mut settings = published(&config, quic_address, http_address);
     settings.lists = listed;
-    let metrics = Arc::new(Metrics::default());
+    let (tag, metrics) = (network.tag, Arc::new(Metrics::default()));
     let revocations = std::mem::take(&mut kept.revocations);
     let hub = machine(&config, &network, &settings, kept, &metrics)?;
     revoke(&hub, revocations, named);
@@ -199,8 +206,10 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
     let takes_edges = Arc::new(AtomicBool::new(true));
     let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
 
+    let lan = config.lan.then(|| look_around(&config, tag, quic_address, &hub)).flatten();
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
+    let seeds = config.seeds.clone();
     let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address));
     let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
     let commands = Commands {
@@ -209,6 +218,8 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
         checks,
         map_again: Box::new(locator.again()),
         rendezvous,
+        seeds,
+        tag,
         queue,
         stop,
     };
@@ -226,6 +237,7 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
         quic,
         quic_address,
         gateway: Some(gateway),
+        lan,
         http_address,
         takes_edges,
         locator,
@@ -254,6 +266,7 @@ fn machine(
         epoch: kept.epoch,
         cache: kept.hints,
         marks: kept.marks,
+        unix: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default(),
         settings: settings.clone(),
     };
     let (metrics, log) = (metrics.clone(), Log::default());
@@ -262,6 +275,13 @@ fn machine(
         log.note(note);
     };
     Ok(Hub::new(setup, Box::new(note)))
+}
+
+/// Looks for hosts on the same link.
+fn look_around(config: &HostConfig, tag: NetworkTag, listening: SocketAddr, hub: &Arc<Hub>) -> Option<Lan> {
+    let hub = hub.clone();
+    let found = move |hints| hub.happened(Input::HintsFound { source: HintSource::Lan, hints });
+    Lan::start(Own { host: host_id(config), tag, listening }, found)
 }
 
 /// Tells the machine what was kept and what the operator names, before it has any link.
@@ -359,10 +379,18 @@ impl Host {
             tracing::warn!("the host did not say all its goodbyes in time");
         }
         let links = self.quic.close(deadline.saturating_duration_since(Instant::now()));
-        match self.gateway.take() {
-            Some(gateway) => _ = tokio::join!(links, gateway.stop(), self.locator.end()),
-            None => _ = tokio::join!(links, self.locator.end()),
-        }
+        let (gateway, lan) = (self.gateway.take(), self.lan.take());
+        let gateway = async {
+            if let Some(gateway) = gateway {
+                gateway.stop().await;
+            }
+        };
+        let lan = async {
+            if let Some(lan) = lan {
+                lan.stop().await;
+            }
+        };
+        tokio::join!(links, gateway, lan, self.locator.end());
         for task in &self.tasks {
             task.abort();
         }
@@ -391,8 +419,9 @@ impl Drop for Host {
 /// The settings with what only the bound sockets know. A host that is bound to one address publishes it, unless the
 /// operator says otherwise; one that is bound to all of them cannot know which of them others can reach.
 fn published(config: &HostConfig, quic: SocketAddr, http: SocketAddr) -> Settings {
+    let seeds = !config.seeds.names.is_empty();
     let (dht, gateway_tls) = (config.dht != DhtConfig::Off, config.gateway_tls.is_some());
-    let mut settings = Settings { dht, port: quic.port(), gateway_tls, ..config.settings.clone() };
+    let mut settings = Settings { dht, seeds, port: quic.port(), gateway_tls, ..config.settings.clone() };
     for address in settings.addresses.iter_mut().filter(|address| address.port() == 0) {
         address.set_port(quic.port());
     }

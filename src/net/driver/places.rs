@@ -128,7 +128,7 @@ impl Looking {
         let mut gone = false;
         loop {
             if self.happened(&mut tick).await {
-                let now = Interfaces::read();
+                let now = tokio::task::spawn_blocking(Interfaces::read).await.unwrap_or_else(|_| here.clone());
                 if slept(&mut clocks) {
                     tracing::info!("this machine was asleep: asking its router anew");
                     self.ways.iter().for_each(|way| way.again.notify_one());

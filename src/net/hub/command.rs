@@ -28,6 +28,8 @@ pub enum Command {
     },
     /// Ask the DHT.
     LookUp,
+    /// Ask DNS.
+    LookUpSeeds,
     /// Tell the DHT.
     Register {
         /// The port that others must use; `None` for the one that they see.
@@ -91,7 +93,7 @@ impl Commands {
     }
 }
 
-/// Whether `newer` makes `older` needless. There are six kinds besides dials and checks, which bounds them.
+/// Whether `newer` makes `older` needless. There are seven kinds besides dials and checks, which bounds them.
 fn replaces(newer: &Command, older: &Command) -> bool {
     match (newer, older) {
         (Command::Store(newer), Command::Store(older)) => {

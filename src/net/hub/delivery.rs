@@ -102,6 +102,7 @@ impl Core {
                     self.caused.extend(hub.commands.put(Command::Dial { dial, address, host }));
                 }
                 Output::LookUp => self.caused.extend(hub.commands.put(Command::LookUp)),
+                Output::LookUpSeeds => self.caused.extend(hub.commands.put(Command::LookUpSeeds)),
                 Output::Register { port } => self.caused.extend(hub.commands.put(Command::Register { port })),
                 Output::Check { check, host, target } => {
                     self.caused.extend(hub.commands.put(Command::Check { check, host, target }));

@@ -107,7 +107,7 @@ impl Held {
             pcp::Failure::Timeout => "no answer".to_owned(),
             pcp::Failure::Socket(error) => crate::system::plain(&error),
             pcp::Failure::UnsupportedVersion(_) => "the router does not speak it".to_owned(),
-            other => other.to_string(),
+            other => short(&other),
         })
     }
 
@@ -155,8 +155,13 @@ fn nat_pmp_words(failure: natpmp::Failure) -> String {
         natpmp::Failure::Timeout => "no answer".to_owned(),
         natpmp::Failure::Socket(error) => crate::system::plain(&error),
         natpmp::Failure::UnsupportedVersion(_) => "the router does not speak it".to_owned(),
-        other => other.to_string(),
+        other => short(&other),
     }
+}
+
+/// The library's words for what the router answered, without their beginning, which is the same for all.
+fn short(error: &impl std::fmt::Display) -> String {
+    error.to_string().replace("Server responded with code: ", "")
 }
 
 fn internet_protocol(of: Mapped) -> InternetProtocol {

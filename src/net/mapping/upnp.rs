@@ -156,9 +156,11 @@ impl Held {
     }
 }
 
-/// An error of the library, which may hold whatever the other side said.
+/// An error of the library, which may hold whatever the other side said: without its XML, and not too long.
 fn words(error: &impl std::fmt::Display) -> String {
-    error.to_string().chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect()
+    let whole = error.to_string();
+    let said = whole.split('<').next().unwrap_or_default().trim_end_matches([' ', ':']);
+    said.chars().filter(|letter| !letter.is_control()).take(WORDS_MAX).collect()
 }
 
 async fn in_time<T, E: std::fmt::Display>(asking: impl Future<Output = Result<T, E>>) -> Result<T, String> {
@@ -172,5 +174,16 @@ fn protocol(of: Mapped) -> PortMappingProtocol {
     match of {
         Mapped::Links => PortMappingProtocol::UDP,
         Mapped::Gateway => PortMappingProtocol::TCP,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_router_says_stays_out_of_the_log() {
+        assert_eq!(words(&"Invalid response: <?xml version=\"1.0\"?><a>\n</a>"), "Invalid response");
+        assert_eq!(words(&"x".repeat(5_000)).len(), WORDS_MAX);
     }
 }

@@ -17,6 +17,8 @@ use tokio::time::timeout;
 
 use super::limits::STUN_ADDRESS_RATE;
 use super::stun::{STUN_ANSWER_BYTES_MAX, STUN_REQUEST_BYTES_MAX, mapped_address, request};
+use super::swap::Swap;
+use super::twin::Twin;
 use super::*;
 use crate::net::hub::script::{DEADLINE, Script};
 
@@ -301,4 +303,66 @@ async fn a_request_between_quic_packets_is_answered_from_the_address_that_was_as
     let sent = given.sent.lock().unwrap();
     assert_eq!((sent.len(), sent[0].0, sent[0].1), (1, from, asked));
     assert_eq!(mapped_address(&sent[0].2, 3.into()), Some(from));
+}
+
+#[tokio::test]
+async fn a_reader_hears_of_the_socket_that_is_put_in_place_of_another_and_senders_never_wait_in_between() {
+    // These sockets wake nobody.
+    let (first, second) = (Arc::new(Given::default()), Arc::new(Given::default()));
+    let swap = Swap::new(first.clone()).unwrap();
+    let reading = swap.clone();
+    let reader = tokio::spawn(async move {
+        let (mut buf, mut meta) = ([0; 16], [RecvMeta::default()]);
+        poll_fn(|cx| reading.poll_recv(cx, &mut [IoSliceMut::new(&mut buf)], &mut meta)).await.unwrap();
+        buf[..meta[0].len].to_vec()
+    });
+    tokio::task::yield_now().await;
+    let transmit = |contents| Transmit {
+        destination: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
+        ecn: None,
+        contents,
+        segment_size: None,
+        src_ip: None,
+    };
+    swap.try_send(&transmit(b"one")).unwrap();
+    swap.take().await.unwrap();
+    swap.try_send(&transmit(b"lost")).unwrap();
+    let mut poller = swap.clone().create_io_poller();
+    poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
+    let meta = RecvMeta { len: 3, stride: 3, ..RecvMeta::default() };
+    second.buffers.lock().unwrap().push_back((b"new".to_vec(), meta));
+    swap.put(second.clone());
+    assert_eq!(timeout(DEADLINE, reader).await.unwrap().unwrap(), b"new");
+    swap.try_send(&transmit(b"two")).unwrap();
+    for (socket, sent) in [(&first, "one"), (&second, "two")] {
+        let contents: Vec<_> = socket.sent.lock().unwrap().iter().map(|(_, _, contents)| contents.clone()).collect();
+        assert_eq!(contents, [sent.as_bytes()]);
+    }
+}
+
+#[tokio::test]
+async fn two_sockets_look_like_one_for_both_families() {
+    let (v4, v6) = (Arc::new(Given::default()), Arc::new(Given::default()));
+    let twin = Twin::new(v4.clone(), v6.clone());
+    for (to, socket, expected) in [
+        ("[::ffff:192.0.2.1]:1", &v4, "192.0.2.1:1"),
+        ("192.0.2.2:2", &v4, "192.0.2.2:2"),
+        ("[2001:db8::1]:3", &v6, "[2001:db8::1]:3"),
+    ] {
+        let destination = to.parse().unwrap();
+        twin.try_send(&Transmit { destination, ecn: None, contents: b"x", segment_size: None, src_ip: None }).unwrap();
+        assert_eq!(socket.sent.lock().unwrap().last().unwrap().0, expected.parse().unwrap());
+    }
+    // They take turns, and quinn is shown IPv4 inside IPv6.
+    for (socket, from) in [(&v4, "192.0.2.9:9"), (&v6, "[2001:db8::9]:9")] {
+        let meta = RecvMeta { addr: from.parse().unwrap(), len: 1, stride: 1, ..RecvMeta::default() };
+        socket.buffers.lock().unwrap().extend([(b"y".to_vec(), meta), (b"y".to_vec(), meta)]);
+    }
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let (mut buf, mut meta) = ([0; 16], [RecvMeta::default()]);
+        poll_fn(|cx| twin.poll_recv(cx, &mut [IoSliceMut::new(&mut buf)], &mut meta)).await.unwrap();
+        seen.push(meta[0].addr.to_string());
+    }
+    assert_eq!(seen, ["[::ffff:192.0.2.9]:9", "[2001:db8::9]:9"].repeat(2));
 }

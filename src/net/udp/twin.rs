@@ -13,8 +13,8 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 /// The pair. Addresses of IPv4 are inside IPv6, as a socket for both shows them.
 #[derive(Debug)]
 pub(super) struct Twin {
-    pub(super) v4: Arc<dyn AsyncUdpSocket>,
-    pub(super) v6: Arc<dyn AsyncUdpSocket>,
+    v4: Arc<dyn AsyncUdpSocket>,
+    v6: Arc<dyn AsyncUdpSocket>,
     /// Which one is asked first: they take turns.
     v4_first: AtomicBool,
 }

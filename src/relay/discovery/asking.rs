@@ -4,35 +4,12 @@
 
 use std::time::Duration;
 
+use super::task::Task;
 use crate::relay::io::{Moment, Outbox, Output, Registration};
 use crate::relay::limits::{
     HINTS_PER_LOOK_UP_MAX, LOOK_UP_INTERVAL, LOOK_UP_INTERVAL_ALONE, LOOK_UP_INTERVAL_FAILED, LOOK_UP_INTERVAL_MIN,
     REGISTER_INTERVAL, REGISTER_INTERVAL_FAILED,
 };
-
-/// Something that is done again and again.
-#[derive(Debug, Default)]
-struct Task {
-    under_way: bool,
-    /// When it was last over; `None` before the first time.
-    ended: Option<Moment>,
-    /// What is wrong, if it failed.
-    problem: Option<String>,
-}
-
-impl Task {
-    fn end(&mut self, now: Moment, outcome: Result<(), String>) {
-        self.under_way = false;
-        self.ended = Some(now);
-        self.problem = outcome.err();
-    }
-
-    /// When to do it next; at once the first time.
-    fn due(&self, pause: Duration, pause_failed: Duration) -> Moment {
-        let pause = if self.problem.is_some() { pause_failed } else { pause };
-        self.ended.map_or(Moment::default(), |ended| ended + pause)
-    }
-}
 
 /// The state of our talk with the DHT.
 #[derive(Debug)]

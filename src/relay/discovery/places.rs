@@ -3,12 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use aldis_wire::id::HostId;
 
 use crate::relay::io::{Hint, HintSource, Moment};
 use crate::relay::limits::{
-    CACHE_MAX, HINT_KEPT, HINTS_MAX, KNOWN_FOR, KNOWN_MAX, MISSED_FOR, RECORD_AGAIN, RECORD_DIALS_MAX,
+    BACK_OFF_MAX, BACK_OFF_MIN, CACHE_MAX, DIAL_AGAIN, HINT_KEPT, HINTS_MAX, KNOWN_FOR, KNOWN_MAX, LAN_HINTS_MAX,
+    MISSED_FOR, RECORD_AGAIN, RECORD_DIALS_MAX, SEED_HINTS_MAX,
 };
 
 /// An address, and which host is said to be there. What one source says of an address leaves what others say alone.
@@ -21,10 +23,21 @@ pub(crate) enum Standing {
     Static,
     /// We were linked with a host there, not long ago.
     Known,
+    /// A name in DNS that the operator chose leads there. What it says is not his word, but nobody he does not know said it.
+    Seed,
+    /// A host on our own link says that it is there itself.
+    Lan,
     /// Somebody says so.
     Stranger,
     /// A common neighbour brings us together with a host there: of dials alone, no place has it.
     Introduced,
+}
+
+impl Standing {
+    /// Whether it is what others say, and neither the operator's word nor our own experience.
+    pub(crate) fn is_hint(self) -> bool {
+        self >= Self::Seed
+    }
 }
 
 /// What is known of a place.
@@ -62,13 +75,36 @@ impl Place {
         } else if self.linked || self.known_until.is_some_and(|until| until > now) {
             Standing::Known
         } else {
-            Standing::Stranger
+            match self.source {
+                HintSource::Dns => Standing::Seed,
+                HintSource::Lan => Standing::Lan,
+                _ => Standing::Stranger,
+            }
         }
     }
 
     /// Whether its host is missed.
     pub(crate) fn is_missed(&self, now: Moment) -> bool {
         self.missed_until.is_some_and(|until| until > now)
+    }
+
+    /// Smaller is dialled first. Of those we know, the one that waits longest; of the others, one that never failed.
+    pub(crate) fn rank(&self, now: Moment) -> (Standing, u32, Moment) {
+        match self.standing(now) {
+            standing if standing.is_hint() => (standing, self.failures, Moment::default()),
+            standing => (standing, 0, self.not_before),
+        }
+    }
+
+    /// How long to leave it alone after a failure; `known` is the longest for one that is no hint.
+    pub(crate) fn back_off(&self, now: Moment, known: Duration) -> Duration {
+        let longest = match self.standing(now) {
+            Standing::Stranger | Standing::Introduced => BACK_OFF_MAX,
+            Standing::Seed | Standing::Lan => DIAL_AGAIN,
+            Standing::Static | Standing::Known => known,
+        };
+        let doublings = self.failures.saturating_sub(1).min(16);
+        BACK_OFF_MIN.saturating_mul(1 << doublings).min(longest)
     }
 
     /// Greater is worse.
@@ -125,11 +161,13 @@ impl Places {
         kept: impl Fn(SocketAddr) -> bool,
     ) -> bool {
         if let Some(place) = self.map.get_mut(&key) {
-            place.source = place.source.min(source);
+            // That we were linked there says no more than anybody's hint, when it is long ago.
+            let forgotten = place.source == HintSource::Cache && place.standing(now).is_hint();
+            place.source = if forgotten { source } else { place.source.min(source) };
             place.seen = now;
             return false;
         }
-        if source != HintSource::Static && !self.make_room(now, kept) {
+        if source != HintSource::Static && !(self.make_room_of(now, source, &kept) && self.make_room(now, kept)) {
             return false;
         }
         let known_until = (source == HintSource::Cache).then(|| now + KNOWN_FOR);
@@ -209,7 +247,7 @@ impl Places {
                 place.missed_until = missed.then(|| now + MISSED_FOR);
                 place.known_until = Some(now + KNOWN_FOR);
             }
-            if place.standing(now) != Standing::Stranger {
+            if !place.standing(now).is_hint() {
                 place.failures = 0;
                 place.not_before = again;
             }
@@ -219,7 +257,7 @@ impl Places {
     /// Forgets strangers' hints that led nowhere and are not repeated.
     pub(crate) fn forget(&mut self, now: Moment, kept: impl Fn(SocketAddr) -> bool) {
         let stale = |key: &Key, place: &Place| {
-            place.standing(now) == Standing::Stranger
+            place.standing(now).is_hint()
                 && place.known_until.is_none()
                 && place.seen + HINT_KEPT <= now
                 && !kept(key.0)
@@ -257,6 +295,25 @@ impl Places {
         }
     }
 
+    /// Sources that have slots of their own have a bound of their own: neither takes the other's room, nor that of
+    /// strangers. A place that was dialled in vain gives way to a new one.
+    fn make_room_of(&mut self, now: Moment, source: HintSource, kept: impl Fn(SocketAddr) -> bool) -> bool {
+        let most = match source {
+            HintSource::Dns => SEED_HINTS_MAX,
+            HintSource::Lan => LAN_HINTS_MAX,
+            _ => return true,
+        };
+        let of_source = self.map.iter().filter(|(_, place)| place.source == source);
+        if of_source.clone().count() < most {
+            return true;
+        }
+        let worst = of_source
+            .filter(|(key, place)| place.failures > 0 && place.standing(now).is_hint() && !kept(key.0))
+            .max_by_key(|(_, place)| place.badness(now))
+            .map(|(key, _)| *key);
+        worst.is_some_and(|key| self.remove(key))
+    }
+
     fn make_room(&mut self, now: Moment, kept: impl Fn(SocketAddr) -> bool) -> bool {
         let hinted = self.map.iter().filter(|(_, place)| place.source != HintSource::Static);
         // The first question is answered without a walk.
@@ -269,4 +326,12 @@ impl Places {
             .map(|(key, _)| *key);
         worst.is_some_and(|key| self.remove(key))
     }
+}
+
+/// The same hints, each family in its order, so that a long list of one does not hide the other.
+pub(crate) fn families_in_turn<'a>(hints: impl Iterator<Item = &'a Hint>) -> Vec<&'a Hint> {
+    let (v4, v6): (Vec<_>, Vec<_>) = hints.partition(|hint| hint.address.is_ipv4());
+    let mut in_turn: Vec<_> = v6.into_iter().enumerate().chain(v4.into_iter().enumerate()).collect();
+    in_turn.sort_by_key(|(place, _)| *place);
+    in_turn.into_iter().map(|(_, hint)| hint).collect()
 }

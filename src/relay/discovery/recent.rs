@@ -26,6 +26,14 @@ impl Recent {
         by_address.max(by_site)
     }
 
+    /// The same for an address in our own neighbourhood, which counts by itself.
+    pub(crate) fn address_when(&self, now: Moment, address: SocketAddr) -> Moment {
+        if self.addresses.len() >= DIALS_REMEMBERED_MAX {
+            return now + DIAL_AGAIN;
+        }
+        self.addresses.get(&address).map_or(Moment::default(), |last| *last + DIAL_AGAIN)
+    }
+
     /// Remembers a dial. One that a stranger's hint did not cause does not count for its site: a host of ours that is
     /// down must not hide its neighbours.
     pub(crate) fn dialled(&mut self, now: Moment, address: SocketAddr, stranger: bool) {

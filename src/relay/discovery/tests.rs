@@ -1,5 +1,7 @@
 //! Scripts in virtual time: what happened, and the dials and questions that followed.
 
+mod sources;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,8 +10,8 @@ use aldis_wire::seal::SealingKey;
 use ed25519_dalek::SigningKey;
 
 use super::super::limits::{
-    DIAL_AGAIN, HINT_KEPT, HINTS_MAX, HINTS_PER_LOOK_UP_MAX, KNOWN_FOR, KNOWN_MAX, LOOK_UP_INTERVAL, RECORD_AGAIN,
-    REGISTER_INTERVAL,
+    BACK_OFF_MAX, DIAL_AGAIN, DIALS_MAX, HINT_KEPT, HINTS_MAX, HINTS_PER_LOOK_UP_MAX, KNOWN_FOR, KNOWN_MAX,
+    LOOK_UP_INTERVAL, RECORD_AGAIN, REGISTER_INTERVAL,
 };
 use super::super::setup::Settings;
 use super::*;
@@ -45,6 +47,7 @@ impl World {
             seed: [3; 32],
             epoch: 1,
             cache,
+            unix: Duration::ZERO,
             marks: Vec::new(),
             settings,
         };

@@ -64,6 +64,8 @@ impl State {
             Some(GoodbyeReason::NotAllowed)
         } else if self.draining {
             Some(GoodbyeReason::Closing)
+        } else if role == Role::Dialler && self.links.race_is_won(now, host, link.address) {
+            Some(GoodbyeReason::Crossed)
         } else if self.links.pending(role) >= LINKS_PENDING_MAX
             || role == Role::Acceptor && self.links.pending_from(link.address.ip()) >= LINKS_PENDING_PER_ADDRESS_MAX
             || self.links.is_full(role)

@@ -135,10 +135,7 @@ impl State {
             return;
         }
         if whereabouts != self.announcer.whereabouts || !self.is_large() {
-            let changes = &mut self.announcer.changes;
-            if changes.take(now, RECORD_CHANGES, RECORD_CHANGE_TOKENS).is_err() {
-                changes.charge(now, RECORD_CHANGES, RECORD_CHANGE_TOKENS as usize);
-            }
+            _ = self.announcer.changes.take(now, RECORD_CHANGES, RECORD_CHANGE_TOKENS);
             self.announcer.whereabouts = whereabouts;
         }
         if neighbours != self.announcer.neighbours {

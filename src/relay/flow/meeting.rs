@@ -186,7 +186,8 @@ impl State {
             }
         }
         candidates.truncate(CANDIDATES_MAX);
-        Side { nat: self.reach.nat, candidates }
+        let nat = if self.planted.has(Defect::MeetHopeless) { Nat::Unknown } else { self.reach.nat };
+        Side { nat, candidates }
     }
 
     /// What a host says of itself.
@@ -279,7 +280,7 @@ impl State {
             return;
         }
         let theirs = Side { nat, ..self.side_of(host) };
-        if ours.is_hopeless(&theirs) && !self.planted.has(Defect::MeetHopeless) {
+        if ours.is_hopeless(&theirs) {
             return;
         }
         self.meetings.expect(now, host, key, false);
@@ -314,7 +315,7 @@ impl State {
             Some(NotIntroducedReason::TooOften)
         } else if self.links.to_host(host).is_none() || host == from {
             Some(NotIntroducedReason::NotLinked)
-        } else if asker.is_hopeless(&self.side_of(host)) && !self.planted.has(Defect::MeetHopeless) {
+        } else if asker.is_hopeless(&self.side_of(host)) {
             Some(NotIntroducedReason::Hopeless)
         } else if !self.meetings.ask(now, from, host, asker) {
             Some(NotIntroducedReason::TooOften)
@@ -347,7 +348,7 @@ impl State {
             self.not_introduced(one.0, two.0, NotIntroducedReason::NotLinked, out);
             return self.not_introduced(two.0, one.0, NotIntroducedReason::NotLinked, out);
         };
-        if one.1.is_hopeless(&two.1) && !self.planted.has(Defect::MeetHopeless) {
+        if one.1.is_hopeless(&two.1) {
             self.not_introduced(one.0, two.0, NotIntroducedReason::Hopeless, out);
             return self.not_introduced(two.0, one.0, NotIntroducedReason::Hopeless, out);
         }
@@ -357,7 +358,7 @@ impl State {
             let mut candidates: Vec<SocketAddr> = Vec::new();
             for candidate in theirs.candidates {
                 let passes = is_at(seen, candidate.ip()) || near && is_inside(candidate);
-                if (passes || self.planted.has(Defect::PassAnyCandidate)) && !candidates.contains(&candidate) {
+                if passes && !candidates.contains(&candidate) {
                     candidates.push(candidate);
                 }
             }

@@ -34,7 +34,8 @@ impl State {
 
     /// A link is admitted: its host has said where it sees us.
     pub(crate) fn neighbour_sees(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
-        let Some(link) = self.links.find(key) else { return };
+        // It may have had to give way to another one at once.
+        let Some(link) = self.links.find(key).filter(|link| link.is_admitted()) else { return };
         let Some(sees) = link.observed else { return };
         let (at, stranger) = (normalised(link.address).ip(), link.stranger);
         let observer = Observer::new(now, link.host, at, link.role == Role::Dialler, normalised(sees));

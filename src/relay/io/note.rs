@@ -114,6 +114,11 @@ pub enum Note {
         /// Why.
         failure: DialFailure,
     },
+    /// A look-up of the names in DNS at which hosts are listed is over.
+    SeedsAnswered {
+        /// What is wrong, if anything.
+        outcome: Result<(), String>,
+    },
     /// A host to which a common neighbour introduces us is dialled, or what came of that.
     Punched {
         /// Which host.

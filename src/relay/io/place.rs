@@ -15,6 +15,13 @@ pub enum HintSource {
     Static,
     /// Known from an earlier run.
     Cache,
+    /// A name in DNS that the operator chose says so. Whoever owns the name, or stands between, may write there what he
+    /// likes: public addresses only, and not more often than for strangers; but its dials are its own, so that no flood of
+    /// strangers' hints delays it.
+    Dns,
+    /// A host on one of this machine's links says that it is there. Its addresses may be private; it must be named, and
+    /// must be the one that answers.
+    Lan,
     /// A stranger says so.
     Dht,
     /// A host record says so.

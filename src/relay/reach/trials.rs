@@ -1,7 +1,7 @@
 //! What we try and have tried for others: checks that we make ourselves, and those that a neighbour makes on our word.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use aldis_wire::host::{DialBack, Place};
 use aldis_wire::id::HostId;
@@ -12,6 +12,7 @@ use crate::relay::limits::{
     ASKERS_MAX, CHECK_TOKENS, CHECKS, GATEWAY_CHECK_TOKENS, GATEWAY_CHECKS, REFERRAL_TIMEOUT, REFERRALS_MAX,
     TRIAL_ADDRESSES_MAX, TRIAL_TIMEOUT, TRIAL_TOKENS, TRIALS, TRIALS_MAX, TRIALS_PER_ADDRESS,
 };
+use crate::relay::prefix::Prefix;
 
 /// Whom an answer is owed, and under which number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,18 +24,15 @@ pub(crate) struct Asker {
 /// What shares an allowance of checks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Door {
-    /// An IPv4 address, or the first of an IPv6 /64.
-    Address(IpAddr),
+    /// An IPv4 address, or an IPv6 /64.
+    Address(Prefix),
     /// The host of a URL.
     Name(String),
 }
 
 impl Door {
     pub(crate) fn at(address: IpAddr) -> Self {
-        Self::Address(match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        })
+        Self::Address(Prefix::of(address))
     }
 }
 

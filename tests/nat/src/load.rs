@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aldis::client::{Client, ClientError, Event, Events, Options, PeerId, Status};
-use aldis_laboratory::history::{History, Outcome, RECEIPT_MAX, Time};
+use aldis_laboratory::history::{History, Outcome, RECEIPT_MAX, Signal, Time};
 use anyhow::{Context, Result, ensure};
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,14 @@ impl Load {
         wait_for(RECEIPT_MAX, waits).await;
         // What was acknowledged a moment ago is still on its way through our own tasks.
         sleep(LOOK_EVERY * 5).await;
+    }
+
+    /// A line for each signal that was not delivered: from, to, when it was sent, what became of it, when it arrived.
+    pub(crate) fn undelivered(&self) -> String {
+        let history = self.history();
+        let failed = history.signals.iter().filter(|signal| !signal.is_delivered());
+        let line = |it: &Signal| format!("{} {} {:?} {:?} {:?}\n", it.from, it.to, it.sent, it.ended, it.received);
+        failed.map(line).collect()
     }
 
     /// Fails when the load does not run any more.

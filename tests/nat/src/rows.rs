@@ -2,6 +2,7 @@
 
 mod changes;
 mod five;
+mod mapped;
 mod narrow;
 mod strangers;
 
@@ -54,10 +55,13 @@ pub(crate) const ROWS: &[Row] = &[
     }),
     row("reboot", "a router forgets all its mappings", TWO, |scene| Box::pin(changes::reboot(scene))),
     row("outage", "a router without its uplink for 30 s", TWO, |scene| Box::pin(changes::outage(scene))),
+    row(
+        "mapped",
+        "a router opens a port, restarts with another address, and opens one again",
+        mapped::TOPOLOGY,
+        |scene| Box::pin(mapped::play(scene)),
+    ),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
-    row("ipv6-only", "two hosts with IPv6 alone behind firewalls", narrow::IPV6, |scene| {
-        Box::pin(narrow::ipv6_only(scene))
-    }),
     row("udp-blocked", "a host whose router lets no UDP through, until it does", narrow::BLOCKED, |scene| {
         Box::pin(narrow::udp_blocked(scene))
     }),
@@ -223,7 +227,10 @@ impl Scene<'_> {
     async fn end(mut self, name: &'static str) -> Result<Outcomes> {
         self.pause().await?;
         let mut outcomes = match &self.load {
-            Some(load) => Outcomes::new(name, &load.history(), load.now(), self.figures),
+            Some(load) => {
+                std::fs::write(self.place.directory.join("undelivered.txt"), load.undelivered())?;
+                Outcomes::new(name, &load.history(), load.now(), self.figures)
+            }
             None => Outcomes::without_load(name, self.figures),
         };
         outcomes.faults.extend(self.faults);

@@ -133,6 +133,7 @@ impl World {
             epoch: host.disk.epoch,
             cache: host.disk.hints.clone(),
             marks: host.disk.marks.clone(),
+            unix: Duration::from_secs(unix).saturating_sub(host.clock(now).0),
             settings: Settings {
                 addresses: if behind_router { Vec::new() } else { vec![address(place)] },
                 port: self.nats.inside(place).port(),

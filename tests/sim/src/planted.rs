@@ -32,6 +32,7 @@ pub fn scenario(defect: Defect) -> (&'static str, u64) {
         | Defect::KeepBothLinks
         | Defect::AnswerTwice => ("trouble", 3),
         Defect::RepeatBroadcasts => ("shouts", 3),
+        Defect::PunchAtOnce | Defect::MeetHopeless => ("nats", 2),
         Defect::CountEarly => ("unheard", 3),
     }
 }

@@ -295,13 +295,18 @@ impl World {
                 }
                 Output::Send { link, channel, frame } => self.send(place, EndId::of(link), channel, frame),
                 Output::CloseLink { link, reason } => self.close_link(EndId::of(link), reason),
-                Output::Dial { dial, address, host } => self.dial(place, dial, address, host),
+                Output::Dial { dial, address, host } => {
+                    if let Some(host) = host.filter(|_| !self.nats.is_empty()) {
+                        self.check_punch(place, host);
+                    }
+                    self.dial(place, dial, address, host);
+                }
                 Output::Store(stored) => self.hosts[place].store(stored),
                 Output::Stop { reason } => self.stopped(place, reason),
                 Output::LookUp => self.look_up(place),
                 Output::Register { port } => self.register(place, port),
                 Output::Check { check, host, target } => self.check(place, check, host, &target),
-                Output::WidenLink { .. } | Output::MapAgain => {}
+                Output::LookUpSeeds | Output::WidenLink { .. } | Output::MapAgain => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The simulator itself: what it plays is a matter of the seed alone, and the mesh that it shows is whole.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
 
 use aldis_sim::run::{Run, run};
 use aldis_sim::scenario::Scenario;
@@ -39,4 +39,19 @@ fn the_same_seed_gives_the_same_run_and_another_one_gives_another() {
 fn a_scenario_that_cannot_be_read_is_refused_with_the_line() {
     let error = Scenario::parse("x", "hosts 3\nhots 4").unwrap_err();
     assert_eq!(error, "x:2: 'hots' is no setting");
+}
+
+/// Two hosts behind routers that let in nobody unknown, with a DHT and no third host.
+fn two_alone(shared: &str) -> usize {
+    let text =
+        format!("hosts 2\nedges 0\nstart 5s\nwarm 10s\nmeasure 110s\nrouter port 0\nrouter port 1\nshared {shared}\n");
+    let run = run(Scenario::parse("alone", &text).unwrap());
+    let host = &run.world.hosts[0];
+    host.running().unwrap().view(host.clock(run.world.now)).links.len()
+}
+
+#[test]
+fn two_hosts_that_nobody_can_introduce_meet_at_an_agreed_moment_if_the_dht_sees_their_port() {
+    assert_eq!(two_alone("yes"), 1);
+    assert_eq!(two_alone("no"), 0, "another port is of no use");
 }

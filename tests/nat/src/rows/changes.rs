@@ -17,6 +17,8 @@ const MENDED_MAX: Duration = Duration::from_secs(60);
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// A silent link is given up after 7 s (PROTOCOL.md §5).
 const IDLE: Duration = Duration::from_secs(7);
+/// By then connections that crossed have long been told apart (relay::limits::CROSSED_WITHIN).
+const SETTLED: Duration = Duration::from_secs(13);
 /// Signals are watched for so long after a change.
 const AFTER: Duration = Duration::from_secs(5);
 
@@ -26,7 +28,7 @@ async fn two(scene: &mut Scene<'_>) -> Result<()> {
     scene.load(&[1, 2], SIGNALS_PER_SECOND).await?;
     let linked = wait_for(DIRECT_MAX, async || scene.linked(1, 2).await).await;
     linked.context("the two have no link of their own")?;
-    sleep(AFTER).await;
+    sleep(SETTLED).await;
     Ok(())
 }
 

@@ -2,20 +2,66 @@
 
 use std::collections::BTreeSet;
 
+use aldis_wire::id::HostId;
+
 use crate::map::Place;
-use crate::queue::{At, SEC};
+use crate::nats::Kind;
+use crate::queue::{At, MS, SEC};
 use crate::world::World;
 
 /// Hosts that can be linked are so long after they have a neighbour in common: the first meeting takes half a second,
 /// three tries take 12 s.
 const MEET_MAX: At = 15 * SEC;
 
+/// Hosts that are introduced dial at one moment: their round trips are known, and a frame is late by a sixteenth of its way.
+const SKEW_MAX: At = 60 * MS;
+/// Dials that are so near belong to one meeting.
+const ONE_MEETING: At = 2 * SEC;
+/// What is known of a router for so long is known to those who introduce.
+const KNOWN_TO_ALL: At = 20 * SEC;
+
 impl World {
+    /// A host dials another one to which it was introduced: at the same moment as that one, and only if it can be reached.
+    pub(crate) fn check_punch(&mut self, from: Place, host: HostId) {
+        let Some(to) = self.hosts.iter().position(|other| other.id == host) else { return };
+        let known = |place| self.checks.classified.get(&place).is_some_and(|since| *since + KNOWN_TO_ALL < self.now);
+        if !self.nats.may_meet(from, to) && known(from) && known(to) {
+            let kinds = (self.nats.kind(from), self.nats.kind(to));
+            self.violated(&[from, to], format!("it dials a host that it cannot reach: {kinds:?}"));
+        }
+        let theirs = self.checks.punched.get(&(to, from)).copied().filter(|at| *at + ONE_MEETING > self.now);
+        if self.checks.punched.insert((from, to), self.now).is_some_and(|at| at + ONE_MEETING > self.now) {
+            return;
+        }
+        if let Some(skew) = theirs.map(|at| self.now - at).filter(|skew| *skew > SKEW_MAX) {
+            self.violated(&[from, to], format!("they dial each other {} ms apart", skew / MS));
+        }
+    }
+
+    fn look_at_routers(&mut self) {
+        use aldis_wire::host::Nat;
+        for place in 0..self.hosts.len() {
+            let host = &self.hosts[place];
+            let nat = host.running().map(|relay| relay.view(host.clock(self.now)).reach.nat);
+            let right = match self.nats.kind(place) {
+                Some(Kind::PortRestricted) => nat == Some(Nat::PortRestricted),
+                Some(Kind::Symmetric) => nat == Some(Nat::Symmetric),
+                _ => false,
+            };
+            if right {
+                self.checks.classified.entry(place).or_insert(self.now);
+            } else {
+                self.checks.classified.remove(&place);
+            }
+        }
+    }
+
     /// Every two hosts that routers do not keep apart have a link, unless there was nobody to introduce them.
     pub(super) fn look_at_meetings(&mut self) {
         if self.nats.is_empty() {
             return;
         }
+        self.look_at_routers();
         let count = self.hosts.len();
         let place_of = |id| self.hosts.iter().position(|host| host.id == id);
         let neighbours: Vec<BTreeSet<Place>> = self

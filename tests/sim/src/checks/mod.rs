@@ -55,6 +55,10 @@ pub struct Checks {
     digests: BTreeMap<Place, views::Digests>,
     /// Pairs of hosts that could have a link and have none, since when.
     apart: BTreeMap<(Place, Place), At>,
+    /// Since when each host knows what kind of router is before it.
+    classified: BTreeMap<Place, At>,
+    /// The last dials of hosts that were introduced, by who dialled whom.
+    punched: BTreeMap<(Place, Place), At>,
     next_edge: usize,
     next_view: usize,
     next_tables: usize,

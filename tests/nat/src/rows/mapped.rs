@@ -1,0 +1,60 @@
+//! A router that opens a port when it is asked: no hole can be punched here, and none needs to be.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use super::Scene;
+use crate::host::wait_for;
+
+/// Two public hosts, so that one that `a` never spoke to can try the port, and two NATs that no punch gets through.
+pub(super) const TOPOLOGY: &str = "
+    host d
+    host c delay=12.5
+    host e delay=12.5
+    nat na type=symmetric upnp=on delay=12.5
+    host a via=na
+    nat nb type=symmetric delay=12.5
+    host b via=nb
+";
+const SIGNALS_PER_SECOND: u32 = 20;
+const DIRECT_MAX: Duration = Duration::from_secs(60);
+/// The router is asked again each minute.
+const MAPPED_AGAIN_MAX: Duration = Duration::from_secs(120);
+
+pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
+    scene.begin(&["c", "e", "a", "b"]).await?;
+    scene.load(&[2, 3], SIGNALS_PER_SECOND).await?;
+    let mapped = wait_for(DIRECT_MAX, async || scene.host(2).is_ok_and(|host| outside(&host.log()).is_some())).await;
+    scene.time("until the router lets others in", mapped, Duration::from_secs(2));
+    let linked = wait_for(DIRECT_MAX, async || scene.linked(2, 3).await).await;
+    scene.time("until the two are linked, through the mapped port", linked, Duration::from_secs(10));
+
+    let address = scene.lab.change("reboot", &["na", "--ip", "auto"]).await?;
+    let again = wait_for(MAPPED_AGAIN_MAX, async || {
+        scene.host(2).is_ok_and(|host| outside(&host.log()).is_some_and(|outside| outside.starts_with(&address)))
+    });
+    let again = again.await;
+    scene.time("until the port is mapped at the router's new address", again, Duration::from_secs(10));
+    let linked = wait_for(MAPPED_AGAIN_MAX, async || {
+        let (Ok(one), Ok(other)) = (scene.host(2), scene.host(3)) else { return false };
+        let sees = other.link(one).await.is_some_and(|link| link.address.ip().to_string() == address);
+        sees && one.link(other).await.is_some()
+    });
+    let linked = linked.await;
+    scene.time("until the two are linked there", linked, Duration::from_secs(10));
+
+    scene.pause().await?;
+    scene.host(2)?.tell(Signal::TERM)?;
+    let gone = wait_for(Duration::from_secs(10), async || {
+        scene.host(2).is_ok_and(|host| host.log().contains("the router lets nobody in any more"))
+    });
+    gone.await.context("the port stays open when the host has ended")?;
+    Ok(())
+}
+
+/// Where the router lets others in, by the host's newest word.
+fn outside(log: &str) -> Option<&str> {
+    log.lines().rev().find(|line| line.contains("lets other hosts in"))?.split("outside=").nth(1)?.split(' ').next()
+}

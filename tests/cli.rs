@@ -187,6 +187,7 @@ fn every_command_has_help_with_an_example() {
         &["id"],
         &["config"],
         &["status"],
+        &["doctor"],
         &["edge"],
         &["cert", "dev"],
     ] {

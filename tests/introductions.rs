@@ -196,6 +196,18 @@ fn a_host_that_cannot_be_dialled_is_asked_for_and_dialled_at_the_named_moment() 
 }
 
 #[test]
+fn addresses_of_both_families_are_dialled_at_once() {
+    let (mut house, mut middle, mut other) = (House::new(), Player::new(1), Player::new(2));
+    let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);
+    ask_for(&mut house, link, &mut other);
+    let candidates = vec![at("60.1.1.1:7777"), at("[2606:4700::1]:7777")];
+    let punch = Punch { host: other.id, nat: Nat::Symmetric, candidates: candidates.clone(), after_ms: 0 };
+    let effects = house.send(link, &Frame::Punch(punch));
+    let dialled: Vec<_> = dials(&effects).into_iter().map(|(_, address, _)| address).collect();
+    assert_eq!(dialled, candidates);
+}
+
+#[test]
 fn a_meeting_that_fails_is_tried_again_a_few_times_and_then_seldom() {
     let (mut house, mut middle, mut other) = (House::new(), Player::new(1), Player::new(2));
     let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);

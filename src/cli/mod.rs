@@ -4,6 +4,7 @@
 mod cert;
 mod config;
 mod demo;
+mod doctor;
 mod edge;
 mod flags;
 mod genesis;
@@ -32,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   aldis demo                     three hosts, a private DHT and two edges, all on this machine
   aldis run                      a host in the open network `main`
+  aldis doctor                   what works, what does not, and what to do about it
   aldis genesis new our-testnet  the key of a network of your own
 
 Every command has its own help: aldis run --help";
@@ -44,6 +46,7 @@ enum Command {
     Run(run::Arguments),
     Demo(demo::Arguments),
     Status(status::Arguments),
+    Doctor(doctor::Arguments),
     Edge(edge::Arguments),
     Genesis(genesis::Arguments),
     Id(id::Arguments),
@@ -60,6 +63,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Command::Run(arguments) => in_runtime(run::run(arguments)),
         Command::Demo(arguments) => in_runtime(demo::run(arguments)),
         Command::Status(arguments) => in_runtime(status::run(arguments)),
+        Command::Doctor(arguments) => in_runtime(doctor::run(arguments)),
         Command::Genesis(arguments) => genesis::run(&arguments),
         Command::Id(arguments) => id::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),

@@ -109,11 +109,6 @@ fn raise_descriptor_limit() {
 
 /// What the driver needs, of what the operator chose.
 fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>) -> HostConfig {
-    let dht = match (config.dht, config.dht_bootstrap.as_slice()) {
-        (false, _) => DhtConfig::Off,
-        (true, []) => DhtConfig::Mainline,
-        (true, nodes) => DhtConfig::Bootstrap(nodes.to_vec()),
-    };
     HostConfig {
         genesis: config.genesis.clone(),
         version: VERSION,
@@ -127,7 +122,7 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
         map_gateway: config.map_gateway,
         hosts: config.hosts.clone(),
         gateway_tls: config.tls.clone(),
-        dht,
+        dht: dht_config(config),
         dht_share_port: config.dht_share_port,
         seeds: SeedsConfig { names: config.dns_seeds.clone(), servers: None },
         lan: config.lan,
@@ -150,6 +145,15 @@ fn host_config(config: &Config, key: &identity::HostKey, static_peers: Vec<Hint>
             grace: config.grace,
             ..Settings::default()
         },
+    }
+}
+
+/// Which DHT the operator chose.
+pub(super) fn dht_config(config: &Config) -> DhtConfig {
+    match (config.dht, config.dht_bootstrap.as_slice()) {
+        (false, _) => DhtConfig::Off,
+        (true, []) => DhtConfig::Mainline,
+        (true, nodes) => DhtConfig::Bootstrap(nodes.to_vec()),
     }
 }
 

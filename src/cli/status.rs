@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::table::table;
 use super::{clean, http, print};
-use crate::net::admin::Status;
+use crate::net::admin::{PlaceStatus, Status};
 
 /// Where `aldis run` listens unless told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:8400";
@@ -42,7 +42,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<()> {
     }
     let status: Status = serde_json::from_str(&answer)
         .with_context(|| format!("what answers at {url} is no Aldis host, or one of another version"))?;
-    print(&clean(&format!("{}\n{}\n{}\n{}", host(&status), links(&status), hosts(&status), refused(&status))))
+    let sections = [host(&status), reach(&status), links(&status), hosts(&status), refused(&status)];
+    print(&clean(&sections.join("\n")))
 }
 
 fn host(status: &Status) -> String {
@@ -79,6 +80,52 @@ fn host(status: &Status) -> String {
     )
 }
 
+/// Where the host is, and who can reach it there. `aldis doctor` says what to make of it.
+fn reach(status: &Status) -> String {
+    let reach = &status.reach;
+    let many = |list: Vec<String>| if list.is_empty() { "none".to_owned() } else { list.join(" ") };
+    let behind_two = if reach.behind_two { ", behind two routers" } else { "" };
+    let seen = reach.observed.iter().map(|seen| format!("{} (by {})", seen.sees, seen.by.short())).collect();
+    let mapped =
+        reach.mapped.iter().map(|mapped| format!("{} ({}, {})", mapped.outside, mapped.protocol, mapped.of)).collect();
+    let text = |addresses: &[std::net::SocketAddr]| many(addresses.iter().map(ToString::to_string).collect());
+    let registered = match reach.registered.port {
+        Some(port) => format!("port {port}"),
+        None => reach.registered.what.clone(),
+    };
+    let head = format!(
+        "nat        {}{behind_two}: {}\nseen at    {}\nlocal      {}\nmapped     {}\naddresses  {}\ncandidates {}\n\
+         stun       {}, {} answered, {} refused\nin the DHT {registered}\n",
+        reach.nat.replace('_', " "),
+        reach.evidence,
+        many(seen),
+        text(&reach.local),
+        many(mapped),
+        text(&reach.addresses),
+        text(&reach.candidates),
+        text(&reach.stun.addresses),
+        reach.stun.answered,
+        reach.stun.refused,
+    );
+    let rows: Vec<_> = reach.places.iter().map(place).collect();
+    let places = section(
+        "places that others try to reach",
+        rows.len(),
+        &table(["place", "kind", "state", "by", "since"], &rows),
+    );
+    format!("{head}\n{places}")
+}
+
+fn place(place: &PlaceStatus) -> [String; 5] {
+    let state = match &place.why {
+        Some(why) => format!("{}: {why}", place.state),
+        None => place.state.replace('_', " "),
+    };
+    let since = place.age_ms.map(|age| format!("{} ago", time(age))).unwrap_or_default();
+    let by = place.by.map(|by| by.short()).unwrap_or_default();
+    [place.place.clone(), place.kind.replace('_', " "), state, by, since]
+}
+
 fn links(status: &Status) -> String {
     let rows: Vec<_> = status
         .links
@@ -87,14 +134,14 @@ fn links(status: &Status) -> String {
             [
                 link.host.short(),
                 link.address.to_string(),
-                link.role.clone(),
+                link.kind.clone(),
                 format!("{:.1} ms", link.rtt_ms),
                 link.key_exchange.clone().unwrap_or_else(|| "?".to_owned()),
                 time(link.age_ms),
             ]
         })
         .collect();
-    section("links", rows.len(), &table(["host", "address", "our end", "round trip", "key exchange", "up"], &rows))
+    section("links", rows.len(), &table(["host", "address", "how", "round trip", "key exchange", "up"], &rows))
 }
 
 fn hosts(status: &Status) -> String {
@@ -117,12 +164,14 @@ fn hosts(status: &Status) -> String {
                 host.links.to_string(),
                 format!("{} %", host.load_percent),
                 hop,
+                host.nat.replace('_', " "),
                 host.software.clone(),
                 host.gateways.first().cloned().unwrap_or_default(),
             ]
         })
         .collect();
-    let head = ["host", "live", "heard of", "edges", "peers", "topics", "links", "load", "way", "software", "gateway"];
+    let head =
+        ["host", "live", "heard of", "edges", "peers", "topics", "links", "load", "way", "nat", "software", "gateway"];
     section("other hosts", rows.len(), &table(head, &rows))
 }
 
@@ -149,7 +198,7 @@ fn section(name: &str, count: usize, table: &str) -> String {
 }
 
 /// A duration in its two largest units.
-fn time(ms: u64) -> String {
+pub(super) fn time(ms: u64) -> String {
     let seconds = Duration::from_millis(ms).as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

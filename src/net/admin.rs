@@ -1,5 +1,7 @@
 //! For operators: health, and the management view as JSON.
 
+mod reach;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +16,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::net::hub::Hub;
+use crate::net::places::Places;
 use crate::relay::view::{HostView, LinkView, QuarantineView, RefusedView, View};
+
+pub use reach::{
+    DhtAddress, MappedStatus, MappingStatus, ObservedStatus, PlaceStatus, ReachStatus, Registered, StunStatus,
+};
 
 /// What the routes need.
 #[derive(Clone, Debug)]
@@ -31,6 +39,8 @@ pub struct Admin {
     pub gateways: Vec<String>,
     /// False while the host is going away.
     pub takes_edges: Arc<AtomicBool>,
+    /// What this machine and the routers in front of it tell.
+    pub places: watch::Receiver<Places>,
 }
 
 /// `GET /api/status`: a host, its links, and all hosts it knows.
@@ -66,6 +76,8 @@ pub struct Status {
     pub refused: RefusedStatus,
     /// How it finds hosts.
     pub discovery: DiscoveryStatus,
+    /// Where it is, as seen from outside, and who can reach it there.
+    pub reach: ReachStatus,
 }
 
 /// Hosts that are refused. Whom its operator lists is nobody else's business: those are only counted.
@@ -114,6 +126,9 @@ pub struct LinkStatus {
     pub address: SocketAddr,
     /// Our end: `dialler` or `acceptor`.
     pub role: String,
+    /// How it came about: `dialled` by us, `accepted` by us, or `punched`, which both dialled when a common neighbour
+    /// told them.
+    pub kind: String,
     /// Round trip.
     pub rtt_ms: f64,
     /// How long it stands.
@@ -155,6 +170,8 @@ pub struct HostStatus {
     pub gateways: Vec<String>,
     /// Name and version of its software.
     pub software: String,
+    /// What stands before it, as it says: as in [`ReachStatus::nat`].
+    pub nat: String,
     /// The neighbour over which it is heard first, and over which signals go back.
     pub next_hop: Option<HostId>,
 }
@@ -205,7 +222,7 @@ impl Admin {
     #[must_use]
     pub fn status(&self) -> Status {
         let view = self.hub.recent_view();
-        let View { host, epoch, seq, edges, sessions, topics, links, hosts, refused, discovery, .. } = &*view;
+        let View { host, epoch, seq, edges, sessions, topics, links, hosts, refused, discovery, reach } = &*view;
         Status {
             host: *host,
             network: NetworkStatus {
@@ -234,6 +251,7 @@ impl Admin {
                 dns_seeds: discovery.seeds,
                 dns_seeds_problem: discovery.seeds_problem.clone(),
             },
+            reach: reach::status(reach, &self.places.borrow(), self.hub.counts()),
         }
     }
 
@@ -245,6 +263,7 @@ impl Admin {
                 Role::Dialler => "dialler".to_owned(),
                 Role::Acceptor => "acceptor".to_owned(),
             },
+            kind: link.kind.word().to_owned(),
             rtt_ms: link.rtt.as_secs_f64() * 1e3,
             age_ms: millis(link.age),
             key_exchange: self.hub.key_exchange(link.link).map(str::to_owned),
@@ -284,6 +303,7 @@ fn host_status(view: &HostView) -> HostStatus {
         addresses: view.addresses.clone(),
         gateways: view.gateways.clone(),
         software: view.software.clone(),
+        nat: view.nat.word().to_owned(),
         next_hop: view.next_hop,
     }
 }

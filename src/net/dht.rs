@@ -71,15 +71,23 @@ pub enum DhtConfig {
 }
 
 impl DhtConfig {
+    /// The nodes through which it is entered, `host:port` each.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<String> {
+        match self {
+            Self::Off => Vec::new(),
+            Self::Mainline => mainline::DEFAULT_BOOTSTRAP_NODES.map(str::to_owned).to_vec(),
+            Self::Bootstrap(nodes) => nodes.clone(),
+        }
+    }
+
     /// The rendezvous under `key`; `None` when there is none. With `lend` it shares the UDP port of links.
     #[must_use]
     pub fn rendezvous(&self, key: [u8; 20], lend: Option<Lend>) -> Option<Box<dyn Rendezvous>> {
-        let nodes = match self {
-            Self::Off => return None,
-            Self::Mainline => mainline::DEFAULT_BOOTSTRAP_NODES.map(str::to_owned).to_vec(),
-            Self::Bootstrap(nodes) => nodes.clone(),
-        };
-        Some(Box::new(Mainline { lend, ..Mainline::new(key, nodes) }))
+        if *self == Self::Off {
+            return None;
+        }
+        Some(Box::new(Mainline { lend, ..Mainline::new(key, self.nodes()) }))
     }
 }
 

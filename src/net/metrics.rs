@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::host::{GoodbyeReason, NotIntroducedReason, Outcome, Role};
+use aldis_wire::host::{GoodbyeReason, Nat, NotIntroducedReason, Outcome, Role};
 use aldis_wire::refusal::Refusal;
 use axum::Router;
 use axum::http::header;
@@ -16,8 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::net::hub::{self, Hub};
-use crate::relay::io::{Bar, CatchUp, DialFailure, Note, Reach};
-use crate::relay::view::View;
+use crate::relay::io::{Bar, CatchUp, CheckTarget, DialFailure, Note, Reach};
+use crate::relay::view::{LinkKind, PlaceState, PlaceView, ReachView, View};
 
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -87,6 +87,11 @@ struct Gauges {
     hints: Gauge,
     dht_works: Gauge,
     slowest_link: Gauge<f64, AtomicU64>,
+    nat: Family<Labels<1>, Gauge>,
+    reachable: Gauge,
+    places_known: Family<Labels<2>, Gauge>,
+    mapped: Family<Labels<2>, Gauge>,
+    link_kinds: Family<Labels<1>, Gauge>,
 }
 
 impl Default for Metrics {
@@ -344,6 +349,19 @@ impl Gauges {
             Unit::Seconds,
             self.slowest_link.clone(),
         );
+        registry.register("nat", "1 for what stands before this host, 0 for all else", self.nat.clone());
+        registry.register("reachable", "1 when other hosts reach this one from outside", self.reachable.clone());
+        registry.register(
+            "places",
+            "Places of this host, by kind and by what came of reaching them",
+            self.places_known.clone(),
+        );
+        registry.register(
+            "mapped_ports",
+            "Ports that routers have opened, by protocol and purpose",
+            self.mapped.clone(),
+        );
+        registry.register("links_by_kind", "Links, by how they came about", self.link_kinds.clone());
     }
 
     fn show(&self, view: &View) {
@@ -366,6 +384,30 @@ impl Gauges {
         self.hints.set(number(view.discovery.hints));
         self.dht_works.set(i64::from(view.discovery.dht_problem.is_none()));
         self.slowest_link.set(view.links.iter().map(|link| link.rtt.as_secs_f64()).fold(0.0, f64::max));
+        for kind in LinkKind::ALL {
+            let count = view.links.iter().filter(|link| link.kind == kind).count();
+            self.link_kinds.get_or_create(&[("kind", kind.word())]).set(number(count));
+        }
+        self.reach(&view.reach);
+    }
+
+    fn reach(&self, reach: &ReachView) {
+        for nat in Nat::ALL {
+            self.nat.get_or_create(&[("nat", nat.word())]).set(i64::from(nat == reach.nat));
+        }
+        let verified = |place: &PlaceView| matches!(place.state, PlaceState::Verified { .. });
+        let links = |place: &PlaceView| matches!(place.target, CheckTarget::Links(_));
+        self.reachable.set(i64::from(reach.places.iter().any(|place| links(place) && verified(place))));
+        self.places_known.clear();
+        for place in &reach.places {
+            let labels = [("place", place.target.word()), ("state", place.state.word())];
+            self.places_known.get_or_create(&labels).inc();
+        }
+        self.mapped.clear();
+        for mapping in &reach.mapped {
+            let labels = [("protocol", mapping.protocol.name()), ("of", mapping.of.word())];
+            self.mapped.get_or_create(&labels).inc();
+        }
     }
 }
 
@@ -460,8 +502,10 @@ fn catch_up_name(by: CatchUp) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::view::{DiscoveryView, ReachView, RefusedView};
+    use crate::relay::io::{Mapped, Mapping, MappingProtocol};
+    use crate::relay::view::{DiscoveryView, RefusedView};
     use aldis_wire::id::HostId;
+    use std::time::Duration;
 
     #[test]
     fn notes_are_counted_and_gauges_shown() {
@@ -487,7 +531,20 @@ mod tests {
             hosts: Vec::new(),
             refused: RefusedView { denied: 3, ..RefusedView::default() },
             discovery: DiscoveryView { dht_problem: Some("no answer".to_owned()), ..DiscoveryView::default() },
-            reach: ReachView::default(),
+            reach: ReachView {
+                nat: Nat::Open,
+                places: vec![PlaceView {
+                    target: CheckTarget::Links(([192, 0, 2, 1], 1).into()),
+                    published: true,
+                    state: PlaceState::Verified { by: host, age: Duration::ZERO },
+                }],
+                mapped: vec![Mapping {
+                    outside: ([192, 0, 2, 1], 1).into(),
+                    protocol: MappingProtocol::Pcp,
+                    of: Mapped::Links,
+                }],
+                ..ReachView::default()
+            },
         };
         let worlds = hub::Counts::default();
         worlds.stun_refused.add();
@@ -510,6 +567,12 @@ mod tests {
             "aldis_hosts_refused{reason=\"denied\"} 3",
             "aldis_links_refused_total{by=\"them\",reason=\"not_allowed\"} 1",
             "aldis_dht_works 0",
+            "aldis_nat{nat=\"open\"} 1",
+            "aldis_nat{nat=\"symmetric\"} 0",
+            "aldis_reachable 1",
+            "aldis_places{place=\"links\",state=\"verified\"} 1",
+            "aldis_mapped_ports{protocol=\"PCP\",of=\"links\"} 1",
+            "aldis_links_by_kind{kind=\"punched\"} 0",
             "aldis_slowest_link_round_trip_seconds 0.0",
             "aldis_handshakes_total{outcome=\"other_network\"} 2",
             "aldis_stun_requests_total{outcome=\"answered\"} 0",

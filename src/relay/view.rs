@@ -93,6 +93,9 @@ pub enum LinkKind {
 }
 
 impl LinkKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 3] = [Self::Dialled, Self::Accepted, Self::Punched];
+
     /// For people and for metrics.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -129,6 +132,8 @@ pub struct HostView {
     pub gateways: Vec<String>,
     /// From its record.
     pub software: String,
+    /// From its record: what stands before it.
+    pub nat: Nat,
     /// The neighbour over which its announcements come first.
     pub next_hop: Option<HostId>,
 }
@@ -233,6 +238,18 @@ pub enum PlaceState {
         /// In words.
         why: &'static str,
     },
+}
+
+impl PlaceState {
+    /// For operators and for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Verified { .. } => "verified",
+            Self::NotReached { .. } => "not_reached",
+            Self::Unverified { .. } => "unverified",
+        }
+    }
 }
 
 /// How many entries every table has: what an operator looks at when memory grows, and what tests hold against the

@@ -93,12 +93,16 @@ function pill(element, state, text = state) {
 
 /** The hosts we know of, with what our host tells of them (`/api/status`). */
 async function showHosts() {
-  /** @type {Map<string, { peers?: number, live?: boolean }>} by gateway URL */
+  /** @type {Map<string, { peers?: number, live?: boolean, reach?: string }>} by gateway URL */
   const known = new Map();
   try {
     const status = await (await fetch(pageOf(aldis.url).replace(/\?.*/, "api/status"))).json();
     known.set(aldis.url, { peers: status.sessions, live: true });
-    for (const { gateways, peers, live } of status.hosts) for (const url of gateways.filter(isGateway)) known.set(url, { peers, live });
+    for (const { host, gateways, peers, live, nat } of status.hosts) {
+      const link = status.links.find((/** @type {{ host: string }} */ link) => link.host === host);
+      const reach = `NAT: ${nat.replace("_", " ")}; ${link ? `its link is ${link.kind}` : "reached by way of another host"}`;
+      for (const url of gateways.filter(isGateway)) known.set(url, { peers, live, reach });
+    }
   } catch { /* our host does not tell: then without figures */ }
   for (const url of [aldis.url, ...aldis.hosts]) if (!known.has(url)) known.set(url, {});
   for (const [url, { live }] of known) {
@@ -106,11 +110,11 @@ async function showHosts() {
     if (live === false) lost.set(url, performance.now());
     else if (live && performance.now() - (lost.get(url) ?? 0) > EXPIRY_MS) lost.delete(url);
   }
-  at("hosts").replaceChildren(...[...known].map(([url, { peers }]) => {
+  at("hosts").replaceChildren(...[...known].map(([url, { peers, reach = "" }]) => {
     const here = url === aldis.url && aldis.state === "open";
     const name = here ? make("span", { className: "here", textContent: place(url) }) : link(url, place(url));
     const load = lost.has(url) ? "does not answer" : peers === undefined ? "" : `${peers} peer${peers === 1 ? "" : "s"}`;
-    return make("li", {}, name, make("span", { className: "load", textContent: load }), make("span", { textContent: here ? "this tab" : "" }));
+    return make("li", {}, name, make("span", { className: "load", textContent: load, title: reach }), make("span", { textContent: here ? "this tab" : "" }));
   }));
   at("elsewhere").replaceChildren(...[...known.keys()].filter((url) => url !== aldis.url && !lost.has(url)).slice(0, 6).map((url) => make("li", {}, link(url, `Open on ${place(url)}`))));
 }

@@ -204,13 +204,14 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
     let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
-    let gateway = open_gateway(&config, network, &settings, &hub, metrics, listener, &takes_edges)?;
+    let (shown, places) = watch::channel(Places::default());
+    let gateway = open_gateway(&config, admin(&hub, network, &settings, &takes_edges, places), metrics, listener)?;
 
     let lan = config.lan.then(|| look_around(&config, tag, quic_address, &hub)).flatten();
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
     let seeds = config.seeds.clone();
-    let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address));
+    let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address), shown);
     let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
     let commands = Commands {
         hub: hub.clone(),
@@ -293,22 +294,31 @@ fn revoke(hub: &Hub, kept: Vec<(Revocation, bool)>, named: Vec<Revocation>) {
     hub.happened(Input::RevocationsFound { revocations: named, heard: true });
 }
 
-fn open_gateway(
-    config: &HostConfig,
+/// What operators are shown.
+fn admin(
+    hub: &Arc<Hub>,
     network: Network,
     settings: &Settings,
-    hub: &Arc<Hub>,
-    metrics: Arc<Metrics>,
-    listener: tokio::net::TcpListener,
     takes_edges: &Arc<AtomicBool>,
-) -> Result<Gateway, StartError> {
-    let admin = Admin {
+    places: watch::Receiver<Places>,
+) -> Admin {
+    Admin {
         hub: hub.clone(),
-        network: network.clone(),
+        network,
         software: settings.software.clone(),
         gateways: settings.gateways.clone(),
         takes_edges: takes_edges.clone(),
-    };
+        places,
+    }
+}
+
+fn open_gateway(
+    config: &HostConfig,
+    admin: Admin,
+    metrics: Arc<Metrics>,
+    listener: tokio::net::TcpListener,
+) -> Result<Gateway, StartError> {
+    let (hub, network, takes_edges) = (admin.hub.clone(), admin.network.clone(), admin.takes_edges.clone());
     let others = admin.router().merge(metrics::router(metrics, hub.clone()));
     let config = GatewayConfig {
         host: host_id(config),
@@ -319,10 +329,10 @@ fn open_gateway(
         trusted_proxies: config.trusted_proxies.clone(),
         ice_servers: config.ice_servers.clone(),
         tls: config.gateway_tls.clone(),
-        grace: settings.grace,
+        grace: config.settings.grace,
         timing: gateway::Timing::default(),
     };
-    Ok(Gateway::start(config, hub.clone(), listener, others, takes_edges.clone())?)
+    Ok(Gateway::start(config, hub, listener, others, takes_edges)?)
 }
 
 fn host_id(config: &HostConfig) -> HostId {

@@ -56,8 +56,8 @@ struct Way {
 }
 
 impl Locator {
-    /// Begins to look.
-    pub(super) fn start(hub: Arc<Hub>, wanted: Wanted) -> Self {
+    /// Begins to look, and shows in `shown` what it knows.
+    pub(super) fn start(hub: Arc<Hub>, wanted: Wanted, shown: watch::Sender<Places>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (mut ways, mut mapping) = (Vec::new(), Vec::new());
         if wanted.map {
@@ -68,7 +68,7 @@ impl Locator {
             }
         }
         let again = ways.iter().map(|way| way.again.clone()).collect();
-        let (shown, known) = watch::channel(Places::default());
+        let known = shown.subscribe();
         let looking = tokio::spawn(async move { Looking { hub, wanted, ways, shown }.run().await });
         Self { again, known, stop, looking, mapping }
     }

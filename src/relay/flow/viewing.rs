@@ -42,6 +42,7 @@ impl State {
                 addresses: record.map(|record| record.addresses.clone()).unwrap_or_default(),
                 gateways: record.map(|record| record.gateways.clone()).unwrap_or_default(),
                 software: record.map(|record| record.software.clone()).unwrap_or_default(),
+                nat: record.map(|record| record.nat).unwrap_or_default(),
                 next_hop: origin.next_hop.and_then(|link| self.links.find(link)).map(|link| link.host),
             }
         });

@@ -51,6 +51,17 @@ pub enum Mapped {
     Gateway,
 }
 
+impl Mapped {
+    /// For operators and for metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Links => "links",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
 /// A port that a router lets through to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mapping {

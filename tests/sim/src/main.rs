@@ -1,5 +1,5 @@
 //! `aldis-sim SCENARIO [--SETTING VALUE]...`: plays a scenario and prints its report. `aldis-sim --all [--SETTING VALUE]...`
-//! plays the fixed set, and `--planted` hunts the planted defects. See `scripts/sim`.
+//! plays the fixed set, and `--planted [DEFECT]` hunts the planted defects. See `scripts/sim`.
 
 #![allow(clippy::disallowed_methods, reason = "a program: it has arguments")]
 
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     #[cfg(feature = "planted")]
     if arguments.first().is_some_and(|first| first == "--planted") {
-        return planted();
+        return planted(arguments.get(1).map(String::as_str));
     }
     if let Some((_, settings)) = arguments.split_first().filter(|(first, _)| *first == "--all") {
         return all(settings);
@@ -92,11 +92,11 @@ fn scenario(arguments: &[String]) -> Result<Scenario, String> {
     Ok(scenario)
 }
 
-/// Hunts all planted defects, and prints the table.
+/// Hunts all planted defects, or one, and prints the table.
 #[cfg(feature = "planted")]
-fn planted() -> ExitCode {
+fn planted(only: Option<&str>) -> ExitCode {
     println!("       defect               scenario   seeds   what was said");
-    match aldis_sim::planted::hunt_all(|row| println!("{}", aldis_sim::planted::line(row))) {
+    match aldis_sim::planted::hunt_all(only, |row| println!("{}", aldis_sim::planted::line(row))) {
         Ok(rows) => {
             let failed = rows.iter().filter(|row| !row.is_good()).count();
             println!("sim: {} passed, {failed} failed", rows.len() - failed);

@@ -24,7 +24,11 @@ impl World {
     /// A host dials another one to which it was introduced: at the same moment as that one, and only if it can be reached.
     pub(crate) fn check_punch(&mut self, from: Place, host: HostId) {
         let Some(to) = self.hosts.iter().position(|other| other.id == host) else { return };
-        let known = |place| self.checks.classified.get(&place).is_some_and(|since| *since + KNOWN_TO_ALL < self.now);
+        // A router that has just begun anew may be another one.
+        let known = |place| {
+            let since = self.checks.classified.get(&place).filter(|_| !self.checks.trouble.is_excused(self.now, place));
+            since.is_some_and(|since| *since + KNOWN_TO_ALL < self.now)
+        };
         if !self.nats.may_meet(from, to) && known(from) && known(to) {
             let kinds = (self.nats.kind(from), self.nats.kind(to));
             self.violated(&[from, to], format!("it dials a host that it cannot reach: {kinds:?}"));

@@ -82,8 +82,9 @@ struct Host {
 impl Host {
     fn start(directory: &Path, arguments: &[&str]) -> Self {
         let fixed = ["run", "--log-format", "json", "--allow-private", "--listen-quic", ANY, "--listen-http", ANY];
+        let quiet = ["--lan", "false", "--map-ports", "false"];
         let mut child = Command::new(env!("CARGO_BIN_EXE_aldis"))
-            .args([&fixed[..], arguments].concat())
+            .args([&fixed[..], &quiet, arguments].concat())
             .current_dir(directory)
             .env_clear()
             .env("HOME", directory)

@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::net::hub::{self, Hub};
-use crate::relay::io::{Bar, CatchUp, CheckTarget, DialFailure, Note, Reach};
+use crate::relay::io::{Bar, CatchUp, CheckTarget, DialFailure, Mapped, Mapping, MappingProtocol, Note, Reach};
 use crate::relay::view::{LinkKind, PlaceState, PlaceView, ReachView, View};
 
 /// The content type of [`Metrics::render`].
@@ -398,15 +398,19 @@ impl Gauges {
         let verified = |place: &PlaceView| matches!(place.state, PlaceState::Verified { .. });
         let links = |place: &PlaceView| matches!(place.target, CheckTarget::Links(_));
         self.reachable.set(i64::from(reach.places.iter().any(|place| links(place) && verified(place))));
-        self.places_known.clear();
-        for place in &reach.places {
-            let labels = [("place", place.target.word()), ("state", place.state.word())];
-            self.places_known.get_or_create(&labels).inc();
+        for place in ["links", "other_port", "stun", "gateway"] {
+            for state in ["verified", "not_reached", "unverified"] {
+                let such = |known: &&PlaceView| known.target.word() == place && known.state.word() == state;
+                let count = number(reach.places.iter().filter(such).count());
+                self.places_known.get_or_create(&[("place", place), ("state", state)]).set(count);
+            }
         }
-        self.mapped.clear();
-        for mapping in &reach.mapped {
-            let labels = [("protocol", mapping.protocol.name()), ("of", mapping.of.word())];
-            self.mapped.get_or_create(&labels).inc();
+        for protocol in [MappingProtocol::Pcp, MappingProtocol::NatPmp, MappingProtocol::Upnp] {
+            for of in [Mapped::Links, Mapped::Gateway] {
+                let such = |mapping: &&Mapping| mapping.protocol == protocol && mapping.of == of;
+                let count = number(reach.mapped.iter().filter(such).count());
+                self.mapped.get_or_create(&[("protocol", protocol.name()), ("of", of.word())]).set(count);
+            }
         }
     }
 }
@@ -502,7 +506,6 @@ fn catch_up_name(by: CatchUp) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::io::{Mapped, Mapping, MappingProtocol};
     use crate::relay::view::{DiscoveryView, RefusedView};
     use aldis_wire::id::HostId;
     use std::time::Duration;
@@ -571,6 +574,8 @@ mod tests {
             "aldis_nat{nat=\"symmetric\"} 0",
             "aldis_reachable 1",
             "aldis_places{place=\"links\",state=\"verified\"} 1",
+            "aldis_places{place=\"gateway\",state=\"not_reached\"} 0",
+            "aldis_mapped_ports{protocol=\"UPnP\",of=\"links\"} 0",
             "aldis_mapped_ports{protocol=\"PCP\",of=\"links\"} 1",
             "aldis_links_by_kind{kind=\"punched\"} 0",
             "aldis_slowest_link_round_trip_seconds 0.0",

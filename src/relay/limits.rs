@@ -323,6 +323,8 @@ pub const MEETING_PAUSE_MIN: Duration = Duration::from_secs(30);
 pub const MEETING_PAUSE_MAX: Duration = Duration::from_secs(600);
 /// Who can be dialled is dialled by those who cannot, and asks for introductions only so much later.
 pub const MEETING_PATIENCE: Duration = Duration::from_secs(5);
+/// Who says where he can be dialled is dialled, and asked for only when that has brought no link for so long.
+pub const REACH_PATIENCE: Duration = Duration::from_secs(10);
 /// Of two hosts that both have to ask, the one with the higher id waits so long, so that they do not ask past each other.
 pub const MEETING_TURN: Duration = Duration::from_millis(1_500);
 /// When we are seen elsewhere, links that are older than this were made where we were before. All that see us move tell so

@@ -20,8 +20,9 @@ const ANNOUNCED_BY_MS: u64 = 3 * 60 * 1_000;
 pub(super) async fn check(config: Config, status: Option<Status>) -> Vec<Finding> {
     let Some(rendezvous) = dht_config(&config).rendezvous(config.network.rendezvous, None) else {
         let peers = config.peers.len();
-        let off = format!("the DHT is switched off; {peers} hosts are named with --peers");
-        let finding = if peers > 0 || status.as_ref().is_some_and(|status| !status.links.is_empty()) {
+        let off = format!("the DHT is switched off; hosts named with --peers: {peers}");
+        let others = peers > 0 || config.lan || !config.dns_seeds.is_empty();
+        let finding = if others || status.as_ref().is_some_and(|status| !status.links.is_empty()) {
             Finding::ok("dht", off)
         } else {
             Finding::note("dht", off).next(
@@ -40,8 +41,9 @@ pub(super) async fn check(config: Config, status: Option<Status>) -> Vec<Finding
         Ok(Err(problem)) => Some(problem),
         Err(_) => Some(format!("no end of the look-up within {} s", LOOK_UP_MAX.as_secs())),
     };
+    let strangers: Vec<_> = status.iter().flat_map(|status| strangers(status, &found)).collect();
     let finding = match &problem {
-        None => Finding::ok("dht", format!("it answers, and names {} addresses of this network", found.len())),
+        None => answering(found.len(), strangers.len()),
         Some(problem) => Finding::wrong(
             "dht",
             problem.clone(),
@@ -50,12 +52,37 @@ pub(super) async fn check(config: Config, status: Option<Status>) -> Vec<Finding
         ),
     };
     let running = status.as_ref().and_then(|status| status.discovery.dht_problem.clone());
-    let facts = json!({ "on": true, "found": found, "problem": problem, "problem_of_running_host": running });
+    let facts = json!({ "on": true, "found": found, "strangers": strangers, "problem": problem, "problem_of_running_host": running });
     let mut findings = vec![finding.facts(facts)];
     if let Some(status) = &status {
         findings.push(announced(status, &found, problem.is_none()));
     }
     findings
+}
+
+/// Of the addresses found, those of no host that the running one knows, if there may be such hosts at all: one that
+/// knows as many as there are addresses has met everybody, wherever they are seen now.
+fn strangers<'a>(status: &Status, found: &'a BTreeSet<SocketAddr>) -> Vec<&'a SocketAddr> {
+    let known = status.hosts.iter().filter(|host| host.live);
+    if known.clone().count() + 1 >= found.len() {
+        return Vec::new();
+    }
+    let ours = status.reach.addresses.iter().chain(&status.reach.candidates);
+    let theirs = known.flat_map(|host| &host.addresses).chain(status.links.iter().map(|link| &link.address));
+    let known: BTreeSet<_> = ours.chain(theirs).collect();
+    found.iter().filter(|address| !known.contains(address)).collect()
+}
+
+fn answering(found: usize, strangers: usize) -> Finding {
+    let good = format!("it answers, and names {found} addresses of this network");
+    match strangers {
+        0 => Finding::ok("dht", good),
+        _ => Finding::note(
+            "dht",
+            format!("{good}; {strangers} of them belong to no host that the running one knows: hosts that are gone, or not met yet"),
+        )
+        .next("run this again in a quarter of an hour, when the host has asked anew, or start it again"),
+    }
 }
 
 /// Whether the fresh node found the running host.

@@ -13,7 +13,7 @@ use aldis_wire::record::short_id;
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, PunchOutcome};
 use crate::relay::limits::{
     FULL_MESH_MAX, INTRODUCTIONS, LINKS_CHOSEN, MEETING_AGAIN, MEETING_PATIENCE, MEETING_TURN, PUNCH_AFTER_MAX,
-    PUNCH_MARGIN, STRANDED_AFTER,
+    PUNCH_MARGIN, REACH_PATIENCE, STRANDED_AFTER,
 };
 use crate::relay::meetings::{Meeting, Side, Stage, is_at};
 use crate::relay::planted::Defect;
@@ -84,6 +84,9 @@ impl State {
             let stranded = self.links.to_host(host).is_some();
             let patience = if stranded {
                 Duration::ZERO
+            } else if self.is_within_reach(host) {
+                // It is dialled; unless that comes to nothing, for whatever reason, there will be a link.
+                REACH_PATIENCE
             } else if self.announcer.whereabouts.addresses.is_empty() {
                 MEETING_TURN * u32::from(self.own > host)
             } else {
@@ -98,9 +101,9 @@ impl State {
         }
     }
 
-    /// Hosts with which there should be a link, and that cannot be dialled.
+    /// Hosts with which there should be a link.
     fn wanted_to_meet(&self, now: Moment) -> BTreeSet<HostId> {
-        let meets = |host: &HostId| self.may_meet(*host) && !self.is_within_reach(*host);
+        let meets = |host: &HostId| self.may_meet(*host);
         if self.directory.hosts_count().saturating_sub(1) <= FULL_MESH_MAX {
             return self.directory.hosts().filter(meets).collect();
         }

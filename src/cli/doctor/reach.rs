@@ -65,8 +65,8 @@ fn nat(config: &Config, status: &Status) -> Finding {
         "symmetric" => Finding::note(
             "nat",
             format!(
-                "the router shows this host at another port to each other side ({evidence}), so links are made only with hosts that \
-                 anybody can dial; to the others signals go by way of those"
+                "the router shows this host at another port to each other side ({evidence}), so no link can be made with \
+                 hosts whose routers are strict too; to those signals go by way of others"
             ),
         )
         .next(help),
@@ -107,9 +107,9 @@ fn mapping(config: &Config, status: &Status) -> Finding {
     } else if reach.nat == "open" {
         Finding::ok("mapping", "no router has opened a port for this host, and none needs to: it is reached without")
     } else {
-        Finding::note("mapping", "no router has opened a port for this host")
-            .lines(refusals(reach))
-            .next(open_a_port(config, status))
+        let finding = Finding::note("mapping", "no router has opened a port for this host").lines(refusals(reach));
+        // What is known of the NAT brings the same advice with it.
+        if reach.nat == "unknown" { finding.next(open_a_port(config, status)) } else { finding }
     };
     finding.facts(json!({ "mapped": reach.mapped, "asked": config.map_ports, "routers": reach.mapping }))
 }
@@ -165,8 +165,9 @@ fn reachable(config: &Config, status: &Status) -> Finding {
         )
         .next(help)
     } else {
-        Finding::unknown("reachable", "nobody has tried to reach this host from outside yet")
-            .next("it takes links with two other hosts; run this again in a minute")
+        let why = links().find_map(|place| place.why.as_deref()).unwrap_or("no neighbour sees it from outside yet");
+        Finding::unknown("reachable", format!("whether strangers can reach this host is not known: {why}"))
+            .next("nothing must be done while there are links: hosts that were never linked with this one will try")
     };
     finding.lines(lines).facts(json!({
         "verified": verified.is_some(), "places": places, "addresses": status.reach.addresses,

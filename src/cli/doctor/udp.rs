@@ -137,8 +137,8 @@ fn nat(asked: &Asked) -> Finding {
             "symmetric",
             Finding::note(
                 NAT,
-                "the router before this machine shows it at another port to each other side, so that a link is only possible with \
-                 hosts that can be reached by everybody; to the others signals go by way of those",
+                "the router before this machine shows it at another port to each other side, so that no link can be made with \
+                 hosts whose routers are strict too; to those signals go by way of others",
             )
             .next("switch UPnP or PCP on in the router, or let it forward the UDP port of listen_quic to this machine"),
         ),

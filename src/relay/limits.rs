@@ -169,6 +169,8 @@ pub const LEADS_MAX: u8 = 2;
 /// The first of an epoch's announcements that is passed on here goes over all links, if it is one of these: so the tree
 /// of a new origin is cut at once, and by a race.
 pub const FLOODED_SEQ_MAX: u64 = 4;
+/// Links over which a host passes such an announcement on, if it is not its own. Half of them are the nearest.
+pub const FLOODED_LINKS_MAX: usize = 8;
 /// Epochs of one origin that are flooded: each costs every link a copy.
 pub const FLOODS: Rate = Rate { per_second: 1, burst: 4 };
 /// Summaries go out at most this often on a link.
@@ -309,6 +311,8 @@ pub const MEETINGS_MAX: usize = 2 * MEETINGS_ASKED_MAX;
 pub const WISHES_MAX: usize = 256;
 /// Tries of a meeting before a longer pause. Each has a fresh timing: what spoils one is a matter of milliseconds.
 pub const MEETING_TRIES: u32 = 3;
+/// Whom there is to meet is looked at no oftener: it costs a walk over all hosts, and each new record asks for it.
+pub const MEETING_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// From the beginning of one try to that of the next.
 pub const MEETING_AGAIN: Duration = Duration::from_secs(4);
 /// So long after the dials of a meeting it is given up: QUIC has sent its first packet again after 1 and 3 s.

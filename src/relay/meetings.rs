@@ -14,9 +14,9 @@ use aldis_wire::id::HostId;
 
 use super::io::{LinkKey, Moment};
 use super::limits::{
-    MEETING_AGAIN, MEETING_PAUSE_MAX, MEETING_PAUSE_MIN, MEETING_TIME, MEETING_TRIES, MEETINGS_ASKED_MAX, MEETINGS_MAX,
-    PAIR_KEPT, PAIRS_MAX, PUNCHES_PER_ADDRESS_MAX, PUNCHES_PER_IP_MAX, PUNCHES_REMEMBERED, PUNCHES_REMEMBERED_MAX,
-    WISHES_MAX,
+    MEETING_AGAIN, MEETING_LOOK_INTERVAL, MEETING_PAUSE_MAX, MEETING_PAUSE_MIN, MEETING_TIME, MEETING_TRIES,
+    MEETINGS_ASKED_MAX, MEETINGS_MAX, PAIR_KEPT, PAIRS_MAX, PUNCHES_PER_ADDRESS_MAX, PUNCHES_PER_IP_MAX,
+    PUNCHES_REMEMBERED, PUNCHES_REMEMBERED_MAX, WISHES_MAX,
 };
 
 /// What a host that is introduced says of itself.
@@ -114,12 +114,15 @@ pub(crate) struct Meetings {
     punches: VecDeque<(Moment, SocketAddr)>,
     /// When to look for wishes.
     look: Option<Moment>,
+    /// Before that it is not looked again.
+    rests_until: Moment,
 }
 
 /// As somebody who wants to meet others.
 impl Meetings {
     /// Somebody may have to be met, or be met otherwise: look at this moment, or earlier if that was planned.
     pub(crate) fn look_at(&mut self, moment: Moment) {
+        let moment = moment.max(self.rests_until);
         self.look = Some(self.look.map_or(moment, |planned| planned.min(moment)));
     }
 
@@ -127,6 +130,7 @@ impl Meetings {
     pub(crate) fn takes_look(&mut self, now: Moment) -> bool {
         let due = self.look.is_some_and(|look| look <= now);
         if due {
+            self.rests_until = now + MEETING_LOOK_INTERVAL;
             self.look = None;
         }
         due

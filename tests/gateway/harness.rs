@@ -85,6 +85,7 @@ impl House {
         });
         let takes_edges = Arc::new(AtomicBool::new(true));
         let admin = Admin {
+            places: tokio::sync::watch::channel(aldis::net::places::Places::default()).1,
             hub: hub.clone(),
             network: network.clone(),
             software: "aldis test".to_owned(),

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, SignedHead, Status, encode_ops, op_bytes, ops_hash};
 use aldis_wire::host::Channel;
+use aldis_wire::id::HostId;
 use aldis_wire::limits::{HEARTBEAT_MAX, OPS_BYTES, OPS_MAX};
 use aldis_wire::record::{HostRecord, SignedRecord, short_id};
 use bytes::Bytes;
+use rand_chacha::rand_core::Rng;
 
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, Output, Stored};
-use crate::relay::limits::{BATCHES, HEARTBEAT, HEARTBEATS_PER_STATUS, HOSTS_PER_HEARTBEAT};
+use crate::relay::limits::{BATCHES, FLOODED_LINKS_MAX, HEARTBEAT, HEARTBEATS_PER_STATUS, HOSTS_PER_HEARTBEAT};
 use crate::relay::multicast::Heard;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -160,9 +162,9 @@ impl State {
     pub(crate) fn pass_on(&mut self, now: Moment, heard: &Heard, except: Option<LinkKey>, out: &mut Outbox) {
         let (origin, mark) = (heard.head.origin, heard.head.mark());
         if self.origins.find_mut(origin).is_some_and(|known| known.floods(now, &heard.head)) {
-            let others = self.links.admitted().filter(|(key, link)| Some(*key) != except && link.host != origin);
-            let others: Vec<LinkKey> = others.map(|(key, _)| key).collect();
-            others.into_iter().for_each(|key| self.links.push(key, origin, true));
+            for key in self.flooded_links(origin, except) {
+                self.links.push(key, origin, true);
+            }
         }
         let wanting = self.links.wanting(origin, mark);
         if wanting.iter().any(|key| Some(*key) != except) {
@@ -170,6 +172,23 @@ impl State {
         }
         self.unsummed.insert(origin);
         self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
+    }
+
+    /// Where the first announcement of an epoch goes: over all links at its origin and where they are few, elsewhere over
+    /// some of the nearest and some by chance.
+    fn flooded_links(&mut self, origin: HostId, except: Option<LinkKey>) -> Vec<LinkKey> {
+        let others = self.links.admitted().filter(|(key, link)| Some(*key) != except && link.host != origin);
+        let mut others: Vec<_> = others.map(|(key, link)| (link.rtt, key)).collect();
+        if origin != self.own && others.len() > FLOODED_LINKS_MAX {
+            others.sort_unstable();
+            for at in FLOODED_LINKS_MAX / 2..FLOODED_LINKS_MAX {
+                let left = others.len() - at;
+                let other = at + self.rng.next_u32() as usize % left;
+                others.swap(at, other);
+            }
+            others.truncate(FLOODED_LINKS_MAX);
+        }
+        others.into_iter().map(|(_, key)| key).collect()
     }
 
     fn push_to(&mut self, now: Moment, heard: &Heard, links: impl Iterator<Item = LinkKey>, out: &mut Outbox) {

@@ -45,7 +45,9 @@ impl State {
     /// Something has changed by which somebody may have to be met.
     pub(crate) fn look_whom_to_meet(&mut self, now: Moment) {
         self.meetings.look_at(now);
-        self.timers.set_earlier(Timer::Meetings, now);
+        if let Some(at) = self.meetings.next() {
+            self.timers.set_earlier(Timer::Meetings, at);
+        }
     }
 
     /// The other side of a link sees us somewhere else than before. What was dialled to where we were is lost, and so is

@@ -1,5 +1,6 @@
 //! Namespaces of our own, short commands, and helper programs.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -16,11 +17,11 @@ const LINE_BYTES_MAX: u64 = 1 << 16;
 /// Network, mounts and processes of our own, which the kernel takes down when we end; what to run follows.
 const UNSHARE: [&str; 8] = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
 
-/// Begins this program again, with `--inside` as its first argument, in namespaces of its own. Where those cannot be
-/// had, nothing is run, and it says so.
+/// Begins this program again, with `--inside` as its first argument, in namespaces of its own. Who is not root and
+/// may not have those is told that nothing was run.
 ///
 /// # Errors
-/// When the namespaces cannot be made for another reason than missing rights.
+/// When the namespaces cannot be made though we are root, or for another reason than missing rights.
 pub fn enter(name: &str) -> Result<ExitCode> {
     let [program, options @ ..] = UNSHARE;
     let tried = std::process::Command::new(program).args(options).arg("true").output();
@@ -29,6 +30,10 @@ pub fn enter(name: &str) -> Result<ExitCode> {
         let why = String::from_utf8_lossy(&tried.stderr);
         if !why.contains("Operation not permitted") {
             bail!("cannot make namespaces: {}", why.trim());
+        }
+        // Nobody who is root means to leave it out.
+        if std::fs::metadata("/proc/self")?.uid() == 0 {
+            bail!("root has no rights over network namespaces here: {}", why.trim());
         }
         println!("SKIPPED: the laboratory needs root and its rights over network namespaces: {}", why.trim());
         println!("{name}: 0 passed; 0 failed; 1 skipped");

@@ -25,6 +25,8 @@ pub(crate) const LINKS_PORT: u16 = 47_474;
 /// A host starts within this.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// It says itself that it takes up to a minute.
+const DOCTOR_MAX: Duration = Duration::from_secs(90);
 const STATUS_MAX: Duration = Duration::from_secs(2);
 const STATUS_BYTES_MAX: u64 = 4 << 20;
 
@@ -122,6 +124,16 @@ impl Host {
         let pid = self.child.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
         let pid = pid.and_then(Pid::from_raw).context("the host does not run")?;
         kill_process(pid, signal).context("cannot signal the host")
+    }
+
+    /// What `aldis doctor` says of it, asked with the host's own options.
+    pub(crate) async fn doctor(&self, lab: &Lab) -> Result<String> {
+        let mut command = lab.command(&self.node, &self.place.aldis);
+        command.args(["doctor", "--genesis", "genesis.toml", "--data-dir", &self.node, "--listen-http", GATEWAY]);
+        command.args(self.place.dht.iter().flat_map(|node| ["--dht-bootstrap", node.as_str()]));
+        command.current_dir(&self.place.directory).stdin(Stdio::null());
+        let said = timeout(DOCTOR_MAX, command.output()).await.context("the doctor takes too long")??;
+        Ok(String::from_utf8_lossy(&said.stdout).into_owned())
     }
 
     pub(crate) fn log(&self) -> String {

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use aldis_laboratory::history::{Signal, quantile};
 use aldis_laboratory::report::{Outcomes, seconds};
 use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
@@ -22,6 +23,8 @@ const DIRECT_MAX: Duration = Duration::from_secs(20);
 const WATCHED: Duration = Duration::from_secs(15);
 /// Signals go over the new link for so long.
 const AFTER: Duration = Duration::from_secs(3);
+/// The last signals are those of the last second.
+const LAST: Duration = Duration::from_secs(1);
 const SIGNALS_PER_SECOND: u32 = 25;
 /// The status page shows a view that is at most so old; who does not ask for so long gets a fresh one.
 const VIEW_KEPT: Duration = Duration::from_millis(250);
@@ -85,15 +88,16 @@ pub(crate) const PAIRS: &[Pair] = &[
     pair("symmetric-symmetric", SYMMETRIC, SYMMETRIC, Way::NextHop),
     pair("full-random-port-random", FULL_RANDOM, PORT_RANDOM, Way::Direct(79)),
     pair("port-random-port-random", PORT_RANDOM, PORT_RANDOM, Way::Direct(79)),
-    pair("cgnat-cone-port", CGNAT_CONE, PORT, Way::Direct(79)),
+    Pair { quick: true, ..pair("cgnat-cone-port", CGNAT_CONE, PORT, Way::Direct(79)) },
     pair("cgnat-cone-cgnat-cone", CGNAT_CONE, CGNAT_CONE, Way::Direct(79)),
     pair("cgnat-symmetric-full", CGNAT_SYMMETRIC, FULL, Way::Direct(104)),
     pair("cgnat-symmetric-port", CGNAT_SYMMETRIC, PORT, Way::NextHop),
     Pair {
+        quick: true,
         more: &["nat home type=port-restricted delay=12.5"],
         ..pair("same-nat-no-hairpin", INSIDE, INSIDE, Way::Direct(3))
     },
-    Pair { more: &["ipv6"], v6_only: true, ..pair("ipv6-firewalls", PORT, PORT, Way::Direct(78)) },
+    Pair { quick: true, more: &["ipv6"], v6_only: true, ..pair("ipv6-firewalls", PORT, PORT, Way::Direct(78)) },
     pair("loss-10", LOSSY, LOSSY, Way::Direct(116)),
 ];
 
@@ -108,6 +112,8 @@ pub(crate) struct Met {
     expected: Way,
     /// The later of the two processes: from its start to its link with the public host, and from there to the direct one.
     times: Option<(Duration, Duration)>,
+    /// How long half of the last signals were on their way at most: 25 ms by the direct link, 50 ms by the next hop.
+    way: Option<Duration>,
     pub(crate) outcomes: Outcomes,
 }
 
@@ -153,8 +159,12 @@ impl Pair {
         let linked = async || one.link(&other).await.is_some() && other.link(&one).await.is_some();
         let direct = wait_for(patience, linked).await.is_some();
         sleep(AFTER).await;
+        let ending = load.now();
         load.pause().await;
         load.check()?;
+        let took = |signal: &Signal| Some(signal.received?.saturating_sub(signal.sent));
+        let last = ending.saturating_sub(LAST);
+        let way = quantile(load.history().between(last, ending).filter_map(took).collect(), 0.5);
         let mut times = None;
         if direct {
             sleep(VIEW_KEPT).await;
@@ -163,7 +173,7 @@ impl Pair {
         }
         std::fs::write(place.directory.join("undelivered.txt"), load.undelivered())?;
         let outcomes = Outcomes::new(self.name, &load.history(), load.now(), Vec::new());
-        Ok(Met { name: self.name, expected: self.expected, times, outcomes })
+        Ok(Met { name: self.name, expected: self.expected, times, way, outcomes })
     }
 }
 
@@ -204,8 +214,19 @@ impl Met {
 /// The table.
 pub(crate) fn table(all: &[Met]) -> String {
     let mut text = format!(
-        "{:<24} {:<9} {:<9} {:>9} {:>9} {:>9} {:>8} {:>9} {:>5} {:>6} {:>10}\n",
-        "pair", "expected", "seen", "public", "direct", "aim", "signals", "delivered", "lost", "dupl.", "out of ord."
+        "{:<24} {:<9} {:<9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9} {:>5} {:>6} {:>10}\n",
+        "pair",
+        "expected",
+        "seen",
+        "public",
+        "direct",
+        "aim",
+        "one way",
+        "signals",
+        "delivered",
+        "lost",
+        "dupl.",
+        "out of ord."
     );
     for met in all {
         let word = |direct: bool| if direct { "direct" } else { "next hop" };
@@ -220,12 +241,13 @@ pub(crate) fn table(all: &[Met]) -> String {
         };
         writeln!(
             text,
-            "{:<24} {expected:<9} {:<9} {:>9} {:>9} {:>9} {:>8} {:>9} {:>5} {:>6} {:>10}{mark}",
+            "{:<24} {expected:<9} {:<9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>9} {:>5} {:>6} {:>10}{mark}",
             met.name,
             word(met.times.is_some()),
             time(public),
             time(direct),
             time(met.aim()),
+            time(met.way),
             outcomes.signals,
             outcomes.delivered,
             outcomes.lost,

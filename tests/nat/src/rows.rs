@@ -50,9 +50,12 @@ pub(crate) const ROWS: &[Row] = &[
     row("address-dialler", "the router of the one that dialled comes back with another address", TWO, |scene| {
         Box::pin(changes::address(scene, "dialler"))
     }),
-    row("address-acceptor", "the same at the one that was dialled", TWO, |scene| {
-        Box::pin(changes::address(scene, "acceptor"))
-    }),
+    Row {
+        quick: true,
+        ..row("address-acceptor", "the same at the one that was dialled", TWO, |scene| {
+            Box::pin(changes::address(scene, "acceptor"))
+        })
+    },
     row("reboot", "a router forgets all its mappings", TWO, |scene| Box::pin(changes::reboot(scene))),
     row("outage", "a router without its uplink for 30 s", TWO, |scene| Box::pin(changes::outage(scene))),
     row(
@@ -74,9 +77,12 @@ pub(crate) const ROWS: &[Row] = &[
     row("poison", "a DHT that answers with 10,000 invented addresses", strangers::POISONED, |scene| {
         Box::pin(strangers::poison(scene))
     }),
-    row("aim", "a host that has others dial a victim, in every way there is", strangers::AIMED, |scene| {
-        Box::pin(strangers::aim(scene))
-    }),
+    Row {
+        quick: true,
+        ..row("aim", "a host that has others dial a victim, in every way there is", strangers::AIMED, |scene| {
+            Box::pin(strangers::aim(scene))
+        })
+    },
 ];
 
 const fn row(

@@ -81,7 +81,11 @@ struct Host {
 
 impl Host {
     fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let fixed = ["run", "--log-format", "json", "--allow-private", "--listen-quic", ANY, "--listen-http", ANY];
+        Self::start_at(directory, ANY, arguments)
+    }
+
+    fn start_at(directory: &Path, http: &str, arguments: &[&str]) -> Self {
+        let fixed = ["run", "--log-format", "json", "--allow-private", "--listen-quic", ANY, "--listen-http", http];
         let quiet = ["--lan", "false", "--map-ports", "false"];
         let mut child = Command::new(env!("CARGO_BIN_EXE_aldis"))
             .args([&fixed[..], &quiet, arguments].concat())
@@ -303,6 +307,26 @@ fn a_host_that_has_the_data_directory_and_answers_nowhere_is_told_and_left_alone
     assert_eq!(said.code, 1);
     assert!(said.wrong("host").0.contains(&format!("process {} uses the data directory", host.child.id())));
     assert_eq!(said.check("port_for_links")["facts"]["state"], "not_tried");
+}
+
+#[test]
+fn a_host_with_a_certificate_is_found_at_its_own_address_whatever_name_the_certificate_has() {
+    let place = place();
+    certificate(place.path(), "relay.example.org", [-1, 50]);
+    // Nobody else listens at this address of loopback.
+    let http = "127.83.71.9:18443";
+    let with_tls = [&HERE[2..], &["--tls-cert", "c.pem", "--tls-key", "k.pem", "--dht", "false"]].concat();
+    let host = Host::start_at(place.path(), http, &[&HERE[..2], &with_tls].concat());
+    let said = doctor(place.path(), &[&with_tls[2..], &["--listen-http", http]].concat());
+    assert_eq!((said.code, &said.report["host"]), (0, &host.id.as_str().into()), "{:#}", said.report);
+    assert_eq!(said.check("certificate")["facts"]["source"], "c.pem");
+
+    // Options of another network: it is told that this is not its host.
+    assert!(aldis(place.path(), &["genesis", "new", "other"]).status.success());
+    let other = ["doctor", "--json", "--genesis", "other.genesis.toml", "--data-dir", "none", "--listen-http", http];
+    let said = Said::of(&aldis(place.path(), &[&other[..], &with_tls[2..]].concat()));
+    assert!(said.wrong("host").0.contains("it is a host of the network lab"), "{:#}", said.check("host"));
+    assert_eq!(said.code, 1);
 }
 
 #[test]

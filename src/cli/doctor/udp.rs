@@ -107,7 +107,8 @@ fn verdict(asked: &Asked, links: usize) -> Finding {
     let next = if *number == Some(Errno::PERM.raw_os_error()) {
         "this machine's own firewall forbids it: sudo nft list ruleset (or iptables -L OUTPUT) shows the rule"
     } else if matches!(kind, ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) {
-        "this machine has no way to the internet: ip route shows none; see to cable, wireless or default route"
+        "this machine has no way to the IPv4 internet (ip route shows none): see to cable, wireless or default route. With IPv6 alone \
+         the DHT is out of reach, and links need --peers or --dns-seeds"
     } else {
         "look at the addresses in dht_bootstrap and at this machine's firewall: sudo nft list ruleset"
     };

@@ -510,6 +510,24 @@ mod tests {
     use aldis_wire::id::HostId;
     use std::time::Duration;
 
+    /// A host that others reach at a port that its router has opened.
+    fn open_by_mapping(by: HostId) -> ReachView {
+        ReachView {
+            nat: Nat::Open,
+            places: vec![PlaceView {
+                target: CheckTarget::Links(([192, 0, 2, 1], 1).into()),
+                published: true,
+                state: PlaceState::Verified { by, age: Duration::ZERO },
+            }],
+            mapped: vec![Mapping {
+                outside: ([192, 0, 2, 1], 1).into(),
+                protocol: MappingProtocol::Pcp,
+                of: Mapped::Links,
+            }],
+            ..ReachView::default()
+        }
+    }
+
     #[test]
     fn notes_are_counted_and_gauges_shown() {
         let metrics = Metrics::default();
@@ -534,20 +552,7 @@ mod tests {
             hosts: Vec::new(),
             refused: RefusedView { denied: 3, ..RefusedView::default() },
             discovery: DiscoveryView { dht_problem: Some("no answer".to_owned()), ..DiscoveryView::default() },
-            reach: ReachView {
-                nat: Nat::Open,
-                places: vec![PlaceView {
-                    target: CheckTarget::Links(([192, 0, 2, 1], 1).into()),
-                    published: true,
-                    state: PlaceState::Verified { by: host, age: Duration::ZERO },
-                }],
-                mapped: vec![Mapping {
-                    outside: ([192, 0, 2, 1], 1).into(),
-                    protocol: MappingProtocol::Pcp,
-                    of: Mapped::Links,
-                }],
-                ..ReachView::default()
-            },
+            reach: open_by_mapping(host),
         };
         let worlds = hub::Counts::default();
         worlds.stun_refused.add();

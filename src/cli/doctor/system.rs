@@ -48,11 +48,11 @@ impl Clock {
         let finding = if unix < YOUNGEST {
             Finding::wrong("clock", format!("the time of day is years behind; {why}"), next)
         } else if ahead > FUTURE_MAX {
-            let hours = ahead.as_secs() / 60;
+            let minutes = ahead.as_secs() / 60;
             Finding::wrong(
                 "clock",
                 format!(
-                    "the data directory has files that are {hours} min younger than now: the clock is behind, or was ahead; {why}"
+                    "the data directory has files that are {minutes} min younger than now: the clock is behind, or was ahead; {why}"
                 ),
                 next,
             )

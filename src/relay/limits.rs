@@ -11,6 +11,18 @@ pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 pub const GRACE: Duration = Duration::from_secs(30);
 /// From taking a signal to `unknown` at the latest. The promise to applications (DESIGN §3).
 pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A direct link must have stood so long before a pair changes over to it: of two that cross one goes at once.
+pub const HOLD_AFTER: Duration = Duration::from_secs(1);
+/// A pair that changes its path holds new signals back at most twice as long as its last receipt took, and at least so
+/// long: a page that is busy for a moment answers a little later.
+pub const HOLD_MIN: Duration = Duration::from_millis(250);
+/// And never longer than this. More would be felt, and is not made up for by a shorter way. A pair whose receipts take so
+/// long does not try.
+pub const HOLD_MAX: Duration = Duration::from_secs(1);
+/// A pair whose hold came to nothing tries again after this.
+pub const HOLD_AGAIN: Duration = Duration::from_secs(10);
+/// Signals of a pair that are held back. One each 40 ms is 25 in the longest hold; with more the hold ends at once.
+pub const HELD_SIGNALS_MAX: usize = 32;
 /// Sequenced messages kept for an edge until it acknowledges; then `too_slow`. When a host is lost, all its members of a
 /// topic leave in one moment, and nobody can acknowledge in between: a topic of 3,000 members at one host must fit, or
 /// 32 topics of 90.

@@ -1,17 +1,22 @@
 //! Signals on their way: those that sessions here have sent, and those that were delivered here.
 
-use std::collections::hash_map::Entry;
+mod arrived;
+mod bouncing;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 use aldis_wire::host::Outcome;
 use aldis_wire::id::{HostId, PeerId, TopicId};
 use aldis_wire::refusal::Refusal;
+pub(crate) use arrived::{Deliveries, Delivery, ReturnRoutes};
+pub(crate) use bouncing::{PassedOn, Sealed};
 use bytes::Bytes;
 
 use super::io::{LinkKey, Moment, RequestId};
 use super::limits::{
-    DEADLINES_MAX, DEDUPLICATION, OPEN_SIGNALS_MAX, PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, REMEMBERED_SIGNALS_MAX,
-    RETURN_ROUTE, RETURN_ROUTES_MAX, SIGNAL_TIMEOUT,
+    DEADLINES_MAX, HELD_SIGNALS_MAX, HOLD_AGAIN, HOLD_MAX, HOLD_MIN, OPEN_SIGNALS_MAX, REMEMBERED_SIGNALS_MAX,
+    SIGNAL_TIMEOUT,
 };
 
 /// How a signal went.
@@ -23,6 +28,8 @@ pub(crate) enum Path {
     Direct(LinkKey),
     /// Sealed, towards the target's home, by way of this link; the nonce names the frame.
     Routed(LinkKey, [u8; 24]),
+    /// Nowhere yet: kept until those before it, which went by way of this link, have their receipts.
+    Held(LinkKey),
     /// Nowhere yet: the path it had died.
     Broken,
 }
@@ -32,7 +39,7 @@ impl Path {
     #[must_use]
     pub(crate) fn link(self) -> Option<LinkKey> {
         match self {
-            Self::Direct(link) | Self::Routed(link, _) => Some(link),
+            Self::Direct(link) | Self::Routed(link, _) | Self::Held(link) => Some(link),
             Self::Local | Self::Broken => None,
         }
     }
@@ -95,11 +102,28 @@ pub(crate) enum Taken {
     Again(Outcome),
 }
 
+/// Signals of a pair that wait until those on the way have their receipts.
+#[derive(Debug)]
+struct Hold {
+    /// How long at most.
+    until: Moment,
+    /// The first link on the way of those that are on the way.
+    link: LinkKey,
+    /// In their order.
+    ids: Vec<RequestId>,
+}
+
 /// A target to which signals are open.
 #[derive(Debug, Default)]
 struct Pair {
     open: usize,
     path: Option<Path>,
+    /// How long the last receipt took that came by way of other hosts.
+    took: Option<Duration>,
+    /// New signals wait for a better path.
+    hold: Option<Hold>,
+    /// When they may wait again.
+    hold_again: Moment,
 }
 
 /// What a session knows of a signal by its id.
@@ -252,6 +276,9 @@ impl Outgoing {
         self.open -= 1;
         if let Some(pair) = self.pairs.get_mut(&to) {
             pair.open -= 1;
+            if let Some(hold) = &mut pair.hold {
+                hold.ids.retain(|held| held != id);
+            }
             if pair.open == 0 {
                 self.pairs.remove(&to);
             }
@@ -274,11 +301,86 @@ impl Outgoing {
     /// The path of an open signal has died.
     pub(crate) fn broke(&mut self, id: &RequestId) {
         let Some(sent) = self.find_mut(id) else { return };
-        sent.doubtful |= sent.path != Path::Broken;
+        sent.doubtful |= !matches!(sent.path, Path::Broken | Path::Held(_));
         sent.path = Path::Broken;
         let to = sent.to;
         if let Some(pair) = self.pairs.get_mut(&to) {
+            (pair.path, pair.hold) = (None, None);
+        }
+    }
+}
+
+/// Signals that wait for a better path (PROTOCOL.md §7.2): nothing may overtake those that are on the way.
+impl Outgoing {
+    /// Whether signals to a target are held.
+    #[must_use]
+    pub(crate) fn holds(&self, to: PeerId) -> bool {
+        self.pairs.get(&to).is_some_and(|pair| pair.hold.is_some())
+    }
+
+    /// Begins to hold signals to a target whose earlier ones went by way of `link`; until when. Nothing if a hold would
+    /// hardly end well: the last one has not, or receipts take too long or have not come yet.
+    pub(crate) fn begin_hold(&mut self, now: Moment, to: PeerId, link: LinkKey) -> Option<Moment> {
+        let pair = self.pairs.get_mut(&to)?;
+        let took = pair.took.filter(|took| *took < HOLD_MAX && now >= pair.hold_again)?;
+        let until = now + (2 * took).clamp(HOLD_MIN, HOLD_MAX);
+        pair.hold = Some(Hold { until, link, ids: Vec::new() });
+        Some(until)
+    }
+
+    /// Holds a signal. False when there are as many now as there may be.
+    pub(crate) fn hold(&mut self, to: PeerId, id: &RequestId) -> bool {
+        let Some(hold) = self.pairs.get_mut(&to).and_then(|pair| pair.hold.as_mut()) else { return false };
+        hold.ids.push(id.clone());
+        let (link, has_room) = (hold.link, hold.ids.len() < HELD_SIGNALS_MAX);
+        if let Some(sent) = self.find_mut(id) {
+            sent.path = Path::Held(link);
+        }
+        has_room
+    }
+
+    /// Whether all that were on the way to a target have their receipts, so that those held may go.
+    #[must_use]
+    pub(crate) fn may_go(&self, to: PeerId) -> bool {
+        let Some(pair) = self.pairs.get(&to) else { return false };
+        pair.hold.as_ref().is_some_and(|hold| hold.ids.len() == pair.open)
+    }
+
+    /// Whether the hold that was to end now has not ended.
+    #[must_use]
+    pub(crate) fn is_held_until(&self, to: PeerId, at: Moment) -> bool {
+        self.pairs.get(&to).and_then(|pair| pair.hold.as_ref()).is_some_and(|hold| hold.until == at)
+    }
+
+    /// Targets to which signals are held.
+    #[must_use]
+    pub(crate) fn held(&self) -> Vec<PeerId> {
+        self.pairs.iter().filter(|(_, pair)| pair.hold.is_some()).map(|(to, _)| *to).collect()
+    }
+
+    /// Ends a hold; the signals that must be sent now, in their order. They take any path if none is on the way any more,
+    /// otherwise the one of those that are.
+    pub(crate) fn end_hold(&mut self, now: Moment, to: PeerId) -> Vec<RequestId> {
+        let is_free = self.may_go(to);
+        let Some(pair) = self.pairs.get_mut(&to) else { return Vec::new() };
+        let ids = pair.hold.take().map(|hold| hold.ids).unwrap_or_default();
+        if is_free {
             pair.path = None;
+        } else {
+            pair.hold_again = now + HOLD_AGAIN;
+        }
+        for id in &ids {
+            if let Some(sent) = self.find_mut(id) {
+                sent.path = Path::Broken;
+            }
+        }
+        ids
+    }
+
+    /// Notes how long a receipt took that came by way of other hosts.
+    pub(crate) fn took(&mut self, to: PeerId, time: Duration) {
+        if let Some(pair) = self.pairs.get_mut(&to) {
+            pair.took = Some(time);
         }
     }
 }
@@ -322,191 +424,13 @@ impl Deadlines {
     }
 }
 
-/// Which signal went sealed under which nonce, as long as a host on the way may still bounce it.
-#[derive(Debug, Default)]
-pub(crate) struct Sealed {
-    by_nonce: HashMap<[u8; 24], (u64, RequestId)>,
-    by_age: VecDeque<(Moment, [u8; 24])>,
-}
-
-impl Sealed {
-    /// A session's signal went out sealed.
-    pub(crate) fn insert(&mut self, now: Moment, nonce: [u8; 24], session: u64, id: RequestId) {
-        self.tidy(now);
-        self.by_nonce.insert(nonce, (session, id));
-        self.by_age.push_back((now, nonce));
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub(crate) fn len(&self) -> usize {
-        self.by_nonce.len()
-    }
-
-    /// Forgets what cannot bounce any more.
-    pub(crate) fn tidy(&mut self, now: Moment) {
-        while self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= SIGNAL_TIMEOUT)
-            || self.by_age.len() >= REMEMBERED_DELIVERIES_MAX
-        {
-            let Some((_, nonce)) = self.by_age.pop_front() else { break };
-            self.by_nonce.remove(&nonce);
-        }
-    }
-
-    /// The signal that went out under this nonce.
-    #[must_use]
-    pub(crate) fn find(&self, nonce: &[u8; 24]) -> Option<(u64, RequestId)> {
-        self.by_nonce.get(nonce).cloned()
-    }
-}
-
-/// Sealed frames that were passed on lately, and the links by which they came and went: bounces go back the same way,
-/// once, and nothing else is believed to be one.
-#[derive(Debug, Default)]
-pub(crate) struct PassedOn {
-    by_nonce: HashMap<[u8; 24], (LinkKey, LinkKey)>,
-    by_age: VecDeque<(Moment, [u8; 24])>,
-}
-
-impl PassedOn {
-    /// A frame that came over the link `from` went over the link `to`.
-    pub(crate) fn insert(&mut self, now: Moment, nonce: [u8; 24], from: LinkKey, to: LinkKey) {
-        self.tidy(now);
-        if let Entry::Vacant(vacant) = self.by_nonce.entry(nonce) {
-            vacant.insert((from, to));
-            self.by_age.push_back((now, nonce));
-        }
-    }
-
-    /// Forgets what cannot bounce any more.
-    pub(crate) fn tidy(&mut self, now: Moment) {
-        while self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= SIGNAL_TIMEOUT)
-            || self.by_age.len() >= PASSED_ON_MAX
-        {
-            let Some((_, nonce)) = self.by_age.pop_front() else { break };
-            self.by_nonce.remove(&nonce);
-        }
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub(crate) fn len(&self) -> usize {
-        self.by_nonce.len()
-    }
-
-    /// The link by which the frame came that went over `to`; forgets it.
-    pub(crate) fn take(&mut self, nonce: &[u8; 24], to: LinkKey) -> Option<LinkKey> {
-        let (from, _) = self.by_nonce.get(nonce).copied().filter(|(_, went)| *went == to)?;
-        self.by_nonce.remove(nonce);
-        Some(from)
-    }
-}
-
-/// A signal that arrived for a peer at home here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Delivery {
-    /// Whom it is for.
-    pub(crate) to: PeerId,
-    /// What became of it; `None` while the target has not acknowledged it.
-    pub(crate) outcome: Option<Outcome>,
-}
-
-/// Signals that arrived in the last two minutes, so that a repetition is not delivered twice.
-#[derive(Debug, Default)]
-pub(crate) struct Deliveries {
-    by_id: HashMap<(PeerId, RequestId), Delivery>,
-    by_age: VecDeque<(Moment, PeerId, RequestId)>,
-}
-
-impl Deliveries {
-    /// How many there are.
-    #[must_use]
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    /// An earlier arrival under the same sender and id.
-    #[must_use]
-    pub(crate) fn find(&self, from: PeerId, id: &RequestId) -> Option<&Delivery> {
-        self.by_id.get(&(from, id.clone()))
-    }
-
-    /// Notes an arrival.
-    pub(crate) fn insert(&mut self, now: Moment, from: PeerId, id: RequestId, delivery: Delivery) {
-        self.tidy(now);
-        if self.by_id.insert((from, id.clone()), delivery).is_none() {
-            self.by_age.push_back((now, from, id));
-        }
-    }
-
-    /// Notes what became of it.
-    pub(crate) fn finish(&mut self, from: PeerId, id: &RequestId, outcome: Outcome) {
-        if let Some(delivery) = self.by_id.get_mut(&(from, id.clone())) {
-            delivery.outcome = Some(outcome);
-        }
-    }
-
-    /// Forgets what is too old.
-    pub(crate) fn tidy(&mut self, now: Moment) {
-        while self.by_age.len() >= REMEMBERED_DELIVERIES_MAX
-            || self.by_age.front().is_some_and(|(at, ..)| now.since(*at) >= DEDUPLICATION)
-        {
-            let Some((_, from, id)) = self.by_age.pop_front() else { break };
-            self.by_id.remove(&(from, id));
-        }
-    }
-}
-
-/// Where the senders of recent signals are at home, so that they can be answered even when no roster shows them yet.
-#[derive(Debug, Default)]
-pub(crate) struct ReturnRoutes {
-    homes: HashMap<PeerId, (HostId, Moment)>,
-    by_age: VecDeque<(Moment, PeerId)>,
-}
-
-impl ReturnRoutes {
-    /// A signal of `peer` came from `home`.
-    pub(crate) fn insert(&mut self, now: Moment, peer: PeerId, home: HostId) {
-        self.tidy(now);
-        let fresh =
-            self.homes.get(&peer).is_some_and(|(known, at)| *known == home && now.since(*at) < RETURN_ROUTE / 2);
-        if !fresh {
-            self.homes.insert(peer, (home, now));
-            self.by_age.push_back((now, peer));
-        }
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub(crate) fn len(&self) -> usize {
-        self.homes.len()
-    }
-
-    /// Forgets what is too old.
-    pub(crate) fn tidy(&mut self, now: Moment) {
-        while self.by_age.len() >= RETURN_ROUTES_MAX
-            || self.by_age.front().is_some_and(|(at, _)| now.since(*at) >= RETURN_ROUTE)
-        {
-            let Some((at, peer)) = self.by_age.pop_front() else { break };
-            if self.homes.get(&peer).is_some_and(|(_, kept)| *kept == at) {
-                self.homes.remove(&peer);
-            }
-        }
-    }
-
-    /// Where the peer's last signal came from.
-    #[must_use]
-    pub(crate) fn find(&self, now: Moment, peer: PeerId) -> Option<HostId> {
-        let (home, at) = self.homes.get(&peer)?;
-        (now.since(*at) < RETURN_ROUTE).then_some(*home)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::super::limits::RETURN_ROUTE;
+    use super::super::limits::{
+        DEDUPLICATION, PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, RETURN_ROUTE, RETURN_ROUTES_MAX,
+    };
     use super::*;
 
     fn peer(number: usize) -> PeerId {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{Channel, Frame, Query};
-use aldis_wire::id::HostId;
+use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
 use aldis_wire::seal::{SealingKey, SharedKey};
@@ -61,6 +61,9 @@ pub(crate) struct State {
     pub(crate) deliveries: Deliveries,
     /// Broadcasts that came for members here.
     pub(crate) heard: Heard,
+    /// When pairs must end their holds. Each stands for a signal taken in the last [`HOLD_MAX`](super::limits::HOLD_MAX),
+    /// so there are no more than deadlines.
+    pub(crate) holds: BTreeSet<(Moment, SessionKey, PeerId)>,
     /// Signals that went out sealed.
     pub(crate) sealed: Sealed,
     /// Frames that we have sealed in this life.
@@ -224,6 +227,7 @@ impl State {
             deadlines: Deadlines::default(),
             deliveries: Deliveries::default(),
             heard: Heard::default(),
+            holds: BTreeSet::new(),
             sealed: Sealed::default(),
             sealed_count: 0,
             replays: Replays::default(),

@@ -269,6 +269,7 @@ impl State {
         refusal: Option<Refusal>,
         out: &mut Outbox,
     ) {
+        self.end_holds(now, key, out);
         let Some(mut session) = self.sessions.end(key) else { return };
         self.timers.cancel(Timer::Grace(key));
         if !self.planted.has(Defect::ForgetGone) {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `edges` | an edge's socket opens, asks, closes |
 //! | `signals` | a session sends; a signal, receipt or bounce arrives; an edge acknowledges |
+//! | `holding` | a pair that signals all the time could take a shorter way |
 //! | `broadcasts` | a session sends to a topic; a broadcast or a tally arrives |
 //! | `ways` | a frame must get from home to home |
 //! | `announcing` | our own roster changes; a heartbeat is due |
@@ -27,6 +28,7 @@ mod broadcasts;
 mod catching_up;
 mod checking;
 mod edges;
+mod holding;
 mod introducing;
 mod life;
 mod linking;

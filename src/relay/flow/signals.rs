@@ -17,6 +17,7 @@ use aldis_wire::refusal::Refusal;
 use aldis_wire::seal::Binding;
 
 use crate::relay::io::{EdgeKey, Event, Fault, LinkKey, Moment, Note, Outbox, Request, RequestId};
+use crate::relay::limits::SIGNAL_TIMEOUT;
 use crate::relay::planted::Defect;
 use crate::relay::sessions::{Finished, SessionKey};
 use crate::relay::signals::{Delivery, Doubt, Path, Taken};
@@ -65,7 +66,9 @@ impl State {
                 if let Some(at) = self.deadlines.next() {
                     self.timers.set_earlier(Timer::Signals, at);
                 }
-                self.dispatch(now, key, id, out);
+                if !self.is_held_back(now, key, &id, out) {
+                    self.dispatch(now, key, id, out);
+                }
             }
             Ok(Taken::Open) => {}
             Ok(Taken::Again(outcome)) => self.tell_receipt(key, id, outcome, out),
@@ -74,7 +77,7 @@ impl State {
     }
 
     /// Sends an open signal of a session on its way.
-    fn dispatch(&mut self, now: Moment, key: SessionKey, id: RequestId, out: &mut Outbox) {
+    pub(super) fn dispatch(&mut self, now: Moment, key: SessionKey, id: RequestId, out: &mut Outbox) {
         let Some(session) = self.sessions.find(key) else { return };
         let Some(sent) = session.outgoing.find(&id).cloned() else { return };
         let pinned = session.outgoing.pinned(sent.to);
@@ -94,7 +97,7 @@ impl State {
             None => self.directory.home(sent.to).or_else(|| self.routes.find(now, sent.to)),
         };
         let Some(home) = home.filter(|home| *home != self.own || self.sessions.by_peer(sent.to).is_some()) else {
-            return self.signal_ended(key, &id, nobody, out);
+            return self.signal_ended(now, key, &id, nobody, out);
         };
         if home == self.own {
             self.note_path(now, key, &id, home, Path::Local);
@@ -106,8 +109,8 @@ impl State {
                 out.note(Note::SignalPassedOn);
                 self.note_path(now, key, &id, home, path);
             }
-            Err(_) if doubtful => self.signal_ended(key, &id, Outcome::Unknown, out),
-            Err(refusal) => self.signal_ended(key, &id, Outcome::Refused(refusal), out),
+            Err(_) if doubtful => self.signal_ended(now, key, &id, Outcome::Unknown, out),
+            Err(refusal) => self.signal_ended(now, key, &id, Outcome::Refused(refusal), out),
         }
     }
 
@@ -118,7 +121,7 @@ impl State {
         let epoch = match path {
             Path::Direct(link) => self.links.find(link).map(|link| link.epoch),
             Path::Routed(..) => self.origins.find(home).map(|origin| origin.mark().0),
-            Path::Local | Path::Broken => Some(self.announcer.epoch),
+            Path::Local | Path::Held(_) | Path::Broken => Some(self.announcer.epoch),
         };
         if let Some(session) = self.sessions.find_mut(key) {
             session.outgoing.went(id, home, epoch.unwrap_or_default(), path);
@@ -210,7 +213,7 @@ impl State {
     ) {
         if home == self.own {
             if let Some(session) = self.sessions.by_peer(from) {
-                self.signal_ended(session, &id, outcome, out);
+                self.signal_ended(now, session, &id, outcome, out);
             }
             return;
         }
@@ -220,19 +223,19 @@ impl State {
     }
 
     /// A receipt came over the link from the target's home.
-    pub(crate) fn receipt_came(&mut self, key: LinkKey, receipt: &Receipt, out: &mut Outbox) {
+    pub(crate) fn receipt_came(&mut self, now: Moment, key: LinkKey, receipt: &Receipt, out: &mut Outbox) {
         if let Some(host) = self.links.find(key).map(|link| link.host) {
-            self.receipt_from(host, receipt, out);
+            self.receipt_from(now, host, receipt, out);
         }
     }
 
-    fn receipt_from(&mut self, home: HostId, receipt: &Receipt, out: &mut Outbox) {
+    fn receipt_from(&mut self, now: Moment, home: HostId, receipt: &Receipt, out: &mut Outbox) {
         let id = Arc::from(receipt.id.as_str());
         let Some(session) = self.sessions.by_peer(receipt.from) else { return };
         let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
         let believed = self.planted.has(Defect::BelieveAnyReceipt);
         if sent.is_some_and(|sent| (sent.home == Some(home) || believed) && sent.to == receipt.to) {
-            self.signal_ended(session, &id, receipt.outcome, out);
+            self.signal_ended(now, session, &id, receipt.outcome, out);
         }
     }
 
@@ -285,7 +288,7 @@ impl State {
                 let id = Arc::from(signal.id.as_str());
                 self.arrive(now, home, signal, id, out);
             }
-            Some(Ok(Some(Frame::Receipt(receipt)))) => self.receipt_from(home, &receipt, out),
+            Some(Ok(Some(Frame::Receipt(receipt)))) => self.receipt_from(now, home, &receipt, out),
             Some(Ok(Some(Frame::Broadcast(broadcast)))) if self.is_at_home(home, broadcast.from, &broadcast.proof) => {
                 self.broadcast_arrived(now, home, broadcast, out);
             }
@@ -300,7 +303,7 @@ impl State {
     }
 
     /// A host on the way could not pass a sealed frame on.
-    pub(crate) fn bounce_came(&mut self, key: LinkKey, bounce: Bounce, out: &mut Outbox) {
+    pub(crate) fn bounce_came(&mut self, now: Moment, key: LinkKey, bounce: Bounce, out: &mut Outbox) {
         if bounce.from_home != self.own {
             // Back the way that the frame came, so that a bounce can neither be made up nor go in circles.
             if let Some(link) = self.passed_on.take(&bounce.nonce, key) {
@@ -312,7 +315,7 @@ impl State {
             let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
             if let Some(sent) = sent.filter(|sent| sent.path == Path::Routed(key, bounce.nonce)) {
                 let outcome = sent.refused(bounce.refusal);
-                self.signal_ended(session, &id, outcome, out);
+                self.signal_ended(now, session, &id, outcome, out);
             } else {
                 self.leg_bounced(session, &id, Path::Routed(key, bounce.nonce), bounce.refusal, out);
             }
@@ -365,7 +368,7 @@ impl State {
             let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
             // A signal that was tried again has a later deadline, further back in the queue.
             if sent.is_some_and(|sent| sent.until <= now) && !self.planted.has(Defect::NoTimeout) {
-                self.signal_ended(session, &id, Outcome::Unknown, out);
+                self.signal_ended(now, session, &id, Outcome::Unknown, out);
             }
             self.broadcast_timed_out(now, session, &id, out);
         }
@@ -375,7 +378,7 @@ impl State {
     }
 
     /// An open signal has its outcome; a late or second answer is dropped here.
-    fn signal_ended(&mut self, key: SessionKey, id: &RequestId, outcome: Outcome, out: &mut Outbox) {
+    fn signal_ended(&mut self, now: Moment, key: SessionKey, id: &RequestId, outcome: Outcome, out: &mut Outbox) {
         let Some(session) = self.sessions.find_mut(key) else { return };
         let sent = session.outgoing.find(id);
         let local = sent.is_some_and(|sent| sent.path == Path::Local);
@@ -383,9 +386,19 @@ impl State {
             Outcome::Refused(_) if sent.is_some_and(|sent| sent.elsewhere) => Outcome::Unknown,
             outcome => outcome,
         };
-        if session.outgoing.finish(id, outcome) || self.planted.has(Defect::AnswerTwice) {
+        let to = sent.map(|sent| sent.to);
+        let routed = sent.filter(|sent| matches!(sent.path, Path::Routed(..)) && outcome == Outcome::Delivered);
+        let took = routed.map(|sent| SIGNAL_TIMEOUT.saturating_sub(sent.until.since(now)));
+        let ended = session.outgoing.finish(id, outcome);
+        if let Some((to, took)) = to.zip(took).filter(|_| ended) {
+            session.outgoing.took(to, took);
+        }
+        if ended || self.planted.has(Defect::AnswerTwice) {
             out.note(Note::SignalEnded { outcome, local });
             self.tell_receipt(key, id.clone(), outcome, out);
+        }
+        if let Some(to) = to.filter(|_| ended) {
+            self.let_go(now, key, to, out);
         }
     }
 

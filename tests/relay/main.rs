@@ -18,6 +18,7 @@ mod edges;
 mod faults;
 mod fuzz;
 mod greed;
+mod halves;
 mod keyed;
 mod large;
 mod meshes;

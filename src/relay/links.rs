@@ -152,6 +152,12 @@ impl Link {
         self.phase == Phase::Admitted
     }
 
+    /// Whether it is heard, and the other side sends to where we are.
+    #[must_use]
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.silent && !self.stranded
+    }
+
     /// Whether `bytes` more fit into what may be on its way on `channel`.
     #[must_use]
     pub(crate) fn has_room(&self, channel: Channel, bytes: usize) -> bool {
@@ -233,10 +239,11 @@ impl Links {
         self.iter().filter(|(_, link)| link.is_admitted())
     }
 
-    /// The connection over which to send to a host.
+    /// The connection over which to send to a host: the oldest that is heard, or else the oldest.
     #[must_use]
     pub(crate) fn to_host(&self, host: HostId) -> Option<LinkKey> {
-        self.admitted().find(|(_, link)| link.host == host).map(|(key, _)| key)
+        let all = self.admitted().filter(|(_, link)| link.host == host);
+        all.min_by_key(|(key, link)| (!link.is_sound(), *key)).map(|(key, _)| key)
     }
 
     /// Connections of which we are this end and that are not admitted yet. Counted apart, so that strangers who connect
@@ -565,6 +572,21 @@ mod tests {
             }
             let loser = if silent || stranded { LinkKey(1) } else { LinkKey(2) };
             assert_eq!(links.loser(two, LinkKey(2)), Some(loser));
+        }
+    }
+
+    #[test]
+    fn a_host_is_reached_over_a_link_that_is_heard_if_there_is_one() {
+        let (one, two) = (HostId::new([1; 32]), HostId::new([2; 32]));
+        for (silent, stranded) in [(true, false), (false, true)] {
+            let mut links = Links::default();
+            links.insert(LinkKey(1), end(1, two, Role::Acceptor, (5, 5), Duration::ZERO));
+            if let Some(old) = links.find_mut(LinkKey(1)) {
+                (old.silent, old.stranded) = (silent, stranded);
+            }
+            assert_eq!((links.to_host(two), links.to_host(one)), (Some(LinkKey(1)), None), "better than none");
+            links.insert(LinkKey(2), end(1, two, Role::Acceptor, (5, 5), Duration::ZERO));
+            assert_eq!(links.to_host(two), Some(LinkKey(2)));
         }
     }
 

@@ -106,11 +106,11 @@ fn what_was_on_a_link_that_dies_goes_again_by_another_way_and_is_delivered() {
     world.run(ms(500));
     let b = world.peer(bob);
     world.cut(0, 1);
-    world.run(secs(4));
+    world.run(ms(3_900));
     for n in 0..5 {
         world.signal(alice, b, &format!("{n}"), "sent into the dead link");
     }
-    world.run(ms(2_900));
+    world.run(secs(3));
     assert_eq!(world.says(alice), [""; 0], "nobody has noticed yet");
     world.run(ms(200));
     let receipts = world.edges[alice].receipts();
@@ -118,6 +118,20 @@ fn what_was_on_a_link_that_dies_goes_again_by_another_way_and_is_delivered() {
     assert!(receipts.values().all(|outcomes| *outcomes == [Outcome::Delivered]), "{receipts:?}");
     let ids: Vec<String> = world.edges[bob].got().into_iter().map(|(_, id)| id).collect();
     assert_eq!(ids, ["0", "1", "2", "3", "4"]);
+}
+
+#[test]
+fn what_is_sent_when_a_link_has_fallen_silent_goes_by_another_way_at_once() {
+    let mut world = World::with_hosts(3);
+    let (alice, bob) = (world.edge(0), world.edge(1));
+    world.run(ms(500));
+    let b = world.peer(bob);
+    world.cut(0, 1);
+    world.run(ms(4_100));
+    assert_eq!(world.admitted(0, 1), 1, "it has not been given up");
+    world.signal(alice, b, "1", "offer");
+    world.run(ms(100));
+    assert_eq!(world.says(alice), ["1 Delivered"], "there and back over the third host");
 }
 
 #[test]

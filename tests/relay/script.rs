@@ -316,6 +316,31 @@ fn a_signal_comes_in_is_told_and_answered_when_the_edge_has_acknowledged_it() {
 }
 
 #[test]
+fn a_receipt_passes_over_a_link_that_is_silent_while_there_is_another_way() {
+    for (other_way, silent) in [(false, true), (true, false), (true, true)] {
+        let mut house = House::new();
+        let (edge, target) = house.edge("s0");
+        let (player, link, peer) = neighbour(&mut house, 1);
+        let (_, other, _) = neighbour(&mut house, 2);
+        if other_way {
+            let entry = HaveEntry::Named { number: 0, origin: player.id, epoch: player.epoch, seq: player.seq };
+            house.send(other, &Frame::Have(vec![entry]));
+        }
+        house.send(link, &signal(&peer, target, "a", 1));
+        if silent {
+            house.handle(Input::LinkSilent { link });
+        }
+        let effects = house.handle(Input::EdgeAsked { edge, request: Request::Ack { seq: 9 } });
+        let over =
+            |link| effects.frames(link).iter().map(|frame| frame_word(frame, Channel::Lane(0))).collect::<Vec<_>>();
+        let sealed = effects.frames(other).iter().any(|frame| matches!(frame, Frame::Routed(_)));
+        assert_eq!(sealed, other_way && silent);
+        let expected: &[&str] = if sealed { &[] } else { &["receipt a Delivered"] };
+        assert_eq!(over(link), expected, "{other_way} {silent}");
+    }
+}
+
+#[test]
 fn a_signal_goes_out_and_its_receipt_is_told_once() {
     let mut house = House::new();
     let (edge, from) = house.edge("s0");

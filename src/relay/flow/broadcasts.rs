@@ -275,7 +275,7 @@ impl State {
             }
         }
         for (key, id, home) in open {
-            if self.links.to_host(home).is_some() || self.next_hop(home, None).is_some() {
+            if self.way_to(home, None).is_some() {
                 self.send_legs(now, key, &id, &[home], false, out);
                 self.finish_broadcast(key, &id, false, out);
             }

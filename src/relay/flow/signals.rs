@@ -246,8 +246,7 @@ impl State {
         // Not back to the host it came from, over another link no more than over this one: two cross now and then.
         let came_from = self.links.find(key).map(|link| link.host);
         let except = came_from.filter(|_| !self.planted.has(Defect::RouteBack));
-        let direct = self.links.to_host(routed.to_home).filter(|_| Some(routed.to_home) != except);
-        let next = direct.or_else(|| self.next_hop(routed.to_home, except)).filter(|_| !barred);
+        let next = self.way_to(routed.to_home, except).filter(|_| !barred);
         let bounce = |refusal| Bounce { from_home: routed.from_home, nonce: routed.nonce, refusal };
         let refused = match next {
             _ if routed.hops > HOPS_MAX => Some(bounce(Refusal::HomeUnreachable)),
@@ -353,7 +352,7 @@ impl State {
         for (key, id) in open {
             let sent = self.sessions.find(key).and_then(|session| session.outgoing.find(&id));
             let home = sent.and_then(|sent| self.directory.home(sent.to).or(sent.home));
-            let link = home.and_then(|home| self.links.to_host(home).or_else(|| self.next_hop(home, None)));
+            let link = home.and_then(|home| self.way_to(home, None));
             if link.is_some() || home == Some(self.own) {
                 self.dispatch(now, key, id, out);
             }

@@ -8,6 +8,7 @@ use aldis_wire::seal::{self, Binding, SharedKey};
 
 use crate::relay::io::{LinkKey, Moment, Outbox};
 use crate::relay::limits::CLAIM_CHECKS;
+use crate::relay::links::Link;
 use crate::relay::planted::Defect;
 use crate::relay::signals::{Doubt, Path};
 use crate::relay::state::State;
@@ -29,8 +30,7 @@ impl State {
         out: &mut Outbox,
     ) -> Result<Path, Refusal> {
         let pinned = pinned.and_then(Path::link).filter(|link| self.links.find(*link).is_some_and(|l| l.is_admitted()));
-        let direct = self.links.to_host(home);
-        let link = pinned.or(direct).or_else(|| self.next_hop(home, None)).ok_or(Refusal::HomeUnreachable)?;
+        let link = pinned.or_else(|| self.way_to(home, None)).ok_or(Refusal::HomeUnreachable)?;
         let sent = if self.links.find(link).is_some_and(|found| found.host == home) {
             self.send(link, Channel::Lane(lane), frame, out).then_some(Path::Direct(link))
         } else {
@@ -42,6 +42,33 @@ impl State {
             self.send(link, Channel::Lane(lane), &routed, out).then_some(Path::Routed(link, nonce))
         };
         sent.ok_or(Refusal::Overloaded)
+    }
+
+    /// The link by which to reach a home: one with it, or with the next hop. One that has fallen silent, or on which we
+    /// are looked for elsewhere, is passed over while there is another way.
+    pub(crate) fn way_to(&self, home: HostId, except: Option<HostId>) -> Option<LinkKey> {
+        let direct = self.links.to_host(home).filter(|_| Some(home) != except);
+        if direct.is_some_and(|link| self.links.find(link).is_some_and(Link::is_sound)) {
+            return direct;
+        }
+        self.sound_hop(home, except).or(direct).or_else(|| self.next_hop(home, except))
+    }
+
+    /// A next hop that is heard, and that is not below us in the host's tree: its way would lead back to us.
+    fn sound_hop(&self, home: HostId, except: Option<HostId>) -> Option<LinkKey> {
+        let origin = self.origins.find(home).filter(|origin| origin.expired.is_none())?;
+        // Without its record nothing can be sealed for it.
+        self.directory.record(home)?;
+        let sound =
+            |link: &Link| link.is_admitted() && link.is_sound() && link.host != home && Some(link.host) != except;
+        let first = origin.next_hop.filter(|key| self.links.find(*key).is_some_and(sound));
+        first.or_else(|| {
+            let has_it = |key: LinkKey| {
+                self.links.theirs(key, home) >= origin.mark().max((0, 1)) && self.links.is_below(key, home) < 2
+            };
+            let others = self.links.iter().filter(|(key, link)| sound(link) && has_it(*key));
+            others.min_by_key(|(key, link)| (link.rtt, *key)).map(|(key, _)| key)
+        })
     }
 
     /// The neighbour over which a host's announcements come first. When that link is gone, only one that is known to

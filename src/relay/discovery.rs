@@ -241,7 +241,7 @@ impl Discovery {
         self.wanted.retain(|_, (until, _)| *until > now);
         // The numbers of links and hosts change without our being told.
         let mut wake = now + LOOK_UP_INTERVAL_ALONE;
-        let asked = self.asking.poll(now, links.count == 0, links.registration, out);
+        let asked = self.asking.poll(now, links.count, links.registration, out);
         let seeds = self.seeds.poll(now, links.count == 0, out);
         let dialled = self.dial(now, links, out);
         let stored = self.cache_due().filter(|due| *due > now);
@@ -317,7 +317,8 @@ impl Discovery {
     /// A look-up is over; otherwise what is wrong.
     pub(crate) fn look_up_ended(&mut self, now: Moment, outcome: Result<(), String>) {
         self.wake = now;
-        self.asking.look_up_ended(now, outcome);
+        let jitter = self.jitter_part();
+        self.asking.look_up_ended(now, outcome, jitter);
     }
 
     /// A registration is over; otherwise what is wrong.

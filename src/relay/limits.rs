@@ -447,8 +447,15 @@ pub const HINT_KEPT: Duration = Duration::from_secs(1_800);
 pub const CACHE_MAX: usize = 64;
 /// Hints taken from one look-up.
 pub const HINTS_PER_LOOK_UP_MAX: usize = 256;
-/// The DHT is asked this often.
+/// The DHT, and names in DNS, are asked this often at least.
 pub const LOOK_UP_INTERVAL: Duration = Duration::from_secs(900);
+/// The DHT is asked again after this when a host has just begun to have links; then the pause doubles up to
+/// `LOOK_UP_INTERVAL`. Hosts that start together may meet in halves that do not know of each other, and only the DHT knows
+/// both. Five look-ups in the first quarter of an hour or less, where one would be.
+pub const LOOK_UP_INTERVAL_LINKED_MIN: Duration = Duration::from_secs(30);
+/// The DHT is asked again after this when a host that had more links has one left: it may stand in the smaller part of what
+/// fell apart. While that one stays, links that come and go cause no more look-ups than this.
+pub const LOOK_UP_INTERVAL_LOST: Duration = Duration::from_secs(10);
 /// The DHT is asked again after this when a host has just become alone; then the pause doubles up to
 /// `LOOK_UP_INTERVAL_ALONE`. Hosts that start together find nobody at first, since none has registered yet.
 pub const LOOK_UP_INTERVAL_MIN: Duration = Duration::from_secs(2);

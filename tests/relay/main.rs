@@ -19,6 +19,7 @@ mod faults;
 mod fuzz;
 mod greed;
 mod holding;
+mod halves;
 mod keyed;
 mod large;
 mod meshes;

@@ -12,7 +12,7 @@ use aldis_wire::network::{Genesis, Network};
 use aldis_wire::seal::SealingKey;
 use ed25519_dalek::SigningKey;
 
-use super::{Place, World};
+use super::{Happening, Place, World};
 
 /// A host.
 pub struct Host {
@@ -143,6 +143,15 @@ impl World {
             self.input(place, Input::RevocationsFound { revocations: of_kind.collect(), heard });
         }
         self.input(place, Input::HintsFound { source: self.hints, hints });
+    }
+
+    /// The DHT answers a host after a second.
+    pub(super) fn look_up(&mut self, place: Place) {
+        let life = self.hosts[place].life;
+        let hints = self.dht.iter().map(|named| Hint { address: address(*named), host: None }).collect();
+        for input in [Input::HintsFound { source: HintSource::Dht, hints }, Input::LookUpEnded { outcome: Ok(()) }] {
+            self.later(Duration::from_secs(1), Happening::Input(place, life, input));
+        }
     }
 
     /// Kills a host: nothing is said, its links go silent and are given up after 7 s, its edges' sockets break.

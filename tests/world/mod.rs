@@ -98,6 +98,8 @@ pub struct World {
     pub seed: u8,
     /// Where new hosts learn of those before them.
     pub hints: HintSource,
+    /// Hosts that the DHT names to whoever asks.
+    pub dht: Vec<Place>,
     /// Frame bytes that arrived at each host.
     pub received_bytes: Vec<usize>,
     /// Whose wire is listened to, and all that went over it.
@@ -126,6 +128,7 @@ impl World {
             chance: u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             seed,
             hints: HintSource::Static,
+            dht: Vec::new(),
             received_bytes: Vec::new(),
             listened: None,
         }
@@ -237,11 +240,8 @@ impl World {
                 Output::Dial { dial, address: to, host } => self.dial(place, dial, to, host),
                 Output::Store(stored) => self.hosts[place].stored.push(stored),
                 Output::Stop { reason } => self.hosts[place].stopped = Some((self.now, reason)),
-                Output::WidenLink { .. }
-                | Output::LookUp
-                | Output::LookUpSeeds
-                | Output::Register { .. }
-                | Output::MapAgain => {}
+                Output::LookUp => self.look_up(place),
+                Output::WidenLink { .. } | Output::LookUpSeeds | Output::Register { .. } | Output::MapAgain => {}
                 Output::Check { check, host, target } => self.check(place, check, host, &target),
             }
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::task::Task;
 use crate::relay::io::{Moment, Outbox, Output, Registration};
 use crate::relay::limits::{
-    HINTS_PER_LOOK_UP_MAX, LOOK_UP_INTERVAL, LOOK_UP_INTERVAL_ALONE, LOOK_UP_INTERVAL_FAILED, LOOK_UP_INTERVAL_MIN,
-    REGISTER_INTERVAL, REGISTER_INTERVAL_FAILED,
+    HINTS_PER_LOOK_UP_MAX, LOOK_UP_INTERVAL, LOOK_UP_INTERVAL_ALONE, LOOK_UP_INTERVAL_FAILED,
+    LOOK_UP_INTERVAL_LINKED_MIN, LOOK_UP_INTERVAL_LOST, LOOK_UP_INTERVAL_MIN, REGISTER_INTERVAL,
+    REGISTER_INTERVAL_FAILED,
 };
 
 /// The state of our talk with the DHT.
@@ -19,9 +20,15 @@ pub(crate) struct Asking {
     registered: Registration,
     look_up: Task,
     registration: Task,
-    /// The pause after the next look-up, if there is no link then.
-    pause_alone: Duration,
-    alone: bool,
+    /// The pause after a look-up. Begins anew with the first link, and when the last one is lost.
+    pause: Duration,
+    /// Up to half of a pause that a host with links leaves out, so that hosts that started together do not ask in step. From
+    /// 0 up to 1.
+    jitter: f64,
+    /// How many links there were last.
+    links: usize,
+    /// Whether there were more links than the one that is left, and no look-up has begun since.
+    lost: bool,
     /// Hints taken since the last look-up began.
     taken: usize,
 }
@@ -33,8 +40,10 @@ impl Asking {
             registered: Registration::Nothing,
             look_up: Task::default(),
             registration: Task::default(),
-            pause_alone: LOOK_UP_INTERVAL_MIN,
-            alone: true,
+            pause: LOOK_UP_INTERVAL_MIN,
+            jitter: 0.0,
+            links: 0,
+            lost: false,
             taken: 0,
         }
     }
@@ -44,22 +53,22 @@ impl Asking {
     pub(crate) fn poll(
         &mut self,
         now: Moment,
-        alone: bool,
+        links: usize,
         registration: Registration,
         out: &mut Outbox,
     ) -> Option<Moment> {
-        self.alone = alone;
-        if !alone {
-            self.pause_alone = LOOK_UP_INTERVAL_MIN;
-        }
+        self.note_links(links);
         if !self.dht || self.look_up.under_way || self.registration.under_way {
             return None;
         }
         let look_up_due = self.look_up_due();
         if look_up_due <= now {
-            if alone && self.look_up.ended.is_some() {
-                self.pause_alone = (self.pause_alone * 2).min(LOOK_UP_INTERVAL_ALONE);
+            // Only a pause that was kept makes the next one longer.
+            if self.look_up.ended.is_some() && self.look_up.problem.is_none() && !self.lost {
+                let longest = if links == 0 { LOOK_UP_INTERVAL_ALONE } else { LOOK_UP_INTERVAL };
+                self.pause = (self.pause * 2).min(longest);
             }
+            self.lost = false;
             self.look_up.under_way = true;
             self.taken = 0;
             out.push(Output::LookUp);
@@ -82,8 +91,10 @@ impl Asking {
         Some(look_up_due.min(register_due))
     }
 
-    pub(crate) fn look_up_ended(&mut self, now: Moment, outcome: Result<(), String>) {
+    /// With a number from 0 up to 1, by chance.
+    pub(crate) fn look_up_ended(&mut self, now: Moment, outcome: Result<(), String>, jitter: f64) {
         self.look_up.end(now, outcome);
+        self.jitter = jitter;
     }
 
     pub(crate) fn registration_ended(&mut self, now: Moment, outcome: Result<(), String>) {
@@ -111,8 +122,19 @@ impl Asking {
         if !self.dht || self.look_up.under_way { Duration::ZERO } else { self.look_up_due().since(now) }
     }
 
+    fn note_links(&mut self, links: usize) {
+        if links == 0 && self.links > 0 {
+            self.pause = LOOK_UP_INTERVAL_MIN;
+        } else if links > 0 && self.links == 0 {
+            self.pause = LOOK_UP_INTERVAL_LINKED_MIN;
+        }
+        self.lost = links == 1 && (self.lost || self.links > 1);
+        self.links = links;
+    }
+
     fn look_up_due(&self) -> Moment {
-        let pause = if self.alone { self.pause_alone } else { LOOK_UP_INTERVAL };
+        let pause = if self.links == 0 { self.pause } else { self.pause.mul_f64(1.0 - self.jitter / 2.0) };
+        let pause = if self.lost { pause.min(LOOK_UP_INTERVAL_LOST) } else { pause };
         self.look_up.due(pause, LOOK_UP_INTERVAL_FAILED)
     }
 }

@@ -11,7 +11,7 @@ use ed25519_dalek::SigningKey;
 
 use super::super::limits::{
     BACK_OFF_MAX, DIAL_AGAIN, DIALS_MAX, HINT_KEPT, HINTS_MAX, HINTS_PER_LOOK_UP_MAX, KNOWN_FOR, KNOWN_MAX,
-    LOOK_UP_INTERVAL, RECORD_AGAIN, REGISTER_INTERVAL,
+    LOOK_UP_INTERVAL, LOOK_UP_INTERVAL_LOST, RECORD_AGAIN, REGISTER_INTERVAL,
 };
 use super::super::setup::Settings;
 use super::*;
@@ -607,23 +607,79 @@ fn pauses(moments: &[Moment]) -> Vec<u64> {
     moments.windows(2).map(|pair| pair[1].since(pair[0]).as_secs()).collect()
 }
 
+/// Whether each pause is at most as long as it should be, and at least half as long.
+fn are_about(pauses: &[u64], longest: &[u64]) -> bool {
+    pauses.len() == longest.len() && pauses.iter().zip(longest).all(|(pause, most)| (most / 2..=*most).contains(pause))
+}
+
+/// How long a host that has links waits, at most: first, and after each further look-up.
+const LADDER: [u64; 7] = [30, 60, 120, 240, 480, 900, 900];
+
 #[test]
-fn a_lonely_host_asks_soon_and_then_every_half_minute_and_a_linked_one_every_quarter_hour() {
+fn a_lonely_host_asks_soon_and_then_every_half_minute_and_a_linked_one_less_and_less_down_to_every_quarter_hour() {
     let mut world = World::new(Settings::default(), Vec::new());
     let (look_ups, registrations) = ask(&mut world, seconds(200), &Ok(()));
     assert_eq!(pauses(&look_ups), [2, 4, 8, 16, 30, 30, 30, 30, 30]);
     assert_eq!(registrations.len(), 1);
 
+    let last = *look_ups.last().unwrap();
     world.link(host(1), at("45.1.2.3:4000"));
-    let (look_ups, registrations) = ask(&mut world, LOOK_UP_INTERVAL * 4, &Ok(()));
-    assert_eq!(look_ups.len(), 4);
-    assert_eq!(registrations.len(), 4);
-    assert!(pauses(&look_ups).iter().all(|pause| *pause == LOOK_UP_INTERVAL.as_secs()));
+    let (linked, registrations) = ask(&mut world, LOOK_UP_INTERVAL * 6, &Ok(()));
+    let all = pauses(&[&[last][..], &linked].concat());
+    assert!(are_about(&all[..7], &LADDER), "{all:?}");
+    assert!(all[7..].len() >= 3 && are_about(&all[7..], &vec![900; all.len() - 7]), "{all:?}");
+    assert!(all[5..].windows(2).any(|pair| pair[0] != pair[1]), "hosts that started together do not ask in step");
+    assert_eq!(registrations.len(), 6);
     assert!(pauses(&registrations).iter().all(|pause| *pause == REGISTER_INTERVAL.as_secs()));
 
     world.unlink(host(1), at("45.1.2.3:4000"));
     let (look_ups, _) = ask(&mut world, seconds(10), &Ok(()));
     assert!(look_ups.len() >= 2, "alone again, so it asks soon");
+    let last = *look_ups.last().unwrap();
+    world.link(host(1), at("45.1.2.3:4000"));
+    let (linked, _) = ask(&mut world, LOOK_UP_INTERVAL * 3, &Ok(()));
+    let all = pauses(&[&[last][..], &linked].concat());
+    assert!(are_about(&all[..5], &LADDER[..5]), "counted anew: {all:?}");
+}
+
+#[test]
+fn a_host_that_finds_a_link_before_the_dht_answers_asks_less_and_less_all_the_same() {
+    let mut world = World::new(Settings::default(), Vec::new());
+    world.link(host(1), at("45.1.2.3:4000"));
+    let broken = Err("no route".to_owned());
+    let (look_ups, _) = ask(&mut world, seconds(100), &broken);
+    assert_eq!(pauses(&look_ups), [10; 9]);
+    let (look_ups, _) = ask(&mut world, LOOK_UP_INTERVAL * 4, &Ok(()));
+    assert!(are_about(&pauses(&look_ups)[..6], &LADDER[..6]), "a question without an answer was none");
+}
+
+#[test]
+fn a_host_that_has_lost_all_links_but_one_asks_at_once_and_not_more_often_if_links_come_and_go() {
+    let mut world = World::new(Settings::default(), Vec::new());
+    let (one, other) = (at("45.1.2.3:4000"), at("45.2.2.3:4000"));
+    world.link(host(1), one);
+    world.link(host(2), other);
+    world.link(host(3), at("45.3.2.3:4000"));
+    ask(&mut world, LOOK_UP_INTERVAL * 4, &Ok(()));
+    while ask(&mut world, seconds(1), &Ok(())).0.is_empty() {}
+
+    world.unlink(host(3), at("45.3.2.3:4000"));
+    let (look_ups, _) = ask(&mut world, LOOK_UP_INTERVAL_LOST * 2, &Ok(()));
+    assert_eq!(look_ups, [], "two links are left");
+    world.unlink(host(2), other);
+    let lost = world.now;
+    let (look_ups, _) = ask(&mut world, LOOK_UP_INTERVAL / 3, &Ok(()));
+    assert_eq!(look_ups, [lost], "at once, and then as before");
+
+    let mut look_ups = Vec::new();
+    for _ in 0..100 {
+        world.link(host(2), other);
+        look_ups.extend(ask(&mut world, seconds(1), &Ok(())).0);
+        world.unlink(host(2), other);
+        look_ups.extend(ask(&mut world, seconds(1), &Ok(())).0);
+    }
+    let least = LOOK_UP_INTERVAL_LOST.as_secs();
+    assert!(look_ups.len() >= 5 && pauses(&look_ups).iter().all(|pause| *pause >= least), "{look_ups:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! `aldis-sim SCENARIO [--SETTING VALUE]...`: plays a scenario and prints its report. `aldis-sim --all [--SETTING VALUE]...`
-//! plays the fixed set, and `--planted [DEFECT]` hunts the planted defects. See `scripts/sim`.
+//! plays the fixed set, `--most` the part of it that holds with any seed, and `--planted [DEFECT]` hunts the planted defects. See `scripts/sim`.
 
 #![allow(clippy::disallowed_methods, reason = "a program: it has arguments")]
 
@@ -15,7 +15,11 @@ fn main() -> ExitCode {
         return planted(arguments.get(1).map(String::as_str));
     }
     if let Some((_, settings)) = arguments.split_first().filter(|(first, _)| *first == "--all") {
-        return all(settings);
+        return all(&SET, settings);
+    }
+    if let Some((_, settings)) = arguments.split_first().filter(|(first, _)| *first == "--most") {
+        let most: Vec<&str> = SET.into_iter().filter(|name| !UNSTEADY.contains(name)).collect();
+        return all(&most, settings);
     }
     match scenario(&arguments) {
         Ok(scenario) => {
@@ -56,11 +60,15 @@ const SET: [&str; 21] = [
     "nats",
 ];
 
-/// Plays the fixed set; a line for each, and the whole report of those in which something was violated.
-fn all(settings: &[String]) -> ExitCode {
+/// Those of them in which a few seeds in a hundred break a promise, so that a seed drawn by chance proves nothing: with liars
+/// who withhold, a living host is sometimes given up; when the only open host crashes, a pair that has no hope may try once.
+const UNSTEADY: [&str; 2] = ["withheld", "nats"];
+
+/// Plays some of the set; a line for each, and the whole report of those in which something was violated.
+fn all(names: &[&str], settings: &[String]) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
-    for name in SET {
-        let arguments: Vec<String> = std::iter::once(name.to_owned()).chain(settings.iter().cloned()).collect();
+    for name in names {
+        let arguments: Vec<String> = std::iter::once((*name).to_owned()).chain(settings.iter().cloned()).collect();
         let run = match scenario(&arguments) {
             Ok(scenario) => aldis_sim::run::run(scenario),
             Err(what) => {

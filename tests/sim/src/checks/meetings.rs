@@ -24,6 +24,8 @@ impl World {
     /// A host dials another one to which it was introduced: at the same moment as that one, and only if it can be reached.
     pub(crate) fn check_punch(&mut self, from: Place, host: HostId) {
         let Some(to) = self.hosts.iter().position(|other| other.id == host) else { return };
+        // Who has just lost those that saw it knows its router no longer.
+        self.look_at_routers();
         // A router that has just begun anew may be another one.
         let known = |place| {
             let since = self.checks.classified.get(&place).filter(|_| !self.checks.trouble.is_excused(self.now, place));

@@ -277,12 +277,6 @@ impl Counts {
         );
         registry.register("misbehaviours", "Faults of other hosts, by kind", self.misbehaviours.clone());
         registry.register("dials_failed", "Attempts to reach a host that came to nothing", self.dials_failed.clone());
-        registry.register(
-            "punches",
-            "Hosts dialled because a neighbour introduced them, by what stands before us and before them",
-            self.punches.clone(),
-        );
-        registry.register("not_introduced", "Hosts that no neighbour introduced to us", self.not_introduced.clone());
         registry.register("dht_answers", "Look-ups and registrations in the DHT", self.dht_answers.clone());
         registry.register("dns_seed_answers", "Look-ups of the names of dns_seeds", self.dns_seed_answers.clone());
         registry.register("hosts_appeared", "Hosts that became known", self.hosts_appeared.clone());
@@ -305,8 +299,14 @@ impl Counts {
         self.register_worlds(registry);
     }
 
-    /// Where the host is.
+    /// Where the host is, and whom it meets there.
     fn register_reach(&self, registry: &mut Registry) {
+        registry.register(
+            "punches",
+            "Hosts dialled because a neighbour introduced them, by what stands before us and before them",
+            self.punches.clone(),
+        );
+        registry.register("not_introduced", "Hosts that no neighbour introduced to us", self.not_introduced.clone());
         registry.register("address_changes", "Times that others saw this host move", self.address_changes.clone());
         registry.register("nats_found", "What was found to stand before this host", self.nats_found.clone());
         registry.register(

@@ -224,14 +224,7 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
         queue,
         stop,
     };
-    let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
-    let tasks = vec![
-        tokio::spawn(lists.watch(listing)),
-        tokio::spawn(async move { load::measure(&measuring).await }),
-        tokio::spawn(async move { timing.run_timer().await }),
-        tokio::spawn(async move { accepting.run().await }),
-        tokio::spawn(commands.run()),
-    ];
+    let tasks = in_the_background(&hub, &quic, lists, commands);
     Ok(Host {
         id: host_id(&config),
         hub,
@@ -247,6 +240,18 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
         stopped,
         _lock: lock,
     })
+}
+
+/// What runs for as long as the host does.
+fn in_the_background(hub: &Arc<Hub>, quic: &Quic, lists: Lists, commands: Commands) -> Vec<JoinHandle<()>> {
+    let (timing, accepting, measuring, listing) = (hub.clone(), quic.clone(), hub.clone(), hub.clone());
+    vec![
+        tokio::spawn(lists.watch(listing)),
+        tokio::spawn(async move { load::measure(&measuring).await }),
+        tokio::spawn(async move { timing.run_timer().await }),
+        tokio::spawn(async move { accepting.run().await }),
+        tokio::spawn(commands.run()),
+    ]
 }
 
 /// The machine behind its lock, with what was kept from the last run. What it notes goes to metrics and log.

@@ -6,10 +6,12 @@
 mod hashing;
 mod homes;
 mod hosts;
+mod shared;
 mod shown;
 mod topics;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aldis_wire::announcement::{GoneReason, Op};
 use aldis_wire::digest::Hash;
@@ -70,12 +72,12 @@ impl Directory {
     /// The roster of `origin`.
     #[must_use]
     pub(crate) fn roster(&self, origin: HostId) -> Option<&Roster> {
-        self.hosts.find(origin).map(|held| &held.roster)
+        self.hosts.find(origin).map(|held| &*held.roster)
     }
 
     /// The roster of `origin`, for asking digests and parts of it, which are computed when asked for.
     pub(crate) fn roster_mut(&mut self, origin: HostId) -> Option<&mut Roster> {
-        self.hosts.find_mut(origin).map(|(_, held)| &mut held.roster)
+        self.hosts.find_mut(origin).map(|(_, held)| Arc::make_mut(&mut held.roster))
     }
 
     /// About how many bytes of memory the roster of `origin` takes, with its share of the indexes.
@@ -275,7 +277,7 @@ impl Directory {
     pub(crate) fn insert(&mut self, origin: HostId) {
         if self.hosts.slot(origin).is_none() {
             let roster = Roster::new(origin, self.trust);
-            self.hosts.insert(Held { host: origin, roster, shown: true });
+            self.hosts.insert(Held { host: origin, roster: Arc::new(roster), shown: true, line: None });
         }
     }
 
@@ -285,9 +287,21 @@ impl Directory {
     /// The [`Fault`] for which nothing was applied; [`Fault::BadOp`] for a host without a roster.
     pub(crate) fn apply(&mut self, origin: HostId, ops: &[Op], expected: Option<Hash>) -> Result<Vec<Shown>, Fault> {
         let (host, held) = self.hosts.find_mut(origin).ok_or(Fault::BadOp)?;
-        let changes = held.roster.apply(ops, expected)?;
+        held.line = None;
+        let changes = Arc::make_mut(&mut held.roster).apply(ops, expected)?;
+        let shown = self.follow_all(host, changes);
+        if let Some((_, held)) = self.hosts.find_mut(origin)
+            && held.roster.is_to_be_swept()
+        {
+            Arc::make_mut(&mut held.roster).sweep();
+        }
+        Ok(shown)
+    }
+
+    /// The indexes follow the changes of a roster, if it is shown.
+    fn follow_all(&mut self, host: u32, changes: Vec<Change>) -> Vec<Shown> {
         let mut shown = Vec::new();
-        if held.shown {
+        if self.hosts.at(host).is_some_and(|held| held.shown) {
             for change in &changes {
                 if let Change::Joined { slot, old: Some(old) } = change {
                     self.unfollowed.entry(Place { host, slot: *slot }).or_insert_with(|| old.clone());
@@ -298,17 +312,14 @@ impl Directory {
             }
             self.unfollowed.clear();
         }
-        if let Some((_, held)) = self.hosts.find_mut(origin) {
-            held.roster.sweep();
-        }
-        Ok(shown)
+        shown
     }
 
-    /// Puts another roster in the place of a host's; `shown` unless the host is not heard any more.
-    pub(crate) fn replace(&mut self, origin: HostId, mut roster: Roster, shown: bool) -> Vec<Shown> {
-        let (gone, mut come) = self.withdraw(origin);
-        roster.sweep();
-        let host = self.hosts.insert(Held { host: origin, roster, shown });
+    /// Puts another roster in the place of a host's.
+    fn put(&mut self, held: Held) -> Vec<Shown> {
+        let (gone, mut come) = self.withdraw(held.host);
+        let shown = held.shown;
+        let host = self.hosts.insert(held);
         if shown {
             come.extend(self.present_all(host));
         }

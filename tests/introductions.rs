@@ -317,3 +317,61 @@ fn only_a_few_are_asked_for_at_once() {
     assert_eq!(times, MEETINGS_ASKED_MAX);
     assert_eq!(house.relay.tables().meetings, MEETINGS_ASKED_MAX);
 }
+
+// ---- When we are seen elsewhere ----------------------------------------------------------------------------------
+
+/// Neighbours that we dialled and that anybody can dial, and a host that dialled us, all linked for a minute.
+fn linked_for_a_minute(house: &mut House, dialled: u16) -> (Vec<LinkKey>, HostId) {
+    house.seen_at = at("45.9.9.9:4000");
+    let mut players: Vec<Player> = (1..=dialled).map(Player::new).collect();
+    let mut links = Vec::new();
+    for (number, player) in (1..).zip(&mut players) {
+        player.addresses = vec![at(&format!("50.{number}.1.1:4000"))];
+        links.push(house.dialled_at(player, Ipv4Addr::new(50, number, 1, 1)).0);
+    }
+    let mut guest = Player::new(90);
+    let to_guest = neighbour(house, &mut guest, [50, 90, 1, 1]);
+    for round in 0..20 {
+        for (player, link) in players.iter_mut().zip(&links).chain([(&mut guest, &to_guest)]) {
+            let ops = if round == 0 { vec![Op::Record(player.record())] } else { Vec::new() };
+            let beat = player.announce(&ops);
+            house.send(*link, &Frame::Announcement(beat));
+        }
+        house.wait(3 * SECOND);
+    }
+    (links, guest.id)
+}
+
+/// Whom we ask to be introduced to, within a second after one neighbour says that it sees us there.
+fn asked_when_seen(house: &mut House, link: LinkKey, there: &str, links: &[LinkKey]) -> Vec<HostId> {
+    let mut effects = house.send(link, &Frame::Observed(at(there)));
+    effects.add(house.wait(SECOND));
+    links.iter().flat_map(|link| asked(&effects, *link)).collect()
+}
+
+#[test]
+fn who_is_told_by_two_that_it_has_moved_asks_at_once_for_those_who_had_dialled_it() {
+    let mut house = House::new();
+    let (links, guest) = linked_for_a_minute(&mut house, 2);
+    assert_eq!(asked_when_seen(&mut house, links[0], "45.8.8.8:4000", &links), []);
+    assert_eq!(asked_when_seen(&mut house, links[1], "45.8.8.8:4001", &links), [guest]);
+}
+
+#[test]
+fn the_only_neighbour_that_could_notice_that_we_moved_is_believed() {
+    let mut house = House::new();
+    let (links, guest) = linked_for_a_minute(&mut house, 1);
+    assert_eq!(asked_when_seen(&mut house, links[0], "45.8.8.8:4000", &links), [guest]);
+}
+
+#[test]
+fn one_neighbour_that_lies_has_no_link_given_up_however_often_it_sees_us_elsewhere() {
+    let mut house = House::new();
+    let (links, _) = linked_for_a_minute(&mut house, 2);
+    for port in 5_000..5_007 {
+        assert_eq!(asked_when_seen(&mut house, links[0], &format!("45.8.8.8:{port}"), &links), []);
+    }
+    let effects = house.send(links[0], &Frame::Observed(at("45.8.8.8:6000")));
+    let nudged = effects.frames(links[1]).into_iter().any(|frame| matches!(frame, Frame::Observed(_)));
+    assert!(nudged, "the other one is sent something, so that it could notice");
+}

@@ -60,10 +60,28 @@ impl State {
 
     /// A neighbour sees us at another address than before.
     pub(crate) fn observed_came(&mut self, now: Moment, key: LinkKey, address: SocketAddr, out: &mut Outbox) {
-        if self.reach.observers.sees(now, key, normalised(address)).is_some() {
-            self.places_changed(now, out);
-            self.strand_links(now, normalised(address));
+        if self.reach.observers.sees(now, key, normalised(address)).is_none() {
+            return;
         }
+        self.places_changed(now, out);
+        let witnesses = self.witnesses(key);
+        if self.reach.observers.believe_move(now, key, &witnesses) {
+            return self.strand_links(now, normalised(address));
+        }
+        // They notice when something comes from where we are now.
+        for witness in witnesses {
+            let Some(seen) = self.links.find(witness).map(|link| link.address) else { continue };
+            self.send(witness, Channel::Control, &Frame::Observed(seen), out);
+        }
+    }
+
+    /// Links whose other sides would see us move as well as that of `key`: we dialled them, and their routers let everybody in.
+    fn witnesses(&self, key: LinkKey) -> Vec<LinkKey> {
+        let others = self.links.admitted().filter(|(other, link)| {
+            *other != key && link.role == Role::Dialler && link.is_sound() && !link.punched
+        });
+        let says_where = |host| self.directory.record(host).is_some_and(|it| !it.record.addresses.is_empty());
+        others.filter(|(_, link)| says_where(link.host)).map(|(key, _)| key).collect()
     }
 
     /// The driver tells what it knows of our addresses.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use aldis::relay::io::{DialKey, Input, LinkKey, Note, Output, PunchOutcome};
 use aldis::relay::limits::{
     INTRODUCTIONS, MEETINGS_ASKED_MAX, PAIR_KEPT, PAIRS_MAX, PUNCHES_PER_ADDRESS_MAX, PUNCHES_PER_IP_MAX,
+    PUNCHES_PER_NEIGHBOUR_MAX,
 };
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{Frame, Introduce, Nat, NotIntroduced, NotIntroducedReason, Punch};
@@ -303,6 +304,48 @@ fn a_neighbour_that_lies_has_an_address_dialled_a_few_times_a_minute_whomever_it
         house.send(link, &Frame::Announcement(beat));
     }
     assert_eq!((at_address, at_ip, at_own_network), (PUNCHES_PER_ADDRESS_MAX, PUNCHES_PER_IP_MAX, 0));
+}
+
+#[test]
+fn a_neighbour_that_lies_takes_neither_the_room_nor_the_dials_that_our_own_wishes_need() {
+    let (mut house, mut liar, mut middle) = (House::new(), Player::new(1), Player::new(2));
+    let to_liar = neighbour(&mut house, &mut liar, [50, 1, 1, 1]);
+    let link = neighbour(&mut house, &mut middle, [50, 2, 1, 1]);
+    let mut number = 100;
+    let mut invent = |house: &mut House| {
+        number += 1;
+        let mut player = Player::new(number);
+        // It can be dialled, so that we do not ask for it ourselves.
+        player.addresses = vec![at("60.1.1.1:4000")];
+        far(house, to_liar, &mut player);
+        house.send(to_liar, &wish(player.id));
+        player.id
+    };
+    let mut dialled = 0;
+    for round in 0..100 {
+        let host = invent(&mut house);
+        let candidates = (0..8).map(|port| at(&format!("9.9.{round}.9:{}", 5_000 + port))).collect();
+        let effects = house.send(to_liar, &Frame::Punch(Punch { host, nat: Nat::Open, candidates, after_ms: 0 }));
+        dialled += dials(&effects).iter().filter(|(_, address, _)| address.ip() != at("60.1.1.1:1").ip()).count();
+        house.wait(SECOND / 2);
+        for (player, over) in [(&mut liar, to_liar), (&mut middle, link)] {
+            let beat = player.announce(&[]);
+            house.send(over, &Frame::Announcement(beat));
+        }
+    }
+    assert_eq!(dialled, PUNCHES_PER_NEIGHBOUR_MAX);
+    let mut other = Player::new(3);
+    other.neighbours = vec![aldis_wire::record::short_id(middle.id)];
+    (0..12).for_each(|_| _ = invent(&mut house));
+    let mut through = asked(&far(&mut house, link, &mut other), link);
+    for _ in 0..20 {
+        invent(&mut house);
+        through.extend(asked(&house.wait(SECOND / 10), link));
+    }
+    assert_eq!(through, [other.id], "there is room for whom we want to meet");
+    let candidates: Vec<SocketAddr> = (0..8).map(|port| at(&format!("60.2.2.2:{}", 5_000 + port))).collect();
+    let punch = Punch { host: other.id, nat: Nat::Open, candidates, after_ms: 0 };
+    assert_eq!(dials(&house.send(link, &Frame::Punch(punch))).len(), 8, "and dials are left");
 }
 
 #[test]

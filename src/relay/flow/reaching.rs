@@ -77,9 +77,10 @@ impl State {
 
     /// Links whose other sides would see us move as well as that of `key`: we dialled them, and their routers let everybody in.
     fn witnesses(&self, key: LinkKey) -> Vec<LinkKey> {
-        let others = self.links.admitted().filter(|(other, link)| {
-            *other != key && link.role == Role::Dialler && link.is_sound() && !link.punched
-        });
+        let others = self
+            .links
+            .admitted()
+            .filter(|(other, link)| *other != key && link.role == Role::Dialler && link.is_sound() && !link.punched);
         let says_where = |host| self.directory.record(host).is_some_and(|it| !it.record.addresses.is_empty());
         others.filter(|(_, link)| says_where(link.host)).map(|(key, _)| key).collect()
     }

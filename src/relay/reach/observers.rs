@@ -1,7 +1,7 @@
 //! Who sees us where: one word for each link, and what it says of the router between.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use aldis_wire::id::HostId;
@@ -161,12 +161,27 @@ impl Observers {
         if words.iter().any(|(_, sees)| local.contains(sees)) {
             return Some(Kind::Direct);
         }
-        let (first, rest) = words.split_first()?;
-        if words.iter().any(|one| words.iter().any(|other| one.0 != other.0 && one.1 != other.1)) {
-            return Some(Kind::Symmetric);
-        }
-        let agree = rest.iter().any(|other| other.0 != first.0);
-        Some(if agree { Kind::Cone } else { Kind::Unknown })
+        Some(judged(&words))
+    }
+}
+
+/// What those who see us at these addresses say together, each with where he is himself (`None`: the nodes of the DHT). Who
+/// sees us elsewhere than two others at least, and is outnumbered by them two to one, counts for nothing: one neighbour
+/// that lies must not make a host believe that it cannot be met.
+fn judged(words: &[(Option<IpAddr>, SocketAddr)]) -> Kind {
+    let mut at: BTreeMap<SocketAddr, BTreeSet<Option<IpAddr>>> = BTreeMap::new();
+    for (observer, sees) in words {
+        at.entry(*sees).or_default().insert(*observer);
+    }
+    let most = at.values().map(BTreeSet::len).max().unwrap_or(0);
+    let others = at.values().map(BTreeSet::len).sum::<usize>() - most;
+    let differ = words.iter().any(|one| words.iter().any(|other| one.0 != other.0 && one.1 != other.1));
+    if differ && most <= 2 * others {
+        Kind::Symmetric
+    } else if most > 1 {
+        Kind::Cone
+    } else {
+        Kind::Unknown
     }
 }
 

@@ -511,6 +511,9 @@ pub const CHECK_TOKENS: u32 = 5;
 pub const GATEWAY_CHECKS: Rate = Rate { per_second: 1, burst: 600 };
 /// See `GATEWAY_CHECKS`.
 pub const GATEWAY_CHECK_TOKENS: u32 = 150;
+/// Checks of other hosts that one neighbour may ask of us, `DialBack`; then `TooOften`. Half of `TRIALS`, so that one that lies
+/// leaves half of them to the others.
+pub const DIAL_BACKS: Rate = Rate { per_second: 1, burst: 4 };
 /// Hosts whose questions are counted, 60 bytes each; whoever has not asked for a while is forgotten. Then `TooOften`.
 pub const ASKERS_MAX: usize = 1_024;
 /// Checks that other hosts make on our word; then `TooOften`.

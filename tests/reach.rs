@@ -881,17 +881,13 @@ fn addresses_that_were_tried_and_hosts_that_were_met_are_bounded() {
 
 // ---- STUN for edges -----------------------------------------------------------------------------------------------
 
-#[test]
-fn an_edge_is_told_stun_servers_the_nearest_first_and_no_more_than_four() {
-    let mut house = House::new();
-    let mut players: Vec<Player> = (1..=6).map(Player::new).collect();
-    for (number, player) in players.iter_mut().enumerate() {
-        let number = u8::try_from(number).unwrap();
-        // The farthest is linked first. One names an address inside somebody's network.
-        let inside = Ipv4Addr::new(10, 0, 0, 1);
-        let ip = if number == 5 { inside } else { Ipv4Addr::new(48, 0, 0, number) };
-        player.stun = vec![SocketAddr::new(ip.into(), 3_478)];
-        let link = house.dialled(player, None, Duration::from_millis(100 - 10 * u64::from(number))).unwrap();
+/// What a new edge is told, by a house that has dialled hosts which say these places of theirs; the farthest first.
+fn stun_told(house: &mut House, said: &[&str]) -> Vec<SocketAddr> {
+    for (number, place) in (1..).zip(said) {
+        let mut player = Player::new(number);
+        player.stun = vec![at(place)];
+        let rtt = Duration::from_millis(100 - 10 * u64::from(number));
+        let link = house.dialled(&player, None, rtt).unwrap();
         let announcement = player.announce(&[Op::Record(player.record())]);
         house.send(link, &Frame::Announcement(announcement));
     }
@@ -900,9 +896,25 @@ fn an_edge_is_told_stun_servers_the_nearest_first_and_no_more_than_four() {
         Event::Welcome(welcome) => Some(welcome.stun),
         _ => None,
     });
-    let told = told.unwrap();
+    told.unwrap()
+}
+
+#[test]
+fn an_edge_is_told_stun_servers_the_nearest_first_and_no_more_than_four() {
+    // Players are at 45.1.0.n. One names an address inside somebody's network.
+    let said = ["45.1.0.1:3478", "45.1.0.2:3478", "45.1.0.3:3478", "45.1.0.4:3478", "45.1.0.5:3478", "10.0.0.1:3478"];
+    let told = stun_told(&mut House::new(), &said);
     assert_eq!(told.len(), STUN_TOLD_MAX);
-    assert_eq!(told, [4, 3, 2, 1].map(|number| SocketAddr::new(Ipv4Addr::new(48, 0, 0, number).into(), 3_478)));
+    assert_eq!(told, [said[4], said[3], said[2], said[1]].map(at));
+}
+
+#[test]
+fn an_edge_is_sent_to_a_server_that_is_not_where_its_host_is_only_if_there_is_no_other_of_its_family() {
+    let victim = "9.9.9.9:3478";
+    assert_eq!(stun_told(&mut House::new(), &["45.1.0.1:3478", victim, victim]), [at("45.1.0.1:3478")]);
+    let two = ["45.1.0.1:3478", "[2606:4700::1]:3478"];
+    assert_eq!(stun_told(&mut House::new(), &two), two.map(at), "of IPv6 nobody is known otherwise");
+    assert_eq!(stun_told(&mut House::new(), &[victim]), [at(victim)], "and this may be honest");
 }
 
 #[test]

@@ -217,7 +217,7 @@ impl State {
         let usable: BTreeSet<SocketAddr> = usable.filter(|address| !ours.candidates.contains(address)).collect();
         let mut dialled = false;
         for address in usable.into_iter().take(CANDIDATES_MAX) {
-            if self.meetings.may_punch(now, address) {
+            if self.meetings.may_punch(now, address, meeting.through) {
                 dialled = true;
                 self.discovery.punch(address, host, out);
             }

@@ -349,6 +349,20 @@ fn a_neighbour_that_lies_takes_neither_the_room_nor_the_dials_that_our_own_wishe
 }
 
 #[test]
+fn who_is_heard_of_right_after_another_is_asked_for_as_soon() {
+    let (mut house, mut neighbour_of_both) = (House::new(), Player::new(1));
+    let link = neighbour(&mut house, &mut neighbour_of_both, [50, 1, 1, 1]);
+    house.wait(SECOND);
+    let own = house.relay.view(house.now).host;
+    // Those with a higher id leave the asking to us.
+    for mut other in (2..).map(Player::new).filter(|other| other.id > own).take(2) {
+        let mut all = asked(&far(&mut house, link, &mut other), link);
+        all.extend(asked(&house.wait(Duration::from_millis(10)), link));
+        assert_eq!(all, [other.id]);
+    }
+}
+
+#[test]
 fn only_a_few_are_asked_for_at_once() {
     let (mut house, mut middle) = (House::new(), Player::new(1));
     let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);

@@ -324,8 +324,11 @@ pub const MEETINGS_MAX: usize = 3 * MEETINGS_ASKED_MAX;
 pub const WISHES_MAX: usize = 256;
 /// Tries of a meeting before a longer pause. Each has a fresh timing: what spoils one is a matter of milliseconds.
 pub const MEETING_TRIES: u32 = 3;
-/// Whom there is to meet is looked at no oftener: it costs a walk over all hosts, and each new record asks for it.
-pub const MEETING_LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Whom there is to meet is not looked at again for so long for each host that is known: a look is a walk over all of them,
+/// about a microsecond each, and each new record asks for one.
+pub const MEETING_LOOK_REST_PER_HOST: Duration = Duration::from_millis(1);
+/// Nor longer than this.
+pub const MEETING_LOOK_REST_MAX: Duration = Duration::from_millis(200);
 /// From the beginning of one try to that of the next.
 pub const MEETING_AGAIN: Duration = Duration::from_secs(4);
 /// So long after the dials of a meeting it is given up: QUIC has sent its first packet again after 1 and 3 s.

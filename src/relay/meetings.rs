@@ -14,9 +14,9 @@ use aldis_wire::id::HostId;
 
 use super::io::{LinkKey, Moment};
 use super::limits::{
-    MEETING_AGAIN, MEETING_LOOK_INTERVAL, MEETING_PAUSE_MAX, MEETING_PAUSE_MIN, MEETING_TIME, MEETING_TRIES,
-    MEETINGS_ASKED_MAX, MEETINGS_MAX, PAIR_KEPT, PAIRS_MAX, PUNCHES_PER_ADDRESS_MAX, PUNCHES_PER_IP_MAX,
-    PUNCHES_PER_NEIGHBOUR_MAX, PUNCHES_REMEMBERED, PUNCHES_REMEMBERED_MAX, WISHES_MAX,
+    MEETING_AGAIN, MEETING_LOOK_REST_MAX, MEETING_LOOK_REST_PER_HOST, MEETING_PAUSE_MAX, MEETING_PAUSE_MIN,
+    MEETING_TIME, MEETING_TRIES, MEETINGS_ASKED_MAX, MEETINGS_MAX, PAIR_KEPT, PAIRS_MAX, PUNCHES_PER_ADDRESS_MAX,
+    PUNCHES_PER_IP_MAX, PUNCHES_PER_NEIGHBOUR_MAX, PUNCHES_REMEMBERED, PUNCHES_REMEMBERED_MAX, WISHES_MAX,
 };
 use super::prefix::Prefix;
 
@@ -127,11 +127,12 @@ impl Meetings {
         self.look = Some(self.look.map_or(moment, |planned| planned.min(moment)));
     }
 
-    /// Whether it is time to look for wishes; then the next look is to be planned.
-    pub(crate) fn takes_look(&mut self, now: Moment) -> bool {
+    /// Whether it is time to look for wishes among so many hosts; then the next look is to be planned.
+    pub(crate) fn takes_look(&mut self, now: Moment, hosts: usize) -> bool {
         let due = self.look.is_some_and(|look| look <= now);
         if due {
-            self.rests_until = now + MEETING_LOOK_INTERVAL;
+            let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
+            self.rests_until = now + MEETING_LOOK_REST_PER_HOST.saturating_mul(hosts).min(MEETING_LOOK_REST_MAX);
             self.look = None;
         }
         due

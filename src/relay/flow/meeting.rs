@@ -34,7 +34,7 @@ impl State {
                 Stage::Expected | Stage::Dialling => self.not_met(now, host, &meeting, out),
             }
         }
-        if self.meetings.takes_look(now) && !self.draining {
+        if self.meetings.takes_look(now, self.directory.hosts_count()) && !self.draining {
             self.look_for_wishes(now, out);
         }
         if let Some(at) = self.meetings.next() {

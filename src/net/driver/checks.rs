@@ -113,8 +113,8 @@ mod tests {
         let at = |seconds| Moment(Duration::from_secs(seconds));
         let taken = (0..600).filter(|second| knocks.take(at(*second), victim)).count();
         assert!((10..=12).contains(&taken), "{taken} in ten minutes");
-        for number in 0..5_000 {
-            knocks.take(at(600), IpAddr::from([46, 0, (number >> 8) as u8, number as u8]));
+        for number in 0..5_000_u32 {
+            knocks.take(at(600), IpAddr::from((0x2e00_0000 + number).to_be_bytes()));
             assert!(knocks.0.len() <= TRIAL_ADDRESSES_MAX);
         }
         assert!(!knocks.take(at(600), "47.0.0.1".parse().unwrap()), "no room to count");

@@ -12,7 +12,7 @@ use crate::announcement::{Op, SignedHead};
 use crate::codec::{self, CodecError, at_most};
 use crate::id::{HostId, PeerId, TopicId};
 use crate::limits::{
-    BELOW_MAX, CANDIDATES_MAX, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, LANES, OPS_BYTES, QUERY_RANGES_MAX,
+    BELOW_MAX, CANDIDATES_MAX, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, LANES, LOST_NAMED_MAX, OPS_BYTES, QUERY_RANGES_MAX,
     REQUEST_ID_BYTES, REVOCATIONS_MAX, SIGNAL_DATA_BYTES,
 };
 use crate::newer;
@@ -71,7 +71,7 @@ impl Channel {
 }
 
 /// The first frame each way on control. Newer minor versions may append fields.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hello {
     /// See [`admission_proof`].
     pub proof: [u8; 32],
@@ -81,7 +81,22 @@ pub struct Hello {
     pub record: SignedRecord,
     /// The address at which the sender sees the receiver.
     pub observed: SocketAddr,
+    /// Other connections of the same two hosts over which nothing comes to the sender any more, by their names
+    /// ([`connection_name`]). Was not there in the first version.
+    pub lost: Vec<[u8; 8]>,
 }
+
+impl Hello {
+    fn decode(body: &[u8]) -> Result<Self, CodecError> {
+        let ((proof, epoch, record, observed), rest) = codec::decode_first(body)?;
+        let lost = if rest.is_empty() { Vec::new() } else { codec::decode_prefix::<Names>(rest)?.0 };
+        Ok(Self { proof, epoch, record, observed, lost })
+    }
+}
+
+/// Names of connections.
+#[derive(Deserialize)]
+struct Names(#[serde(deserialize_with = "codec::list::<_, _, LOST_NAMED_MAX>")] Vec<[u8; 8]>);
 
 /// Why a link ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -416,7 +431,7 @@ impl Frame {
     /// [`FRAME_BYTES`](crate::limits::FRAME_BYTES).
     pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Self>, CodecError> {
         let frame = match kind {
-            HELLO => Self::Hello(codec::decode_prefix(body)?),
+            HELLO => Self::Hello(Hello::decode(body)?),
             ADMITTED if !body.is_empty() => return Err(CodecError::Trailing),
             ADMITTED => Self::Admitted,
             GOODBYE => Self::Goodbye(codec::decode(body)?),
@@ -452,8 +467,8 @@ impl Frame {
     /// Whether every part is within its limit. What is not is neither sent nor taken.
     fn check(&self) -> Result<(), CodecError> {
         match self {
-            Self::Hello(_)
-            | Self::Admitted
+            Self::Hello(hello) => at_most(hello.lost.len(), LOST_NAMED_MAX),
+            Self::Admitted
             | Self::Goodbye(_)
             | Self::Prune(_)
             | Self::Graft(..)
@@ -582,6 +597,14 @@ impl Role {
 
 /// The label under which both ends export 32 bytes of key material from the TLS session, without context.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-aldis-admission";
+
+/// How both ends of a connection call it (PROTOCOL.md §5.2).
+#[must_use]
+pub fn connection_name(exporter: &[u8; 32]) -> [u8; 8] {
+    let [name @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+        blake3::derive_key("aldis 2026 connection", exporter);
+    name
+}
 
 /// Proves knowledge of the genesis key on this very TLS session (PROTOCOL.md §5.2). Compare in constant time.
 #[must_use]

@@ -5,16 +5,17 @@ import { chromium } from "playwright-core";
 const FLAGS = [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--mute-audio",
-  // Candidates with plain loopback addresses: names of mDNS would need a responder.
-  "--disable-features=WebRtcHideLocalIpsWithMdns",
   // A camera that is a test picture, and nobody asks.
   "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
   // Every page is as if in front.
   "--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
 ];
 
-export function launch() {
-  return chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: FLAGS });
+/** Candidates with plain addresses: on loopback, names of mDNS would need a responder. */
+const PLAIN_ADDRESSES = "--disable-features=WebRtcHideLocalIpsWithMdns";
+
+export function launch({ hidesAddresses = false } = {}) {
+  return chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: hidesAddresses ? FLAGS : [...FLAGS, PLAIN_ADDRESSES] });
 }
 
 /** A page whose errors fail the test: `page.checkErrors()` throws the first one. In a context of its own, unless one is given. */

@@ -6,13 +6,13 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Take};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// Helper programs are ready within this.
 const READY_MAX: Duration = Duration::from_secs(30);
-/// The longest first line of a helper program.
+/// The longest line of a helper program.
 const LINE_BYTES_MAX: u64 = 1 << 16;
 /// Network, mounts and processes of our own, which the kernel takes down when we end; what to run follows.
 const UNSHARE: [&str; 8] = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
@@ -82,7 +82,10 @@ pub async fn run_with(words: impl IntoIterator<Item = &str>, input: &str) -> Res
 
 /// A program that says on its first line that it is ready, and ends when its standard input closes.
 #[derive(Debug)]
-pub struct Helper(Child);
+pub struct Helper {
+    child: Child,
+    said: Take<BufReader<ChildStdout>>,
+}
 
 impl Helper {
     /// Gives the line too.
@@ -92,14 +95,29 @@ impl Helper {
     pub async fn start(mut command: Command) -> Result<(Self, String)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+        let said = BufReader::new(child.stdout.take().context("no standard output")?).take(LINE_BYTES_MAX);
+        let mut helper = Self { child, said };
+        let line = timeout(READY_MAX, helper.line()).await.context("a helper is not ready in time")?;
+        let line = line.with_context(|| format!("{command:?}"))?;
+        Ok((helper, line))
+    }
+
+    /// Says a line to it; the line that it answers.
+    ///
+    /// # Errors
+    /// When it ends, or does not answer in time.
+    pub async fn ask(&mut self, line: &str, most: Duration) -> Result<String> {
+        let said = self.child.stdin.as_mut().context("no standard input")?;
+        said.write_all(format!("{line}\n").as_bytes()).await.context("a helper does not listen")?;
+        self.said.set_limit(LINE_BYTES_MAX);
+        timeout(most, self.line()).await.context("a helper does not answer in time")?
+    }
+
+    async fn line(&mut self) -> Result<String> {
         let mut line = String::new();
-        let reading = BufReader::new(child.stdout.take().context("no standard output")?);
-        let mut reading = reading.take(LINE_BYTES_MAX);
-        timeout(READY_MAX, reading.read_line(&mut line)).await.context("a helper is not ready in time")??;
-        if line.is_empty() {
-            bail!("{command:?} ended at once; the reason stands above");
-        }
-        Ok((Self(child), line))
+        self.said.read_line(&mut line).await?;
+        ensure!(!line.is_empty(), "it has ended; the reason stands above");
+        Ok(line)
     }
 
     /// Ends it.
@@ -107,6 +125,6 @@ impl Helper {
     /// # Errors
     /// When it cannot be ended.
     pub async fn end(mut self) -> Result<()> {
-        self.0.kill().await.context("cannot end a helper")
+        self.child.kill().await.context("cannot end a helper")
     }
 }

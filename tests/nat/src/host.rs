@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::lab::Lab;
 
-/// Where every host listens for edges: only its own machine reaches it there.
+/// Where a host listens for edges unless it is told otherwise: only its own machine reaches it there.
 pub(crate) const GATEWAY: &str = "127.0.0.1:8400";
 /// Where every host listens for links.
 pub(crate) const LINKS_PORT: u16 = 47_474;
@@ -87,7 +87,10 @@ impl Host {
     /// Starts it, again with what it kept, and waits until it answers.
     pub(crate) async fn begin(&mut self, lab: &Lab) -> Result<()> {
         let mut command = lab.command(&self.node, &self.place.aldis);
-        command.args(["run", "--genesis", "genesis.toml", "--listen-http", GATEWAY, "--log-level", "info,aldis=debug"]);
+        command.args(["run", "--genesis", "genesis.toml", "--log-level", "info,aldis=debug"]);
+        if !self.options.iter().any(|option| option == "--listen-http") {
+            command.args(["--listen-http", GATEWAY]);
+        }
         command.arg("--data-dir").arg(&self.node);
         command.args(self.place.dht.iter().flat_map(|node| ["--dht-bootstrap", node.as_str()]));
         if self.place.dht.is_empty() {

@@ -82,6 +82,20 @@ impl Lab {
         Ok((helper, serde_json::from_str(&ready)?))
     }
 
+    /// Starts a browser in a node, as `page.mjs` says.
+    pub(crate) async fn browser(&self, node: &str) -> Result<Helper> {
+        let mut command = self.command(node, "node");
+        // What it leaves there goes with our namespaces, however we end.
+        command.arg(format!("{ROOT}/tests/nat/page.mjs")).env("TMPDIR", "/run");
+        let started = Helper::start(command).await;
+        Ok(started.context("no Chromium; scripts/test setup installs it, Node and playwright-core")?.0)
+    }
+
+    /// The address at which the internet sees a node.
+    pub(crate) async fn address_outside(&self, node: &str) -> Result<String> {
+        self.change("addr", &[node, "--public"]).await
+    }
+
     /// A command that runs in a node.
     pub(crate) fn command(&self, node: &str, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");

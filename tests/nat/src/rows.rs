@@ -1,5 +1,6 @@
 //! What happens to hosts behind NATs, one function each, and what they have to work with.
 
+mod browsers;
 mod changes;
 mod five;
 mod mapped;
@@ -98,6 +99,12 @@ pub(crate) const ROWS: &[Row] = &[
         narrow::ALONE,
         |scene| Box::pin(narrow::no_public(scene)),
     ),
+    Row {
+        quick: true,
+        ..row("browsers", "two Chromiums behind NATs, with the hosts' STUN and without", browsers::TOPOLOGY, |scene| {
+            Box::pin(browsers::play(scene))
+        })
+    },
     row("poison", "a DHT that answers with 10,000 invented addresses", strangers::POISONED, |scene| {
         Box::pin(strangers::poison(scene))
     }),

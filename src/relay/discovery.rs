@@ -260,8 +260,15 @@ impl Discovery {
         Some(self.wake)
     }
 
-    /// A dial came to nothing. Gives where it went, unless it was none of ours.
-    pub(crate) fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: &DialFailure) -> Option<SocketAddr> {
+    /// A dial came to nothing. Gives where it went, unless it was none of ours. Which hosts are heard by way of others is
+    /// `heard`.
+    pub(crate) fn dial_failed(
+        &mut self,
+        now: Moment,
+        dial: DialKey,
+        failure: &DialFailure,
+        heard: impl Fn(HostId) -> bool,
+    ) -> Option<SocketAddr> {
         let Dial { key: (address, _), standing, .. } = self.dials.end(dial)?;
         self.wake = now;
         if standing == Standing::Introduced {
@@ -269,6 +276,10 @@ impl Discovery {
         }
         let pause = (*failure == DialFailure::OtherNetwork).then_some(OTHER_NETWORK_PAUSE);
         let known = if *failure == DialFailure::TimedOut { BACK_OFF_UNANSWERED_MAX } else { BACK_OFF_STATIC_MAX };
+        for (key, place) in self.places.at(address) {
+            let is_heard = *failure == DialFailure::TimedOut && place.host(key).is_some_and(&heard);
+            place.deserted = if is_heard { place.deserted.saturating_add(1) } else { 0 };
+        }
         self.set_back(now, address, pause, known);
         Some(address)
     }
@@ -281,7 +292,7 @@ impl Discovery {
         if !punch {
             self.set_back(now, address, None, BACK_OFF_STATIC_MAX);
         }
-        self.places.at(address).for_each(|place| place.answered = Some(host));
+        self.places.at(address).for_each(|(_, place)| place.answered = Some(host));
         Some(Dialled { probe, punch })
     }
 
@@ -302,6 +313,21 @@ impl Discovery {
         self.name(now, (normalised(address), Some(host)), HintSource::Cache, now);
         let again = now + self.jitter(BACK_OFF_MIN);
         self.places.lost(now, host, again, missed);
+    }
+
+    /// Nothing comes over the link to `host` at `address` any more, though it still stands. The host is dialled soon, and
+    /// `at_once` if that may well succeed.
+    pub(crate) fn link_stranded(&mut self, now: Moment, host: HostId, address: SocketAddr, at_once: bool) {
+        self.link_lost(now, host, address, true);
+        if at_once {
+            self.places.try_anew(now, Some(host));
+        }
+    }
+
+    /// We are somewhere else: what could not be reached from where we were may be reached now.
+    pub(crate) fn try_anew(&mut self, now: Moment) {
+        self.wake = now;
+        self.places.try_anew(now, None);
     }
 
     /// The host at this address does not want us.
@@ -467,7 +493,7 @@ impl Discovery {
     /// Lets an address rest: for `pause`, or twice as long as the last time; if it is known, for `known` at most.
     fn set_back(&mut self, now: Moment, address: SocketAddr, pause: Option<Duration>, known: Duration) {
         let part = self.jitter_part();
-        for place in self.places.at(address) {
+        for (_, place) in self.places.at(address) {
             place.failures = place.failures.saturating_add(1);
             let pause = pause.unwrap_or_else(|| place.back_off(now, known).mul_f64(0.5 + part / 2.0));
             let pause = if self.planted.has(Defect::NoBackOff) { Duration::ZERO } else { pause };

@@ -148,6 +148,12 @@ pub enum Input {
         /// Which connection.
         link: LinkKey,
     },
+    /// The address of ours to which the other side of a connection sends is not ours any more; or our addresses have
+    /// changed, and nothing has come over it since, though it was asked for a sign of life.
+    LinkStranded {
+        /// Which connection.
+        link: LinkKey,
+    },
     /// A connection is gone. Not told for connections that the machine closed.
     LinkClosed {
         /// Which.

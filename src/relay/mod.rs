@@ -85,6 +85,7 @@ impl Relay {
             | Input::LinkSent { .. }
             | Input::LinkMeasured { .. }
             | Input::LinkSilent { .. }
+            | Input::LinkStranded { .. }
             | Input::LinkClosed { .. }
             | Input::DialFailed { .. } => state.link_input(now, input, out),
             Input::HintsFound { source, hints } => {
@@ -161,6 +162,7 @@ impl Relay {
                 Timer::Heartbeat => state.heartbeat(now, out),
                 Timer::Admission(link) => state.admission_missed(now, link, out),
                 Timer::Closing(link) => state.link_closed_softly(link, out),
+                Timer::Awaited(host) => state.awaited_in_vain(now, host, out),
                 Timer::Expiry(host) => state.expire(now, host, out),
                 Timer::Lost(host) => state.tell_lost(now, host, out),
                 Timer::Answer => state.answer_lost(now, out),

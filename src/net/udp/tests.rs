@@ -328,6 +328,31 @@ async fn a_request_between_quic_packets_is_answered_from_the_address_that_was_as
 }
 
 #[tokio::test]
+async fn nothing_is_sent_from_an_address_that_is_gone_until_it_is_back() {
+    let given = Arc::new(Given::default());
+    let port = Port::around(given.clone(), true, Script::hub().0);
+    let sends = |from: Option<&str>| {
+        let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let src_ip = from.map(|ip| ip.parse().unwrap());
+        port.try_send(&Transmit { destination, ecn: None, contents: b"x", segment_size: None, src_ip }).unwrap();
+        !std::mem::take(&mut *given.sent.lock().unwrap()).is_empty()
+    };
+    let moved = |all: &[&str]| port.moved(&all.iter().map(|ip| ip.parse().unwrap()).collect());
+    assert!(sends(Some("192.0.2.1")), "nothing is known yet");
+    moved(&["192.0.2.1", "2001:db8::1"]);
+    assert!(sends(Some("192.0.2.1")) && sends(Some("2001:db8::1")));
+    moved(&["192.0.2.2"]);
+    assert!(!sends(Some("192.0.2.1")) && !sends(Some("::ffff:192.0.2.1")) && !sends(Some("2001:db8::1")));
+    assert!(sends(None) && sends(Some("192.0.2.2")) && sends(Some("192.0.2.3")), "a new one may not be known yet");
+    moved(&["192.0.2.1", "192.0.2.2"]);
+    assert!(sends(Some("::ffff:192.0.2.1")) && !sends(Some("2001:db8::1")));
+    for number in 0..=u8::MAX {
+        moved(&[&format!("192.0.2.{number}"), &format!("198.51.100.{number}")]);
+    }
+    assert!(port.here.known.lock().unwrap().1.len() <= GONE_MAX);
+}
+
+#[tokio::test]
 async fn a_reader_hears_of_the_socket_that_is_put_in_place_of_another_and_senders_never_wait_in_between() {
     // These sockets wake nobody.
     let (first, second) = (Arc::new(Given::default()), Arc::new(Given::default()));

@@ -34,7 +34,7 @@ impl State {
                 Stage::Expected | Stage::Dialling => self.not_met(now, host, &meeting, out),
             }
         }
-        if self.meetings.takes_look(now) && !self.draining {
+        if self.meetings.takes_look(now, self.directory.hosts_count()) && !self.draining {
             self.look_for_wishes(now, out);
         }
         if let Some(at) = self.meetings.next() {
@@ -217,7 +217,7 @@ impl State {
         let usable: BTreeSet<SocketAddr> = usable.filter(|address| !ours.candidates.contains(address)).collect();
         let mut dialled = false;
         for address in usable.into_iter().take(CANDIDATES_MAX) {
-            if self.meetings.may_punch(now, address) {
+            if self.meetings.may_punch(now, address, meeting.through) {
                 dialled = true;
                 self.discovery.punch(address, host, out);
             }

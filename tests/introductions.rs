@@ -197,6 +197,24 @@ fn a_host_that_cannot_be_dialled_is_asked_for_and_dialled_at_the_named_moment() 
 }
 
 #[test]
+fn who_is_met_again_has_lost_the_link_that_we_dialled_a_moment_ago_and_one_new_one_is_kept() {
+    let (mut house, mut middle, mut other) = (House::new(), Player::new(1), Player::new(2));
+    let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);
+    house.dialled(&other, None, Duration::from_millis(40)).unwrap();
+    far(&mut house, link, &mut other);
+    house.wait(5 * SECOND);
+    assert_eq!(asked(&house.send(link, &wish(other.id)), link), [other.id], "it asks, so it has lost the link");
+    let candidates = vec![at("60.1.1.1:7777"), at("60.1.1.1:7778")];
+    let punch = Punch { host: other.id, nat: Nat::Restricted, candidates, after_ms: 0 };
+    let dials = dials(&house.send(link, &Frame::Punch(punch)));
+    let came: Vec<bool> = dials
+        .iter()
+        .map(|(dial, ..)| house.dialled(&other, Some(*dial), Duration::from_millis(40)).is_some())
+        .collect();
+    assert_eq!(came, [true, false]);
+}
+
+#[test]
 fn addresses_of_both_families_are_dialled_at_once() {
     let (mut house, mut middle, mut other) = (House::new(), Player::new(1), Player::new(2));
     let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);

@@ -276,6 +276,8 @@ pub const RECORD_RENEWAL_URGENT: Duration = Duration::from_secs(2);
 pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
 /// A link to which we said goodbye is read this long: 2 s for what is on its way, and a little.
 pub const CLOSING: Duration = Duration::from_secs(3);
+/// Signals to a host whose link has given way to another one wait at most so long for that to be admitted.
+pub const AWAITED_MAX: Duration = Duration::from_secs(2);
 /// Up to so many hosts everybody links to everybody.
 pub const FULL_MESH_MAX: usize = 32;
 /// Links are given up from so many hosts on: more than those up to which all are wanted, so that a host more or less does
@@ -346,6 +348,9 @@ pub const MEETING_TURN: Duration = Duration::from_millis(1_500);
 /// When we are seen elsewhere, links that are older than this were made where we were before. All that see us move tell so
 /// within a keep-alive of 2.5 s and a little.
 pub const STRANDED_AFTER: Duration = Duration::from_secs(5);
+/// What comes over a stranded link so long after it was taken for that shows that it is none: before, it may have been
+/// received and not read.
+pub const STRANDED_HEARD: Duration = Duration::from_secs(1);
 /// A host that has asked for another one waits so long for its answer; then `Unwilling`.
 pub const PAIR_KEPT: Duration = Duration::from_secs(3);
 /// Hosts that wait for an answer here, about 300 bytes each; then `TooOften`.
@@ -398,7 +403,8 @@ pub const DIAL_AGAIN: Duration = Duration::from_secs(60);
 pub const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause after failed dials. For hosts that the operator names: `BACK_OFF_STATIC_MAX`.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(600);
-/// Longest pause for hosts that the operator names or that we knew before.
+/// Longest pause for hosts that the operator names, and for those that we knew before as long as they are not heard by way of
+/// others: then they are elsewhere, and their last address is left alone like any other, for up to `BACK_OFF_MAX`.
 pub const BACK_OFF_STATIC_MAX: Duration = Duration::from_secs(5);
 /// The same after a dial that nobody answered: that has taken 5 s already, in which QUIC tries at 0, 1 and 3 s; so a healed
 /// partition is noticed within 3 s.

@@ -91,6 +91,8 @@ pub(crate) struct Meeting {
     pub(crate) ours: bool,
     /// The moment to dial, or to give up.
     pub(crate) until: Moment,
+    /// When we began to dial, once we have.
+    pub(crate) began: Moment,
     /// What the neighbour says of the other.
     pub(crate) theirs: Side,
 }
@@ -199,6 +201,12 @@ impl Meetings {
         self.under_way.get(&host).is_some_and(|meeting| meeting.stage != Stage::Expected)
     }
 
+    /// Since when we dial a host because of a meeting.
+    pub(crate) fn dialled_since(&self, host: HostId) -> Option<Moment> {
+        let meeting = self.under_way.get(&host).filter(|meeting| meeting.stage == Stage::Dialling)?;
+        Some(meeting.began)
+    }
+
     /// We have said to the neighbour at the other end of `through` that we want to meet a host.
     pub(crate) fn expect(&mut self, now: Moment, host: HostId, through: LinkKey, ours: bool) {
         if let Some(wish) = self.wishes.get_mut(&host) {
@@ -207,7 +215,7 @@ impl Meetings {
             wish.not_before = None;
         }
         let (stage, until, theirs) = (Stage::Expected, now + PAIR_KEPT, Side::default());
-        self.under_way.insert(host, Meeting { stage, through, ours, until, theirs });
+        self.under_way.insert(host, Meeting { stage, through, ours, until, began: now, theirs });
     }
 
     /// The common neighbour says when to dial. False if we have not agreed to that.
@@ -227,7 +235,9 @@ impl Meetings {
         let due: Vec<(HostId, Meeting)> = due.map(|(host, meeting)| (*host, meeting.clone())).collect();
         for (host, meeting) in &due {
             match self.under_way.get_mut(host).filter(|_| meeting.stage == Stage::Waiting) {
-                Some(waiting) => (waiting.stage, waiting.until) = (Stage::Dialling, now + MEETING_TIME),
+                Some(waiting) => {
+                    (waiting.stage, waiting.until, waiting.began) = (Stage::Dialling, now + MEETING_TIME, now);
+                }
                 None => _ = self.under_way.remove(host),
             }
         }

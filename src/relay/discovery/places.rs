@@ -49,6 +49,8 @@ pub(crate) struct Place {
     pub(crate) answered: Option<HostId>,
     /// Dials since the last link there.
     pub(crate) failures: u32,
+    /// Of them, those of late that nobody answered while its host was heard by way of others: it is somewhere else.
+    pub(crate) deserted: u32,
     /// Not to be dialled before.
     pub(crate) not_before: Moment,
     /// When it was last dialled.
@@ -96,9 +98,12 @@ impl Place {
         }
     }
 
-    /// How long to leave it alone after a failure; `known` is the longest for one that is no hint.
+    /// How long to leave it alone after a failure; `known` is the longest for one that is no hint, unless its host has left.
     pub(crate) fn back_off(&self, now: Moment, known: Duration) -> Duration {
         let longest = match self.standing(now) {
+            Standing::Known if self.deserted > 0 => {
+                return BACK_OFF_MIN.saturating_mul(1 << (self.deserted - 1).min(16)).min(BACK_OFF_MAX);
+            }
             Standing::Stranger | Standing::Introduced => BACK_OFF_MAX,
             Standing::Seed | Standing::Lan => DIAL_AGAIN,
             Standing::Static | Standing::Known => known,
@@ -119,7 +124,7 @@ impl Place {
 pub(crate) struct Places {
     map: BTreeMap<Key, Place>,
     /// Addresses of each host that is said to be somewhere.
-    by_host: BTreeMap<HostId, BTreeSet<SocketAddr>>,
+    by_host: BTreeSet<(HostId, SocketAddr)>,
 }
 
 impl Places {
@@ -141,13 +146,20 @@ impl Places {
 
     /// All places of which is said that this host is there.
     pub(crate) fn of(&self, host: HostId) -> impl Iterator<Item = &Place> {
-        let addresses = self.by_host.get(&host).into_iter().flatten();
-        addresses.filter_map(move |address| self.map.get(&(*address, Some(host))))
+        self.addresses(host).filter_map(move |address| self.map.get(&(address, Some(host))))
+    }
+
+    fn addresses(&self, host: HostId) -> impl Iterator<Item = SocketAddr> {
+        // The address that is before all others.
+        let first = SocketAddr::from(([0; 4], 0));
+        let of_host = self.by_host.range((host, first)..).take_while(move |(other, _)| *other == host);
+        of_host.map(|(_, address)| *address)
     }
 
     /// All places with this address, whoever is said to be there.
-    pub(crate) fn at(&mut self, address: SocketAddr) -> impl Iterator<Item = &mut Place> {
-        self.map.range_mut((address, None)..).take_while(move |(key, _)| key.0 == address).map(|(_, place)| place)
+    pub(crate) fn at(&mut self, address: SocketAddr) -> impl Iterator<Item = (Key, &mut Place)> {
+        let all = self.map.range_mut((address, None)..).take_while(move |(key, _)| key.0 == address);
+        all.map(|(key, place)| (*key, place))
     }
 
     /// Notes that `source` names a place, to be dialled from `first_dial` on if it is new. Whether it is new and there
@@ -175,6 +187,7 @@ impl Places {
             source,
             answered: None,
             failures: 0,
+            deserted: 0,
             not_before: first_dial,
             dialled: None,
             seen: now,
@@ -184,19 +197,14 @@ impl Places {
         };
         self.map.insert(key, place);
         if let Some(host) = key.1 {
-            self.by_host.entry(host).or_default().insert(key.0);
+            self.by_host.insert((host, key.0));
         }
         true
     }
 
     fn remove(&mut self, key: Key) -> bool {
-        if let Some(host) = key.1
-            && let Some(addresses) = self.by_host.get_mut(&host)
-        {
-            addresses.remove(&key.0);
-            if addresses.is_empty() {
-                self.by_host.remove(&host);
-            }
+        if let Some(host) = key.1 {
+            self.by_host.remove(&(host, key.0));
         }
         self.map.remove(&key).is_some()
     }
@@ -205,7 +213,7 @@ impl Places {
     /// dialled lately, which go on counting. Gives how many more there may be.
     pub(crate) fn renew_record(&mut self, now: Moment, host: HostId, listed: impl Fn(SocketAddr) -> bool) -> usize {
         let mut left = RECORD_DIALS_MAX;
-        let known: Vec<SocketAddr> = self.by_host.get(&host).into_iter().flatten().copied().collect();
+        let known: Vec<SocketAddr> = self.addresses(host).collect();
         for key in known.into_iter().map(|address| (address, Some(host))) {
             let Some(place) = self.map.get(&key).filter(|place| place.source == HintSource::Record) else { continue };
             let keep = listed(key.0) || place.dialled.is_some_and(|dialled| dialled + RECORD_AGAIN > now);
@@ -223,7 +231,7 @@ impl Places {
         for (key, place) in &mut self.map {
             if key.0 == address {
                 place.answered = Some(host);
-                place.failures = 0;
+                (place.failures, place.deserted) = (0, 0);
             }
             if key.1 == Some(host) {
                 place.linked = key.0 == address;
@@ -248,8 +256,18 @@ impl Places {
                 place.known_until = Some(now + KNOWN_FOR);
             }
             if !place.standing(now).is_hint() {
-                place.failures = 0;
+                (place.failures, place.deserted) = (0, 0);
                 place.not_before = again;
+            }
+        }
+    }
+
+    /// The places that we know, or those of one host, may be dialled now, whatever came of it before.
+    pub(crate) fn try_anew(&mut self, now: Moment, host: Option<HostId>) {
+        for (key, place) in &mut self.map {
+            let meant = host.is_none() || place.host(*key) == host;
+            if meant && !place.standing(now).is_hint() {
+                (place.failures, place.deserted, place.not_before) = (0, 0, now);
             }
         }
     }

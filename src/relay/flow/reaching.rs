@@ -37,11 +37,11 @@ impl State {
     pub(crate) fn neighbour_sees(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
         // It may have had to give way to another one at once.
         let Some(link) = self.links.find(key).filter(|link| link.is_admitted()) else { return };
-        let Some(sees) = link.observed else { return };
-        let (at, stranger) = (normalised(link.address).ip(), link.stranger);
-        let observer = Observer::new(now, link.host, at, link.role == Role::Dialler, normalised(sees));
-        self.reach.observers.insert(key, observer);
-        self.places_changed(now, out);
+        if link.observed.is_none() {
+            return;
+        }
+        let stranger = link.stranger;
+        self.is_seen_by(now, key, out);
         if stranger {
             let jitter = self.check_jitter();
             let news = self.reach.came(now, key, jitter);
@@ -52,7 +52,17 @@ impl State {
         self.tell_observed(key, out);
     }
 
-    /// A link is not to be used any more.
+    /// The other side of a link sees us where it says.
+    pub(crate) fn is_seen_by(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        let Some(link) = self.links.find(key).filter(|link| link.is_admitted()) else { return };
+        let Some(sees) = link.observed else { return };
+        let at = normalised(link.address).ip();
+        let observer = Observer::new(now, link.host, at, link.role == Role::Dialler, normalised(sees));
+        self.reach.observers.insert(key, observer);
+        self.places_changed(now, out);
+    }
+
+    /// A link is not to be used any more, or nothing comes over it.
     pub(crate) fn neighbour_sees_no_more(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
         self.reach.observers.remove(key);
         self.reach.checks.neighbour_left(now, key);
@@ -61,13 +71,16 @@ impl State {
 
     /// A neighbour sees us at another address than before.
     pub(crate) fn observed_came(&mut self, now: Moment, key: LinkKey, address: SocketAddr, out: &mut Outbox) {
+        if let Some(link) = self.links.find_mut(key) {
+            link.observed = Some(address);
+        }
         if self.reach.observers.sees(now, key, normalised(address)).is_none() {
             return;
         }
         self.places_changed(now, out);
         let witnesses = self.witnesses(key);
         if self.reach.observers.believe_move(now, key, &witnesses) {
-            return self.strand_links(now, normalised(address));
+            return self.strand_links(now, normalised(address), out);
         }
         // They notice when something comes from where we are now.
         for witness in witnesses {
@@ -95,8 +108,11 @@ impl State {
         stun: Vec<u16>,
         out: &mut Outbox,
     ) {
-        self.reach.places_found(local, mapped, stun);
+        let elsewhere = self.reach.places_found(local, mapped, stun);
         self.places_changed(now, out);
+        if elsewhere {
+            self.we_are_elsewhere(now, out);
+        }
     }
 
     /// The nodes of the DHT see us.

@@ -785,7 +785,7 @@ fn a_gateway_that_hosts_name_as_theirs_is_tried_twice_and_then_once_a_minute() {
     let mut tried = 0;
     for second in 0_u32..600 {
         for (number, (link, _)) in links.iter().enumerate() {
-            let url = format!("wss://victim.example:{}/{second}", 1_000 + number);
+            let url = format!("wss://victim.example:{}/{second}", 2_000 + number);
             let effects = house.send(*link, &Frame::Verify(Verify { number: second, place: Place::Gateway { url } }));
             for (check, ..) in effects.checks() {
                 tried += 1;
@@ -827,6 +827,18 @@ fn checks_that_we_make_are_eight_at_once_and_two_a_second_and_end_by_themselves(
         house.wait(SECOND / 10);
     }
     assert!((20..=28).contains(&made), "eight and two a second in ten seconds: {made}");
+}
+
+#[test]
+fn who_asks_for_a_check_that_the_driver_leaves_out_is_not_told_that_it_was_not_reached() {
+    let mut house = House::new();
+    let (link, _) = guests(&mut house, 1)[0];
+    let host = HostId::new(*blake3_of(1, 4).as_bytes());
+    let effects = house.send(link, &dial_back(7, host, v4(1_000).into()));
+    let check = effects.checks()[0].0;
+    let effects = house.handle(Input::CheckLeftOut { check });
+    assert_eq!(verdicts(&effects, link), [(7, Verdict::TooOften)]);
+    assert_eq!(house.relay.tables().trials, 0);
 }
 
 #[test]

@@ -179,12 +179,12 @@ impl Discovery {
         self.wanted.keys().copied().filter(move |host| self.wants(now, *host))
     }
 
-    /// Dials a host out of its record to see how near it is, if it may be dialled now.
-    pub(crate) fn probe(&mut self, now: Moment, address: SocketAddr, host: HostId, out: &mut Outbox) {
+    /// Dials a host out of its record to see how near it is, if it may be dialled now at this address. Whether it does.
+    pub(crate) fn probe(&mut self, now: Moment, address: SocketAddr, host: HostId, out: &mut Outbox) -> bool {
         let address = normalised(address);
         let free = self.dials.has_slot(Standing::Stranger) && !self.dials.lead_to(address);
         if !free || !self.may_be_dialled(address) {
-            return;
+            return false;
         }
         let key = (address, Some(host));
         self.name(now, key, HintSource::Record, now);
@@ -195,6 +195,7 @@ impl Discovery {
         if due {
             self.start(now, key, true, out);
         }
+        due
     }
 
     /// Whether nothing that is known of a host is worth a dial: it says nowhere that it may be dialled, or nobody has
@@ -409,6 +410,8 @@ impl Discovery {
     /// Dials what the DHT names if an agreed moment has come; gives when the next one comes.
     fn dial_in_step(&mut self, now: Moment, out: &mut Outbox) -> Moment {
         for key in self.slots.take(now, &mut self.places, self.own) {
+            // So that it is not dialled for being named as well.
+            self.recent.dialled(now, key.0, true);
             self.dial_introduced(key, out);
         }
         self.slots.after(now)

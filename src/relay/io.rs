@@ -213,6 +213,11 @@ pub enum Input {
         /// Whether the host answered there; otherwise what is wrong, in words.
         outcome: Result<(), String>,
     },
+    /// A check was not made, since too many go on or went there lately.
+    CheckLeftOut {
+        /// Which.
+        check: CheckKey,
+    },
     /// The operator lists other hosts as allowed or denied. They never keep our own id out.
     HostsListed {
         /// In the place of all lists before.

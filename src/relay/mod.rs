@@ -32,7 +32,7 @@ mod links;
 mod meetings;
 mod multicast;
 pub mod planted;
-mod prefix;
+pub(crate) mod prefix;
 mod reach;
 mod replays;
 mod roster;
@@ -110,6 +110,7 @@ impl Relay {
             Input::PlacesFound { local, mapped, stun } => state.places_found(now, local, mapped, stun, out),
             Input::DhtSees { address, shared } => state.dht_sees(now, address, shared, out),
             Input::Checked { check, outcome } => state.checked(now, check, outcome, out),
+            Input::CheckLeftOut { check } => state.check_left_out(check, out),
             Input::HostsListed { lists } => state.lists_changed(now, lists, out),
             Input::RevocationsFound { revocations, heard } => state.revocations_found(now, revocations, heard, out),
             Input::LoadMeasured { percent } => state.announcer.load_percent = percent,

@@ -254,7 +254,7 @@ impl Reach {
         // What the operator gives and nobody may try.
         for url in self.gateways.iter().filter(|url| self.checks.find(&CheckTarget::Gateway((*url).clone())).is_none())
         {
-            let why = "only a public address is tried by others";
+            let why = "others try public addresses alone, at port 80, 443 or above 1023";
             places.push(PlaceView {
                 target: CheckTarget::Gateway(url.clone()),
                 published: whereabouts.gateways.contains(url),

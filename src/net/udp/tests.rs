@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -255,6 +256,8 @@ struct Given {
     buffers: Mutex<VecDeque<(Vec<u8>, RecvMeta)>>,
     /// Outlives the socket.
     sent: Arc<Mutex<Vec<Sent>>>,
+    /// How many segments it takes at once.
+    segments: AtomicUsize,
 }
 
 /// Where to, from which address of ours, and what.
@@ -285,6 +288,24 @@ impl AsyncUdpSocket for Given {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)))
     }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.segments.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn a_card_that_turns_out_to_cut_nothing_into_segments_is_given_no_more_large_packets() {
+    let given = Arc::new(Given { segments: 64.into(), ..Given::default() });
+    let swap = Swap::new(given.clone()).unwrap();
+    assert_eq!(swap.max_transmit_segments(), 64);
+    given.segments.store(1, Ordering::Relaxed);
+    assert_eq!(swap.max_transmit_segments(), 1);
+    drop(given);
+    swap.take().await.unwrap();
+    assert_eq!(swap.max_transmit_segments(), 1, "what is sent now is lost anyway");
+    swap.put(Arc::new(Given { segments: 32.into(), ..Given::default() }));
+    assert_eq!(swap.max_transmit_segments(), 32);
 }
 
 #[tokio::test]

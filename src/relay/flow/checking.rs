@@ -117,6 +117,13 @@ impl State {
         self.answer_check(trial.asker, if came { Verdict::Nobody } else { verdict }, out);
     }
 
+    /// A check that was to be made was not.
+    pub(crate) fn check_left_out(&mut self, check: CheckKey, out: &mut Outbox) {
+        if let Some(trial) = self.reach.trials.end(check) {
+            self.answer_check(trial.asker, Verdict::TooOften, out);
+        }
+    }
+
     /// Answers what was not answered in time, here or elsewhere.
     pub(crate) fn end_overdue(&mut self, now: Moment, out: &mut Outbox) {
         for trial in self.reach.trials.overdue(now) {

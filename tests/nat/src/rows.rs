@@ -65,6 +65,9 @@ pub(crate) const ROWS: &[Row] = &[
         mapped::TOPOLOGY,
         |scene| Box::pin(mapped::play(scene)),
     ),
+    row("mapped-twice", "two hosts behind one router that opens ports", mapped::SHARED, |scene| {
+        Box::pin(mapped::shared(scene))
+    }),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
     row("udp-blocked", "a host whose router lets no UDP through, until it does", narrow::BLOCKED, |scene| {
         Box::pin(narrow::udp_blocked(scene))

@@ -32,6 +32,8 @@ const BACK_OFF_MIN: Duration = Duration::from_secs(5);
 const BACK_OFF_MAX: Duration = Duration::from_secs(300);
 /// Trying all protocols: the longest, UPnP, looks for the router in two ways.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
+/// What a router says that has nothing of the public internet to open: another one stands before it, or its line is down.
+const NO_ADDRESS: &str = "the router has no public address itself";
 /// How long taking the mapping away may take, when the host ends.
 const RELEASE_MAX: Duration = Duration::from_millis(1_500);
 
@@ -182,7 +184,8 @@ impl Mapper {
         } else if !mapped.is_empty() {
             self.told = false;
         }
-        let facts = MappingFacts { router: Some(router.address), idle: None, mapped, problems };
+        let no_address = problems.iter().any(|(_, problem)| problem == NO_ADDRESS);
+        let facts = MappingFacts { router: Some(router.address), idle: None, mapped, problems, no_address };
         self.facts.send_if_modified(|shown| std::mem::replace(shown, facts.clone()) != facts);
     }
 }

@@ -2,6 +2,7 @@
 
 mod browsers;
 mod changes;
+mod doctor;
 mod five;
 mod mapped;
 mod narrow;
@@ -84,6 +85,9 @@ pub(crate) const ROWS: &[Row] = &[
             Box::pin(browsers::play(scene))
         })
     },
+    row("doctor", "what the doctor says behind each kind of router", doctor::TOPOLOGY, |scene| {
+        Box::pin(doctor::play(scene))
+    }),
     row("poison", "a DHT that answers with 10,000 invented addresses", strangers::POISONED, |scene| {
         Box::pin(strangers::poison(scene))
     }),

@@ -88,7 +88,7 @@ pub fn load(data_dir: &Path) -> Result<Option<HostKey>, FileError> {
         Err(error) => return Err(FileError::new(&path, format!("cannot be read: {}", crate::system::plain(&error)))),
     };
     textfile::check_private(&path, &file)?;
-    parse(&TextFile::read_from(&path, file)?).map(Some).map_err(|error| FileError {
+    TextFile::read_from(&path, file).and_then(|file| parse(&file)).map(Some).map_err(|error| FileError {
         what: format!("{}; restore the file from a copy, or remove it to become a new host", error.what),
         ..error
     })
@@ -182,6 +182,7 @@ mod tests {
             let error = load_or_create(directory.path()).unwrap_err().to_string();
             assert!(error.starts_with(path.to_str().unwrap()), "the error does not name the file: {error}");
             assert_eq!(error.lines().count(), 1);
+            assert!(error.ends_with("restore the file from a copy, or remove it to become a new host"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), damage, "the file was changed");
         }
     }

@@ -17,6 +17,9 @@ use crate::system::plain;
 /// A file of settings or keys has a few hundred bytes; more is a mistake, and is not read into memory.
 pub const FILE_BYTES_MAX: u64 = 256 << 10;
 
+/// Fields that an error names all; of more it names the nearest.
+const NAMED_MAX: usize = 8;
+
 /// What is wrong with a file, in one sentence that names it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct FileError {
@@ -145,7 +148,12 @@ impl TextFile {
         match self.entries.iter().find(|entry| !known.contains(&entry.name.as_str())) {
             None => Ok(()),
             Some(entry) => {
-                Err(self.blame(&entry.name, format!("is not a field of this file; there are {}", known.join(", "))))
+                let instead = match (nearest(&entry.name, known), known.len() <= NAMED_MAX) {
+                    (_, true) => format!("; there are {}", known.join(", ")),
+                    (Some(near), false) => format!("; did you mean `{near}`?"),
+                    (None, false) => String::new(),
+                };
+                Err(self.blame(&entry.name, format!("is not a field of this file{instead}")))
             }
         }
     }
@@ -237,6 +245,27 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
+/// The known name of which this one is a misspelling: less than half of it is to be changed.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distances = known.iter().map(|known| (distance(name, known), *known));
+    distances.min().filter(|(distance, known)| 2 * distance < known.len()).map(|(_, known)| known)
+}
+
+/// How many letters are to be put in, left out or changed to make one of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let (mut corner, mut left) = (at, at + 1);
+        for (cell, wanted) in row.iter_mut().skip(1).zip(other.chars()) {
+            let best = (left + 1).min(*cell + 1).min(corner + usize::from(letter != wanted));
+            (corner, left) = (*cell, best);
+            *cell = best;
+        }
+        row.first_mut().into_iter().for_each(|first| *first = at + 1);
+    }
+    row.last().copied().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +289,17 @@ mod tests {
         assert!(
             file.only(&["name"]).unwrap_err().to_string().starts_with("f.toml, line 3, field `key`: is not a field")
         );
+    }
+
+    #[test]
+    fn of_many_fields_the_nearest_is_named() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!((distance("", "abc"), distance("abc", ""), distance("abc", "abc")), (3, 3, 0));
+        let known = ["listen_http", "listen_quic", "public_urls", "a", "b", "c", "d", "e", "f"];
+        let error = |text: &str| parsed(text).unwrap().only(&known).unwrap_err().what;
+        assert_eq!(error("listen_htpp = 1\n"), "is not a field of this file; did you mean `listen_http`?");
+        assert_eq!(error("publicurl = 1\n"), "is not a field of this file; did you mean `public_urls`?");
+        assert_eq!(error("colour = 1\n"), "is not a field of this file");
     }
 
     #[test]

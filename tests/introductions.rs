@@ -10,6 +10,7 @@ use std::time::Duration;
 use aldis::relay::io::{DialKey, Input, LinkKey, Note, Output, PunchOutcome};
 use aldis::relay::limits::{
     INTRODUCTIONS, MEETINGS_ASKED_MAX, PAIR_KEPT, PAIRS_MAX, PUNCHES_PER_ADDRESS_MAX, PUNCHES_PER_IP_MAX,
+    PUNCHES_PER_NEIGHBOUR_MAX,
 };
 use aldis_wire::announcement::Op;
 use aldis_wire::host::{Frame, Introduce, Nat, NotIntroduced, NotIntroducedReason, Punch};
@@ -196,6 +197,24 @@ fn a_host_that_cannot_be_dialled_is_asked_for_and_dialled_at_the_named_moment() 
 }
 
 #[test]
+fn who_is_met_again_has_lost_the_link_that_we_dialled_a_moment_ago_and_one_new_one_is_kept() {
+    let (mut house, mut middle, mut other) = (House::new(), Player::new(1), Player::new(2));
+    let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);
+    house.dialled(&other, None, Duration::from_millis(40)).unwrap();
+    far(&mut house, link, &mut other);
+    house.wait(5 * SECOND);
+    assert_eq!(asked(&house.send(link, &wish(other.id)), link), [other.id], "it asks, so it has lost the link");
+    let candidates = vec![at("60.1.1.1:7777"), at("60.1.1.1:7778")];
+    let punch = Punch { host: other.id, nat: Nat::Restricted, candidates, after_ms: 0 };
+    let dials = dials(&house.send(link, &Frame::Punch(punch)));
+    let came: Vec<bool> = dials
+        .iter()
+        .map(|(dial, ..)| house.dialled(&other, Some(*dial), Duration::from_millis(40)).is_some())
+        .collect();
+    assert_eq!(came, [true, false]);
+}
+
+#[test]
 fn addresses_of_both_families_are_dialled_at_once() {
     let (mut house, mut middle, mut other) = (House::new(), Player::new(1), Player::new(2));
     let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);
@@ -306,6 +325,62 @@ fn a_neighbour_that_lies_has_an_address_dialled_a_few_times_a_minute_whomever_it
 }
 
 #[test]
+fn a_neighbour_that_lies_takes_neither_the_room_nor_the_dials_that_our_own_wishes_need() {
+    let (mut house, mut liar, mut middle) = (House::new(), Player::new(1), Player::new(2));
+    let to_liar = neighbour(&mut house, &mut liar, [50, 1, 1, 1]);
+    let link = neighbour(&mut house, &mut middle, [50, 2, 1, 1]);
+    let mut number = 100;
+    let mut invent = |house: &mut House| {
+        number += 1;
+        let mut player = Player::new(number);
+        // It can be dialled, so that we do not ask for it ourselves.
+        player.addresses = vec![at("60.1.1.1:4000")];
+        far(house, to_liar, &mut player);
+        house.send(to_liar, &wish(player.id));
+        player.id
+    };
+    let mut dialled = 0;
+    for round in 0..100 {
+        let host = invent(&mut house);
+        let candidates = (0..8).map(|port| at(&format!("9.9.{round}.9:{}", 5_000 + port))).collect();
+        let effects = house.send(to_liar, &Frame::Punch(Punch { host, nat: Nat::Open, candidates, after_ms: 0 }));
+        dialled += dials(&effects).iter().filter(|(_, address, _)| address.ip() != at("60.1.1.1:1").ip()).count();
+        house.wait(SECOND / 2);
+        for (player, over) in [(&mut liar, to_liar), (&mut middle, link)] {
+            let beat = player.announce(&[]);
+            house.send(over, &Frame::Announcement(beat));
+        }
+    }
+    assert_eq!(dialled, PUNCHES_PER_NEIGHBOUR_MAX);
+    let mut other = Player::new(3);
+    other.neighbours = vec![aldis_wire::record::short_id(middle.id)];
+    (0..12).for_each(|_| _ = invent(&mut house));
+    let mut through = asked(&far(&mut house, link, &mut other), link);
+    for _ in 0..20 {
+        invent(&mut house);
+        through.extend(asked(&house.wait(SECOND / 10), link));
+    }
+    assert_eq!(through, [other.id], "there is room for whom we want to meet");
+    let candidates: Vec<SocketAddr> = (0..8).map(|port| at(&format!("60.2.2.2:{}", 5_000 + port))).collect();
+    let punch = Punch { host: other.id, nat: Nat::Open, candidates, after_ms: 0 };
+    assert_eq!(dials(&house.send(link, &Frame::Punch(punch))).len(), 8, "and dials are left");
+}
+
+#[test]
+fn who_is_heard_of_right_after_another_is_asked_for_as_soon() {
+    let (mut house, mut neighbour_of_both) = (House::new(), Player::new(1));
+    let link = neighbour(&mut house, &mut neighbour_of_both, [50, 1, 1, 1]);
+    house.wait(SECOND);
+    let own = house.relay.view(house.now).host;
+    // Those with a higher id leave the asking to us.
+    for mut other in (2..).map(Player::new).filter(|other| other.id > own).take(2) {
+        let mut all = asked(&far(&mut house, link, &mut other), link);
+        all.extend(asked(&house.wait(Duration::from_millis(10)), link));
+        assert_eq!(all, [other.id]);
+    }
+}
+
+#[test]
 fn only_a_few_are_asked_for_at_once() {
     let (mut house, mut middle) = (House::new(), Player::new(1));
     let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);
@@ -316,4 +391,62 @@ fn only_a_few_are_asked_for_at_once() {
     times += asked(&house.wait(2 * SECOND), link).len();
     assert_eq!(times, MEETINGS_ASKED_MAX);
     assert_eq!(house.relay.tables().meetings, MEETINGS_ASKED_MAX);
+}
+
+// ---- When we are seen elsewhere ----------------------------------------------------------------------------------
+
+/// Neighbours that we dialled and that anybody can dial, and a host that dialled us, all linked for a minute.
+fn linked_for_a_minute(house: &mut House, dialled: u16) -> (Vec<LinkKey>, HostId) {
+    house.seen_at = at("45.9.9.9:4000");
+    let mut players: Vec<Player> = (1..=dialled).map(Player::new).collect();
+    let mut links = Vec::new();
+    for (number, player) in (1..).zip(&mut players) {
+        player.addresses = vec![at(&format!("50.{number}.1.1:4000"))];
+        links.push(house.dialled_at(player, Ipv4Addr::new(50, number, 1, 1)).0);
+    }
+    let mut guest = Player::new(90);
+    let to_guest = neighbour(house, &mut guest, [50, 90, 1, 1]);
+    for round in 0..20 {
+        for (player, link) in players.iter_mut().zip(&links).chain([(&mut guest, &to_guest)]) {
+            let ops = if round == 0 { vec![Op::Record(player.record())] } else { Vec::new() };
+            let beat = player.announce(&ops);
+            house.send(*link, &Frame::Announcement(beat));
+        }
+        house.wait(3 * SECOND);
+    }
+    (links, guest.id)
+}
+
+/// Whom we ask to be introduced to, within a second after one neighbour says that it sees us there.
+fn asked_when_seen(house: &mut House, link: LinkKey, there: &str, links: &[LinkKey]) -> Vec<HostId> {
+    let mut effects = house.send(link, &Frame::Observed(at(there)));
+    effects.add(house.wait(SECOND));
+    links.iter().flat_map(|link| asked(&effects, *link)).collect()
+}
+
+#[test]
+fn who_is_told_by_two_that_it_has_moved_asks_at_once_for_those_who_had_dialled_it() {
+    let mut house = House::new();
+    let (links, guest) = linked_for_a_minute(&mut house, 2);
+    assert_eq!(asked_when_seen(&mut house, links[0], "45.8.8.8:4000", &links), []);
+    assert_eq!(asked_when_seen(&mut house, links[1], "45.8.8.8:4001", &links), [guest]);
+}
+
+#[test]
+fn the_only_neighbour_that_could_notice_that_we_moved_is_believed() {
+    let mut house = House::new();
+    let (links, guest) = linked_for_a_minute(&mut house, 1);
+    assert_eq!(asked_when_seen(&mut house, links[0], "45.8.8.8:4000", &links), [guest]);
+}
+
+#[test]
+fn one_neighbour_that_lies_has_no_link_given_up_however_often_it_sees_us_elsewhere() {
+    let mut house = House::new();
+    let (links, _) = linked_for_a_minute(&mut house, 2);
+    for port in 5_000..5_007 {
+        assert_eq!(asked_when_seen(&mut house, links[0], &format!("45.8.8.8:{port}"), &links), []);
+    }
+    let effects = house.send(links[0], &Frame::Observed(at("45.8.8.8:6000")));
+    let nudged = effects.frames(links[1]).into_iter().any(|frame| matches!(frame, Frame::Observed(_)));
+    assert!(nudged, "the other one is sent something, so that it could notice");
 }

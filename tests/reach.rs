@@ -142,6 +142,21 @@ fn two_neighbours_that_see_different_ports_show_a_symmetric_nat_and_two_of_one_a
 }
 
 #[test]
+fn one_neighbour_of_four_that_sees_us_elsewhere_makes_no_symmetric_nat_and_two_of_five_do() {
+    let mut house = house();
+    for number in 1..=3 {
+        house.dialled_at(&Player::new(number), v4(number.into()));
+    }
+    house.seen_at = at("45.9.9.9:4001");
+    house.dialled_at(&Player::new(4), v4(4));
+    let view = reach(&house);
+    assert_eq!((view.nat, view.candidates[0]), (Nat::Unknown, at(OUTSIDE)));
+    house.seen_at = at("45.9.9.9:4002");
+    house.dialled_at(&Player::new(5), v4(5));
+    assert_eq!(reach(&house).nat, Nat::Symmetric);
+}
+
+#[test]
 fn the_port_that_the_dht_sees_counts_as_one_that_a_neighbour_sees_if_it_is_that_of_links() {
     for (sees, shared, nat) in [("45.9.9.9:7000", false, Nat::Unknown), ("45.9.9.9:7000", true, Nat::Symmetric)] {
         let mut house = house();
@@ -801,7 +816,7 @@ fn a_gateway_that_hosts_name_as_theirs_is_tried_twice_and_then_once_a_minute() {
     let mut tried = 0;
     for second in 0_u32..600 {
         for (number, (link, _)) in links.iter().enumerate() {
-            let url = format!("wss://victim.example:{}/{second}", 1_000 + number);
+            let url = format!("wss://victim.example:{}/{second}", 2_000 + number);
             let effects = house.send(*link, &Frame::Verify(Verify { number: second, place: Place::Gateway { url } }));
             for (check, ..) in effects.checks() {
                 tried += 1;
@@ -816,20 +831,22 @@ fn a_gateway_that_hosts_name_as_theirs_is_tried_twice_and_then_once_a_minute() {
 #[test]
 fn checks_that_we_make_are_eight_at_once_and_two_a_second_and_end_by_themselves() {
     let mut house = House::new();
-    let (link, _) = guests(&mut house, 1)[0];
+    let links = guests(&mut house, 3);
     let ask = |house: &mut House, number: u32| {
+        let (link, _) = links[number as usize % links.len()];
         let host = HostId::new(*blake3_of(number, 0).as_bytes());
         house.send(link, &dial_back(number, host, v4(1_000 + number).into()))
     };
+    let answers = |effects: &Effects| links.iter().map(|(link, _)| verdicts(effects, *link).len()).sum::<usize>();
     let mut begun = Vec::new();
     for number in 0..12 {
         let effects = ask(&mut house, number);
         begun.extend(effects.checks());
-        assert_eq!(effects.checks().len() + verdicts(&effects, link).len(), 1);
+        assert_eq!(effects.checks().len() + answers(&effects), 1);
     }
     assert_eq!((begun.len(), house.relay.tables().trials), (8, TRIALS_MAX));
     let effects = house.wait(8 * SECOND);
-    assert_eq!(verdicts(&effects, link).len(), 8, "the driver has said nothing");
+    assert_eq!(answers(&effects), 8, "the driver has said nothing");
     assert_eq!(house.relay.tables().trials, 0);
     // At once answered, so that only the pace counts.
     let mut made = 0;
@@ -844,11 +861,47 @@ fn checks_that_we_make_are_eight_at_once_and_two_a_second_and_end_by_themselves(
 }
 
 #[test]
-fn addresses_that_were_tried_and_hosts_that_were_met_are_bounded() {
+fn who_asks_for_a_check_that_the_driver_leaves_out_is_not_told_that_it_was_not_reached() {
     let mut house = House::new();
     let (link, _) = guests(&mut house, 1)[0];
+    let host = HostId::new(*blake3_of(1, 4).as_bytes());
+    let effects = house.send(link, &dial_back(7, host, v4(1_000).into()));
+    let check = effects.checks()[0].0;
+    let effects = house.handle(Input::CheckLeftOut { check });
+    assert_eq!(verdicts(&effects, link), [(7, Verdict::TooOften)]);
+    assert_eq!(house.relay.tables().trials, 0);
+}
+
+#[test]
+fn a_neighbour_that_names_others_without_end_leaves_half_of_our_checks_to_the_rest() {
+    let mut house = House::new();
+    let [(liar, _), (other, _)] = guests(&mut house, 2)[..] else { unreachable!("two") };
+    let (mut number, mut made, mut honest) = (0, 0, 0);
+    let mut ask = |house: &mut House, link: LinkKey| {
+        number += 1;
+        let host = HostId::new(*blake3_of(number, 3).as_bytes());
+        let effects = house.send(link, &dial_back(number, host, v4(1_000 + number).into()));
+        for (check, ..) in effects.checks() {
+            house.handle(Input::Checked { check, outcome: Ok(()) });
+        }
+        effects.checks().len()
+    };
+    for _ in 0..60 {
+        made += (0..20).map(|_| ask(&mut house, liar)).sum::<usize>();
+        honest += ask(&mut house, other);
+        house.wait(SECOND);
+    }
+    assert!((60..=64).contains(&made), "four, and then one a second: {made}");
+    assert_eq!(honest, 60);
+}
+
+#[test]
+fn addresses_that_were_tried_and_hosts_that_were_met_are_bounded() {
+    let mut house = House::new();
+    let links = guests(&mut house, 2);
+    let link_of = |number: u32| links[number as usize % links.len()].0;
     for number in 0..3_000 {
-        let host = HostId::new(*blake3_of(number, 2).as_bytes());
+        let (host, link) = (HostId::new(*blake3_of(number, 2).as_bytes()), link_of(number));
         house.send(link, &dial_back(number, host, v4(20_000 + number).into()));
         assert!(house.relay.tables().trial_addresses <= TRIAL_ADDRESSES_MAX);
     }
@@ -856,7 +909,7 @@ fn addresses_that_were_tried_and_hosts_that_were_met_are_bounded() {
     assert_eq!(house.relay.tables().trial_addresses, 0, "forgotten when they matter no more");
     let mut most = house.relay.tables();
     for number in 0..6_000 {
-        let host = HostId::new(*blake3_of(number, 1).as_bytes());
+        let (host, link) = (HostId::new(*blake3_of(number, 1).as_bytes()), link_of(number));
         for (check, ..) in house.send(link, &dial_back(number, host, v4(1_000 + number).into())).checks() {
             house.handle(Input::Checked { check, outcome: Ok(()) });
         }
@@ -871,17 +924,13 @@ fn addresses_that_were_tried_and_hosts_that_were_met_are_bounded() {
 
 // ---- STUN for edges -----------------------------------------------------------------------------------------------
 
-#[test]
-fn an_edge_is_told_stun_servers_the_nearest_first_and_no_more_than_four() {
-    let mut house = House::new();
-    let mut players: Vec<Player> = (1..=6).map(Player::new).collect();
-    for (number, player) in players.iter_mut().enumerate() {
-        let number = u8::try_from(number).unwrap();
-        // The farthest is linked first. One names an address inside somebody's network.
-        let inside = Ipv4Addr::new(10, 0, 0, 1);
-        let ip = if number == 5 { inside } else { Ipv4Addr::new(48, 0, 0, number) };
-        player.stun = vec![SocketAddr::new(ip.into(), 3_478)];
-        let link = house.dialled(player, None, Duration::from_millis(100 - 10 * u64::from(number))).unwrap();
+/// What a new edge is told, by a house that has dialled hosts which say these places of theirs; the farthest first.
+fn stun_told(house: &mut House, said: &[&str]) -> Vec<SocketAddr> {
+    for (number, place) in (1..).zip(said) {
+        let mut player = Player::new(number);
+        player.stun = vec![at(place)];
+        let rtt = Duration::from_millis(100 - 10 * u64::from(number));
+        let link = house.dialled(&player, None, rtt).unwrap();
         let announcement = player.announce(&[Op::Record(player.record())]);
         house.send(link, &Frame::Announcement(announcement));
     }
@@ -890,9 +939,25 @@ fn an_edge_is_told_stun_servers_the_nearest_first_and_no_more_than_four() {
         Event::Welcome(welcome) => Some(welcome.stun),
         _ => None,
     });
-    let told = told.unwrap();
+    told.unwrap()
+}
+
+#[test]
+fn an_edge_is_told_stun_servers_the_nearest_first_and_no_more_than_four() {
+    // Players are at 45.1.0.n. One names an address inside somebody's network.
+    let said = ["45.1.0.1:3478", "45.1.0.2:3478", "45.1.0.3:3478", "45.1.0.4:3478", "45.1.0.5:3478", "10.0.0.1:3478"];
+    let told = stun_told(&mut House::new(), &said);
     assert_eq!(told.len(), STUN_TOLD_MAX);
-    assert_eq!(told, [4, 3, 2, 1].map(|number| SocketAddr::new(Ipv4Addr::new(48, 0, 0, number).into(), 3_478)));
+    assert_eq!(told, [said[4], said[3], said[2], said[1]].map(at));
+}
+
+#[test]
+fn an_edge_is_sent_to_a_server_that_is_not_where_its_host_is_only_if_there_is_no_other_of_its_family() {
+    let victim = "9.9.9.9:3478";
+    assert_eq!(stun_told(&mut House::new(), &["45.1.0.1:3478", victim, victim]), [at("45.1.0.1:3478")]);
+    let two = ["45.1.0.1:3478", "[2606:4700::1]:3478"];
+    assert_eq!(stun_told(&mut House::new(), &two), two.map(at), "of IPv6 nobody is known otherwise");
+    assert_eq!(stun_told(&mut House::new(), &[victim]), [at(victim)], "and this may be honest");
 }
 
 #[test]

@@ -111,3 +111,25 @@ async fn bounded(name: &'static str, check: impl Future<Output = Vec<Finding>> +
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use serde_json::json;
+
+    use crate::net::admin::{ReachStatus, RefusedStatus, Status};
+
+    /// A host that has run for a day, without links, in a place like this.
+    pub(super) fn status(reach: &ReachStatus) -> Status {
+        let discovery = json!({
+            "hints": 0, "dials": 0, "dht": true, "dht_problem": null, "next_look_up_ms": 0, "dns_seeds": false,
+            "dns_seeds_problem": null,
+        });
+        let status = json!({
+            "host": "11".repeat(32), "network": { "name": "main", "tag": "00".repeat(8), "version": 1 }, "software": "",
+            "gateways": [], "epoch": 1, "seq": 1, "uptime_ms": 86_400_000, "takes_edges": true, "edges": 0, "sessions": 0,
+            "topics": 0, "links": [], "hosts": [], "refused": RefusedStatus::default(), "discovery": discovery, "reach": reach,
+        });
+        serde_json::from_value(status).unwrap()
+    }
+}

@@ -107,7 +107,10 @@ impl Sources {
         let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
         let text = named.or_else(default).map(|path| TextFile::read(&path)).transpose()?;
         if let Some(text) = &text {
-            text.only(&FIELDS.each_ref().map(|field| field.name))?;
+            text.only(&FIELDS.each_ref().map(|field| field.name)).map_err(|error| FileError {
+                what: format!("{}; aldis run --help tells of all", error.what),
+                ..error
+            })?;
         }
         let mut settings = Vec::with_capacity(FIELDS.len());
         for field in &FIELDS {

@@ -1,8 +1,9 @@
 //! For operators: health, and the management view as JSON.
 
+mod inside;
 mod reach;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,10 +12,10 @@ use aldis_wire::host::Role;
 use aldis_wire::id::HostId;
 use aldis_wire::network::Network;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -316,10 +317,14 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(ready)).into_response()
 }
 
-/// Any page may read it: the demo page of one host shows another's.
-async fn status(State(admin): State<Arc<Admin>>) -> Response {
+/// Any page may read it: the demo page of one host shows another's. What only the operator needs is left out for strangers.
+async fn status(State(admin): State<Arc<Admin>>, caller: Option<Extension<IpAddr>>, asked: HeaderMap) -> Response {
     let headers = [(header::CACHE_CONTROL, "no-store"), (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
-    (headers, Json(admin.status())).into_response()
+    let mut status = admin.status();
+    if !caller.is_some_and(|Extension(caller)| inside::is_inside(caller, &asked)) {
+        status.reach.hide_inside();
+    }
+    (headers, Json(status)).into_response()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -35,6 +35,8 @@ pub(super) struct Route {
 pub(super) struct Interfaces {
     /// Addresses that stay for a while and could be of use to somebody, loopback among them.
     pub(super) addresses: Vec<IpAddr>,
+    /// All addresses of interfaces that are up, also such as are told to nobody.
+    pub(super) present: BTreeSet<IpAddr>,
     /// The way to IPv4.
     pub(super) v4: Option<Route>,
     /// The way to IPv6.
@@ -45,7 +47,8 @@ impl Interfaces {
     /// Looks now. Takes well under a millisecond, but for machines with very many routes.
     pub(super) fn read() -> Self {
         let (inet6, routes6) = (file("/proc/net/if_inet6"), file("/proc/net/ipv6_route"));
-        let mut addresses = usable(own_addresses(), &unfit(&inet6));
+        let present = own_addresses();
+        let mut addresses = usable(&present, &unfit(&inet6));
         let v4 = v4_router(&file("/proc/net/route")).and_then(|router| {
             let own = own_towards(router.into())?;
             Some(Route { router: router.into(), zone: None, own })
@@ -56,7 +59,13 @@ impl Interfaces {
         });
         let ways: Vec<IpAddr> = [v4, v6].into_iter().flatten().map(|route| route.own).collect();
         addresses.sort_by_key(|address| !ways.contains(address));
-        Self { addresses, v4, v6 }
+        Self { addresses, present, v4, v6 }
+    }
+
+    /// Whether what others sent to where we were may not reach us any more: an address is gone, or the way out is another.
+    pub(super) fn is_elsewhere(&self, before: &Self) -> bool {
+        let way = |route: Option<Route>| route.map(|route| (route.router, route.own));
+        !before.present.is_subset(&self.present) || way(self.v4) != way(before.v4) || way(self.v6) != way(before.v6)
     }
 
     /// The addresses that a socket bound to `bound` is reached at, with its port, at most 8. Loopback only if `private`
@@ -82,24 +91,25 @@ fn file(name: &str) -> String {
     text
 }
 
-fn own_addresses() -> Vec<IpAddr> {
+fn own_addresses() -> BTreeSet<IpAddr> {
     match if_addrs::get_if_addrs() {
-        Ok(found) => found.into_iter().map(|interface| interface.ip()).collect(),
+        // One that is down keeps its addresses.
+        Ok(found) => found.iter().filter(|it| it.is_oper_up()).map(if_addrs::Interface::ip).collect(),
         Err(error) => {
             tracing::debug!(%error, "the system does not tell our addresses");
-            Vec::new()
+            BTreeSet::new()
         }
     }
 }
 
 /// Those that mean the same to everybody on the line, each once, sorted.
-fn usable(all: Vec<IpAddr>, unfit: &BTreeSet<Ipv6Addr>) -> Vec<IpAddr> {
+fn usable(all: &BTreeSet<IpAddr>, unfit: &BTreeSet<Ipv6Addr>) -> Vec<IpAddr> {
     let fit = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_link_local(),
         // A link-local address needs the interface's number, which means nothing to others.
         IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_unicast_link_local() && !unfit.contains(ip),
     };
-    all.into_iter().filter(fit).collect::<BTreeSet<_>>().into_iter().collect()
+    all.iter().copied().filter(fit).collect()
 }
 
 /// IPv6 addresses in Linux's `if_inet6` that will be gone soon, or are not there yet.
@@ -207,7 +217,7 @@ fe80000000000000000000000000cafe 02 40 20 80     eth0
         );
         let (router, interface) = v6_router(&routes).unwrap();
         assert_eq!((ip("fe80::1"), "eth0"), (router.into(), interface.as_str()));
-        let ours = usable(vec![ip("2a01:0:0:1::5"), ip("2a01:0:0:9::9"), ip("fe80::cafe")], &unfit(INET6));
+        let ours = usable(&["2a01:0:0:1::5", "2a01:0:0:9::9", "fe80::cafe"].map(ip).into(), &unfit(INET6));
         assert_eq!(v6_towards(INET6, "eth0", &ours), Some((2, ip("2a01:0:0:1::5"))));
         assert_eq!(v6_towards(INET6, "eth7", &ours), None);
         assert_eq!(v6_router(""), None);
@@ -216,7 +226,7 @@ fe80000000000000000000000000cafe 02 40 20 80     eth0
     #[test]
     fn temporary_deprecated_and_link_local_addresses_are_told_to_nobody() {
         let all = ["2a01:0:0:1::5", "2a01:0:0:1:aaaa::beef", "2a01:0:0:2::5", "fe80::cafe", "169.254.3.4", "10.0.0.1"];
-        let kept = usable(all.map(ip).to_vec(), &unfit(INET6));
+        let kept = usable(&all.map(ip).into(), &unfit(INET6));
         assert_eq!(kept, [ip("10.0.0.1"), ip("2a01:0:0:1::5")]);
     }
 
@@ -234,6 +244,26 @@ fe80000000000000000000000000cafe 02 40 20 80     eth0
         assert_eq!(reached("192.168.1.77:4000", false), Vec::<String>::new(), "an address that is gone");
         let many = Interfaces { addresses: (0..99).map(|n| IpAddr::from([10, 0, 0, n])).collect(), ..here };
         assert_eq!(many.reached("0.0.0.0:4000".parse().unwrap(), false).len(), ADDRESSES_MAX);
+    }
+
+    #[test]
+    fn we_are_elsewhere_when_an_address_is_gone_or_the_way_out_is_another_and_not_when_there_is_one_more() {
+        let v4 = |own: &str, router: &str| Some(Route { router: ip(router), zone: None, own: ip(own) });
+        let addresses = |all: &[&str]| all.iter().map(|text| ip(text)).collect::<BTreeSet<_>>();
+        let before = Interfaces {
+            present: addresses(&["192.168.1.5", "10.0.0.5"]),
+            v4: v4("192.168.1.5", "192.168.1.1"),
+            ..Interfaces::default()
+        };
+        assert!(!before.is_elsewhere(&before));
+        let more = Interfaces { present: addresses(&["192.168.1.5", "10.0.0.5", "172.17.0.1"]), ..before.clone() };
+        assert!(!more.is_elsewhere(&before));
+        assert!(before.is_elsewhere(&more));
+        let way = Interfaces { v4: v4("10.0.0.5", "10.0.0.1"), ..before.clone() };
+        assert!(way.is_elsewhere(&before));
+        assert!(Interfaces { v4: None, ..before.clone() }.is_elsewhere(&before));
+        let router = Interfaces { v4: v4("192.168.1.5", "192.168.1.254"), ..before.clone() };
+        assert!(router.is_elsewhere(&before), "another home may have the same addresses");
     }
 
     #[test]

@@ -10,12 +10,13 @@ use std::time::Duration;
 use aldis_wire::id::HostId;
 use aldis_wire::network::NetworkTag;
 use aldis_wire::record::short_id;
-use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{IfKind, IfPredicate, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::relay::io::Hint;
+use crate::relay::may_be_tried;
 
 /// What hosts are looked for as.
 const SERVICE: &str = "_aldis._udp.local.";
@@ -139,16 +140,30 @@ async fn asked(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Never over loopback; only where we listen.
+/// Never over loopback; only where we listen; and never where packets come from the whole internet.
 fn choose_interfaces(daemon: &ServiceDaemon, listening: IpAddr) -> Result<(), mdns_sd::Error> {
     match listening {
         ip if !ip.is_unspecified() => {
             daemon.disable_interface(IfKind::All)?;
-            daemon.enable_interface(IfKind::Addr(ip))
+            daemon.enable_interface(IfKind::Addr(ip))?;
         }
-        IpAddr::V4(_) => daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::IPv6]),
-        IpAddr::V6(_) => daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6]),
+        IpAddr::V4(_) => daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::IPv6])?,
+        IpAddr::V6(_) => daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?,
     }
+    let public = IfPredicate::new(|interface| is_public(&interface.name, &own_addresses()));
+    daemon.disable_interface(IfKind::Predicate(public))
+}
+
+/// Whether an interface has an IPv4 address of the public internet, as machines in data centres have. The library answers
+/// and believes whoever sends to its port, wherever he is: there a stranger could have it send a multiple of what he sends to
+/// a victim, and have us dial addresses of private networks.
+fn is_public(interface: &str, addresses: &[(String, IpAddr)]) -> bool {
+    addresses.iter().any(|(name, ip)| name == interface && ip.is_ipv4() && may_be_tried(*ip, false))
+}
+
+fn own_addresses() -> Vec<(String, IpAddr)> {
+    let found = if_addrs::get_if_addrs().unwrap_or_default();
+    found.into_iter().map(|interface| (interface.name.clone(), interface.ip())).collect()
 }
 
 /// What we say of ourselves.
@@ -174,8 +189,8 @@ fn note(neighbours: &mut BTreeMap<String, Vec<Hint>>, event: ServiceEvent, own: 
             if hints.is_empty() || neighbours.len() >= NEIGHBOURS_MAX && !neighbours.contains_key(&service.fullname) {
                 return false;
             }
-            neighbours.insert(service.fullname, hints);
-            true
+            // Many say the same again and again.
+            neighbours.insert(service.fullname, hints.clone()) != Some(hints)
         }
         ServiceEvent::ServiceRemoved(_, name) => {
             neighbours.remove(&name);
@@ -221,5 +236,48 @@ async fn records(daemon: &ServiceDaemon) -> i64 {
     match timeout(CHECK_EACH, answer.recv_async()).await {
         Ok(Ok(metrics)) => metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| count).sum(),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use super::*;
+
+    fn own(number: u8) -> Own {
+        Own {
+            host: HostId::new([number; 32]),
+            tag: NetworkTag::new([7; 8]),
+            listening: "0.0.0.0:47474".parse().unwrap(),
+        }
+    }
+
+    /// Another host says that it is there.
+    fn says(number: u8, ip: &str) -> ServiceEvent {
+        let listening = SocketAddr::new(ip.parse().unwrap(), 47_474);
+        let service = service(Own { listening, ..own(number) }).unwrap();
+        ServiceEvent::ServiceResolved(Box::new(service.as_resolved_service()))
+    }
+
+    #[test]
+    fn only_what_is_new_is_told_however_often_a_neighbour_says_it() {
+        let mut neighbours = BTreeMap::new();
+        assert!(note(&mut neighbours, says(2, "192.168.7.2"), own(1)));
+        assert!(!note(&mut neighbours, says(2, "192.168.7.2"), own(1)), "as before");
+        assert!(note(&mut neighbours, says(2, "192.168.7.3"), own(1)), "it is somewhere else");
+        assert!(!note(&mut neighbours, says(1, "192.168.7.1"), own(1)), "we ourselves");
+        for number in 3..200 {
+            note(&mut neighbours, says(number, "192.168.7.3"), own(1));
+        }
+        assert_eq!(neighbours.len(), NEIGHBOURS_MAX);
+    }
+
+    #[test]
+    fn nothing_is_said_or_heard_where_packets_come_from_the_whole_internet() {
+        let addresses = [("eth0", "45.1.2.3"), ("eth0", "10.0.0.5"), ("eth1", "192.168.7.2"), ("eth1", "2606:4700::1")];
+        let addresses = addresses.map(|(name, ip)| (name.to_owned(), ip.parse().unwrap()));
+        assert!(is_public("eth0", &addresses));
+        assert!(!is_public("eth1", &addresses), "at home addresses of IPv6 are public, and its router lets nobody in");
+        assert!(!is_public("eth2", &addresses));
     }
 }

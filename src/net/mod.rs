@@ -7,6 +7,7 @@
 //! | [`udp`] | the UDP port: which datagram is whose, and STUN |
 //! | [`quic`], [`tls`] | links to other hosts |
 //! | `interfaces`, [`places`] | the addresses of this machine, and what is known of where it is |
+//! | `changes` | the system's word that they have changed |
 //! | `mapping` | routers: they let others in when they are asked |
 //! | `probe` | other hosts' gateways, as browsers see them |
 //! | [`dht`] | where hosts of a network find each other |
@@ -21,6 +22,7 @@
 #![allow(clippy::disallowed_methods, reason = "the outside world: clocks, sockets and files are its job")]
 
 pub mod admin;
+mod changes;
 pub mod dht;
 pub mod driver;
 mod dual_stack;

@@ -179,12 +179,12 @@ impl Discovery {
         self.wanted.keys().copied().filter(move |host| self.wants(now, *host))
     }
 
-    /// Dials a host out of its record to see how near it is, if it may be dialled now.
-    pub(crate) fn probe(&mut self, now: Moment, address: SocketAddr, host: HostId, out: &mut Outbox) {
+    /// Dials a host out of its record to see how near it is, if it may be dialled now at this address. Whether it does.
+    pub(crate) fn probe(&mut self, now: Moment, address: SocketAddr, host: HostId, out: &mut Outbox) -> bool {
         let address = normalised(address);
         let free = self.dials.has_slot(Standing::Stranger) && !self.dials.lead_to(address);
         if !free || !self.may_be_dialled(address) {
-            return;
+            return false;
         }
         let key = (address, Some(host));
         self.name(now, key, HintSource::Record, now);
@@ -195,6 +195,7 @@ impl Discovery {
         if due {
             self.start(now, key, true, out);
         }
+        due
     }
 
     /// Whether nothing that is known of a host is worth a dial: it says nowhere that it may be dialled, or nobody has
@@ -259,8 +260,15 @@ impl Discovery {
         Some(self.wake)
     }
 
-    /// A dial came to nothing. Gives where it went, unless it was none of ours.
-    pub(crate) fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: &DialFailure) -> Option<SocketAddr> {
+    /// A dial came to nothing. Gives where it went, unless it was none of ours. Which hosts are heard by way of others is
+    /// `heard`.
+    pub(crate) fn dial_failed(
+        &mut self,
+        now: Moment,
+        dial: DialKey,
+        failure: &DialFailure,
+        heard: impl Fn(HostId) -> bool,
+    ) -> Option<SocketAddr> {
         let Dial { key: (address, _), standing, .. } = self.dials.end(dial)?;
         self.wake = now;
         if standing == Standing::Introduced {
@@ -268,6 +276,10 @@ impl Discovery {
         }
         let pause = (*failure == DialFailure::OtherNetwork).then_some(OTHER_NETWORK_PAUSE);
         let known = if *failure == DialFailure::TimedOut { BACK_OFF_UNANSWERED_MAX } else { BACK_OFF_STATIC_MAX };
+        for (key, place) in self.places.at(address) {
+            let is_heard = *failure == DialFailure::TimedOut && place.host(key).is_some_and(&heard);
+            place.deserted = if is_heard { place.deserted.saturating_add(1) } else { 0 };
+        }
         self.set_back(now, address, pause, known);
         Some(address)
     }
@@ -280,7 +292,7 @@ impl Discovery {
         if !punch {
             self.set_back(now, address, None, BACK_OFF_STATIC_MAX);
         }
-        self.places.at(address).for_each(|place| place.answered = Some(host));
+        self.places.at(address).for_each(|(_, place)| place.answered = Some(host));
         Some(Dialled { probe, punch })
     }
 
@@ -301,6 +313,21 @@ impl Discovery {
         self.name(now, (normalised(address), Some(host)), HintSource::Cache, now);
         let again = now + self.jitter(BACK_OFF_MIN);
         self.places.lost(now, host, again, missed);
+    }
+
+    /// Nothing comes over the link to `host` at `address` any more, though it still stands. The host is dialled soon, and
+    /// `at_once` if that may well succeed.
+    pub(crate) fn link_stranded(&mut self, now: Moment, host: HostId, address: SocketAddr, at_once: bool) {
+        self.link_lost(now, host, address, true);
+        if at_once {
+            self.places.try_anew(now, Some(host));
+        }
+    }
+
+    /// We are somewhere else: what could not be reached from where we were may be reached now.
+    pub(crate) fn try_anew(&mut self, now: Moment) {
+        self.wake = now;
+        self.places.try_anew(now, None);
     }
 
     /// The host at this address does not want us.
@@ -383,6 +410,8 @@ impl Discovery {
     /// Dials what the DHT names if an agreed moment has come; gives when the next one comes.
     fn dial_in_step(&mut self, now: Moment, out: &mut Outbox) -> Moment {
         for key in self.slots.take(now, &mut self.places, self.own) {
+            // So that it is not dialled for being named as well.
+            self.recent.dialled(now, key.0, true);
             self.dial_introduced(key, out);
         }
         self.slots.after(now)
@@ -464,7 +493,7 @@ impl Discovery {
     /// Lets an address rest: for `pause`, or twice as long as the last time; if it is known, for `known` at most.
     fn set_back(&mut self, now: Moment, address: SocketAddr, pause: Option<Duration>, known: Duration) {
         let part = self.jitter_part();
-        for place in self.places.at(address) {
+        for (_, place) in self.places.at(address) {
             place.failures = place.failures.saturating_add(1);
             let pause = pause.unwrap_or_else(|| place.back_off(now, known).mul_f64(0.5 + part / 2.0));
             let pause = if self.planted.has(Defect::NoBackOff) { Duration::ZERO } else { pause };

@@ -148,6 +148,12 @@ pub enum Input {
         /// Which connection.
         link: LinkKey,
     },
+    /// The address of ours to which the other side of a connection sends is not ours any more; or our addresses have
+    /// changed, and nothing has come over it since, though it was asked for a sign of life.
+    LinkStranded {
+        /// Which connection.
+        link: LinkKey,
+    },
     /// A connection is gone. Not told for connections that the machine closed.
     LinkClosed {
         /// Which.
@@ -206,6 +212,11 @@ pub enum Input {
         check: CheckKey,
         /// Whether the host answered there; otherwise what is wrong, in words.
         outcome: Result<(), String>,
+    },
+    /// A check was not made, since too many go on or went there lately.
+    CheckLeftOut {
+        /// Which.
+        check: CheckKey,
     },
     /// The operator lists other hosts as allowed or denied. They never keep our own id out.
     HostsListed {

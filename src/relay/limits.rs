@@ -276,6 +276,8 @@ pub const RECORD_RENEWAL_URGENT: Duration = Duration::from_secs(2);
 pub const ADMISSION_DEADLINE: Duration = Duration::from_secs(5);
 /// A link to which we said goodbye is read this long: 2 s for what is on its way, and a little.
 pub const CLOSING: Duration = Duration::from_secs(3);
+/// Signals to a host whose link has given way to another one wait at most so long for that to be admitted.
+pub const AWAITED_MAX: Duration = Duration::from_secs(2);
 /// Up to so many hosts everybody links to everybody.
 pub const FULL_MESH_MAX: usize = 32;
 /// Links are given up from so many hosts on: more than those up to which all are wanted, so that a host more or less does
@@ -317,14 +319,18 @@ pub const CONTROL_QUEUE_BYTES: usize = 256 << 10;
 
 /// Meetings under way for which we asked: each is a handful of dials, and most take a few hundred milliseconds.
 pub const MEETINGS_ASKED_MAX: usize = 4;
-/// Meetings under way, those included to which we were asked. Beyond it we are not willing: `Unwilling`.
-pub const MEETINGS_MAX: usize = 2 * MEETINGS_ASKED_MAX;
+/// Meetings under way, those included to which we were asked, of which there may be twice as many as for which we ask. Beyond
+/// it we are not willing: `Unwilling`.
+pub const MEETINGS_MAX: usize = 3 * MEETINGS_ASKED_MAX;
 /// Hosts that we want to meet and of which is remembered how often we tried, about 300 bytes each.
 pub const WISHES_MAX: usize = 256;
 /// Tries of a meeting before a longer pause. Each has a fresh timing: what spoils one is a matter of milliseconds.
 pub const MEETING_TRIES: u32 = 3;
-/// Whom there is to meet is looked at no oftener: it costs a walk over all hosts, and each new record asks for it.
-pub const MEETING_LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Whom there is to meet is not looked at again for so long for each host that is known: a look is a walk over all of them,
+/// about a microsecond each, and each new record asks for one.
+pub const MEETING_LOOK_REST_PER_HOST: Duration = Duration::from_millis(1);
+/// Nor longer than this.
+pub const MEETING_LOOK_REST_MAX: Duration = Duration::from_millis(200);
 /// From the beginning of one try to that of the next.
 pub const MEETING_AGAIN: Duration = Duration::from_secs(4);
 /// So long after the dials of a meeting it is given up: QUIC has sent its first packet again after 1 and 3 s.
@@ -342,6 +348,9 @@ pub const MEETING_TURN: Duration = Duration::from_millis(1_500);
 /// When we are seen elsewhere, links that are older than this were made where we were before. All that see us move tell so
 /// within a keep-alive of 2.5 s and a little.
 pub const STRANDED_AFTER: Duration = Duration::from_secs(5);
+/// What comes over a stranded link so long after it was taken for that shows that it is none: before, it may have been
+/// received and not read.
+pub const STRANDED_HEARD: Duration = Duration::from_secs(1);
 /// A host that has asked for another one waits so long for its answer; then `Unwilling`.
 pub const PAIR_KEPT: Duration = Duration::from_secs(3);
 /// Hosts that wait for an answer here, about 300 bytes each; then `TooOften`.
@@ -354,8 +363,10 @@ pub const PUNCH_MARGIN: Duration = Duration::from_millis(20);
 pub const PUNCH_AFTER_MAX: Duration = Duration::from_secs(2);
 /// Dials to one address in `PUNCHES_REMEMBERED` because of introductions: bounds what a neighbour that lies makes us send.
 pub const PUNCHES_PER_ADDRESS_MAX: usize = 4;
-/// The same for all ports of one IP address: a few hosts behind one router.
+/// The same for all ports of one IPv4 address or IPv6 /64: a few hosts behind one router.
 pub const PUNCHES_PER_IP_MAX: usize = 16;
+/// The same for what one neighbour has us dial: one that lies leaves half of them to the others.
+pub const PUNCHES_PER_NEIGHBOUR_MAX: usize = PUNCHES_REMEMBERED_MAX / 2;
 /// See `PUNCHES_PER_ADDRESS_MAX`.
 pub const PUNCHES_REMEMBERED: Duration = Duration::from_secs(60);
 /// Hosts that nobody can introduce dial what the DHT names at each full so much of the time of day: a router lets the
@@ -392,7 +403,8 @@ pub const DIAL_AGAIN: Duration = Duration::from_secs(60);
 pub const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause after failed dials. For hosts that the operator names: `BACK_OFF_STATIC_MAX`.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(600);
-/// Longest pause for hosts that the operator names or that we knew before.
+/// Longest pause for hosts that the operator names, and for those that we knew before as long as they are not heard by way of
+/// others: then they are elsewhere, and their last address is left alone like any other, for up to `BACK_OFF_MAX`.
 pub const BACK_OFF_STATIC_MAX: Duration = Duration::from_secs(5);
 /// The same after a dial that nobody answered: that has taken 5 s already, in which QUIC tries at 0, 1 and 3 s; so a healed
 /// partition is noticed within 3 s.
@@ -511,6 +523,9 @@ pub const CHECK_TOKENS: u32 = 5;
 pub const GATEWAY_CHECKS: Rate = Rate { per_second: 1, burst: 600 };
 /// See `GATEWAY_CHECKS`.
 pub const GATEWAY_CHECK_TOKENS: u32 = 150;
+/// Checks of other hosts that one neighbour may ask of us, `DialBack`; then `TooOften`. Half of `TRIALS`, so that one that lies
+/// leaves half of them to the others.
+pub const DIAL_BACKS: Rate = Rate { per_second: 1, burst: 4 };
 /// Hosts whose questions are counted, 60 bytes each; whoever has not asked for a while is forgotten. Then `TooOften`.
 pub const ASKERS_MAX: usize = 1_024;
 /// Checks that other hosts make on our word; then `TooOften`.

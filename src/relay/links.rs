@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use aldis_wire::host::{Channel, Role};
+use aldis_wire::host::{Channel, Role, connection_name};
 use aldis_wire::id::HostId;
-use aldis_wire::limits::{CROSSED_WITHIN, HAVE_NUMBERS_MAX};
+use aldis_wire::limits::{CROSSED_WITHIN, HAVE_NUMBERS_MAX, LOST_NAMED_MAX};
 
 use super::bucket::Bucket;
 use super::io::{LinkKey, Moment};
@@ -68,8 +68,8 @@ pub(crate) struct Link {
     pub(crate) silent: bool,
     /// Whether both ends dialled because a common neighbour told them when.
     pub(crate) punched: bool,
-    /// Whether our own address has changed since we accepted it: the other side sends to where we were.
-    pub(crate) stranded: bool,
+    /// Since when nothing is believed to come over it any more, because an address of ours or of theirs has changed.
+    pub(crate) stranded: Option<Moment>,
     /// The other side's epoch, out of its Hello.
     pub(crate) epoch: u64,
     /// Our epoch, as our Hello on this link stated it.
@@ -130,7 +130,7 @@ impl Link {
             near: false,
             silent: false,
             punched: false,
-            stranded: false,
+            stranded: None,
             epoch: 0,
             stated: 0,
             heard: Bucket::default(),
@@ -152,10 +152,10 @@ impl Link {
         self.phase == Phase::Admitted
     }
 
-    /// Whether it is heard, and the other side sends to where we are.
+    /// Whether it is heard, and each side sends to where the other one is.
     #[must_use]
     pub(crate) fn is_sound(&self) -> bool {
-        !self.silent && !self.stranded
+        !self.silent && self.stranded.is_none()
     }
 
     /// Whether `bytes` more fit into what may be on its way on `channel`.
@@ -246,6 +246,20 @@ impl Links {
         all.min_by_key(|(key, link)| (!link.is_sound(), *key)).map(|(key, _)| key)
     }
 
+    /// The names of those connections with a host over which nothing comes any more.
+    #[must_use]
+    pub(crate) fn lost_with(&self, host: HostId) -> Vec<[u8; 8]> {
+        let lost = self.admitted().filter(|(_, link)| link.host == host && !link.is_sound());
+        lost.map(|(_, link)| connection_name(&link.exporter)).take(LOST_NAMED_MAX).collect()
+    }
+
+    /// The admitted connection with a host that has this name.
+    #[must_use]
+    pub(crate) fn named(&self, host: HostId, name: &[u8; 8]) -> Option<LinkKey> {
+        let found = self.admitted().find(|(_, link)| link.host == host && connection_name(&link.exporter) == *name);
+        found.map(|(key, _)| key)
+    }
+
     /// Connections of which we are this end and that are not admitted yet. Counted apart, so that strangers who connect
     /// and say nothing do not stand in the way of our own dials.
     #[must_use]
@@ -290,11 +304,13 @@ impl Links {
         all >= limits::LINKS_MAX || role == Role::Acceptor && taken >= limits::LINKS_TAKEN_MAX
     }
 
-    /// Whether we have dialled a host just now and that connection stands or is about to.
+    /// Whether we have dialled a host just now and that connection stands or is about to. While we dial it because of a
+    /// meeting, which began at `meeting`, those before do not count: who is met has lost them.
     #[must_use]
-    pub(crate) fn is_doubled(&self, now: Moment, host: HostId) -> bool {
-        let fresh = |link: &Link| link.role == Role::Dialler && now.since(link.since) < CROSSED_WITHIN;
-        self.iter().any(|(_, link)| link.host == host && fresh(link) && link.phase != Phase::Closing && !link.silent)
+    pub(crate) fn is_doubled(&self, now: Moment, host: HostId, meeting: Option<Moment>) -> bool {
+        let is_new = |since: Moment| meeting.map_or(now.since(since) < CROSSED_WITHIN, |began| since >= began);
+        let fresh = |link: &Link| link.role == Role::Dialler && is_new(link.since);
+        self.iter().any(|(_, link)| link.host == host && fresh(link) && link.phase != Phase::Closing && link.is_sound())
     }
 
     /// A connection takes the place of another one of the same moment: it came about in the same way.
@@ -317,7 +333,7 @@ impl Links {
         if lives(new) != lives(old) {
             return Some(if lives(new) > lives(old) { old_key } else { key });
         }
-        if new.since.since(old.since) >= CROSSED_WITHIN || old.silent || old.stranded {
+        if new.since.since(old.since) >= CROSSED_WITHIN || !old.is_sound() {
             return Some(old_key);
         }
         if new.role != old.role {
@@ -568,7 +584,7 @@ mod tests {
             links.insert(LinkKey(1), end(2, one, Role::Acceptor, (5, 5), Duration::ZERO));
             links.insert(LinkKey(2), end(2, one, Role::Dialler, (5, 5), Duration::from_secs(1)));
             if let Some(old) = links.find_mut(LinkKey(1)) {
-                (old.silent, old.stranded) = (silent, stranded);
+                (old.silent, old.stranded) = (silent, stranded.then(Moment::default));
             }
             let loser = if silent || stranded { LinkKey(1) } else { LinkKey(2) };
             assert_eq!(links.loser(two, LinkKey(2)), Some(loser));
@@ -582,7 +598,7 @@ mod tests {
             let mut links = Links::default();
             links.insert(LinkKey(1), end(1, two, Role::Acceptor, (5, 5), Duration::ZERO));
             if let Some(old) = links.find_mut(LinkKey(1)) {
-                (old.silent, old.stranded) = (silent, stranded);
+                (old.silent, old.stranded) = (silent, stranded.then(Moment::default));
             }
             assert_eq!((links.to_host(two), links.to_host(one)), (Some(LinkKey(1)), None), "better than none");
             links.insert(LinkKey(2), end(1, two, Role::Acceptor, (5, 5), Duration::ZERO));

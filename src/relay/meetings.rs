@@ -14,10 +14,11 @@ use aldis_wire::id::HostId;
 
 use super::io::{LinkKey, Moment};
 use super::limits::{
-    MEETING_AGAIN, MEETING_LOOK_INTERVAL, MEETING_PAUSE_MAX, MEETING_PAUSE_MIN, MEETING_TIME, MEETING_TRIES,
-    MEETINGS_ASKED_MAX, MEETINGS_MAX, PAIR_KEPT, PAIRS_MAX, PUNCHES_PER_ADDRESS_MAX, PUNCHES_PER_IP_MAX,
-    PUNCHES_REMEMBERED, PUNCHES_REMEMBERED_MAX, WISHES_MAX,
+    MEETING_AGAIN, MEETING_LOOK_REST_MAX, MEETING_LOOK_REST_PER_HOST, MEETING_PAUSE_MAX, MEETING_PAUSE_MIN,
+    MEETING_TIME, MEETING_TRIES, MEETINGS_ASKED_MAX, MEETINGS_MAX, PAIR_KEPT, PAIRS_MAX, PUNCHES_PER_ADDRESS_MAX,
+    PUNCHES_PER_IP_MAX, PUNCHES_PER_NEIGHBOUR_MAX, PUNCHES_REMEMBERED, PUNCHES_REMEMBERED_MAX, WISHES_MAX,
 };
+use super::prefix::Prefix;
 
 /// What a host that is introduced says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,8 @@ pub(crate) struct Meeting {
     pub(crate) ours: bool,
     /// The moment to dial, or to give up.
     pub(crate) until: Moment,
+    /// When we began to dial, once we have.
+    pub(crate) began: Moment,
     /// What the neighbour says of the other.
     pub(crate) theirs: Side,
 }
@@ -110,8 +113,8 @@ pub(crate) struct Meetings {
     under_way: BTreeMap<HostId, Meeting>,
     /// By who asked, and for whom.
     pairs: BTreeMap<(HostId, HostId), Pair>,
-    /// Where we dialled because of introductions, and when.
-    punches: VecDeque<(Moment, SocketAddr)>,
+    /// Where we dialled because of introductions, when, and over which link we were told to.
+    punches: VecDeque<(Moment, SocketAddr, LinkKey)>,
     /// When to look for wishes.
     look: Option<Moment>,
     /// Before that it is not looked again.
@@ -126,11 +129,12 @@ impl Meetings {
         self.look = Some(self.look.map_or(moment, |planned| planned.min(moment)));
     }
 
-    /// Whether it is time to look for wishes; then the next look is to be planned.
-    pub(crate) fn takes_look(&mut self, now: Moment) -> bool {
+    /// Whether it is time to look for wishes among so many hosts; then the next look is to be planned.
+    pub(crate) fn takes_look(&mut self, now: Moment, hosts: usize) -> bool {
         let due = self.look.is_some_and(|look| look <= now);
         if due {
-            self.rests_until = now + MEETING_LOOK_INTERVAL;
+            let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
+            self.rests_until = now + MEETING_LOOK_REST_PER_HOST.saturating_mul(hosts).min(MEETING_LOOK_REST_MAX);
             self.look = None;
         }
         due
@@ -181,10 +185,10 @@ impl Meetings {
         self.wishes.get(&host).map_or(0, |wish| wish.turn.checked_rem(of).unwrap_or(0))
     }
 
-    /// Whether another meeting may begin.
+    /// Whether another meeting may begin. Those for which we ask have room of their own, which nobody else's wishes take.
     pub(crate) fn has_room(&self, ours: bool) -> bool {
-        let asked = self.under_way.values().filter(|meeting| meeting.ours).count();
-        self.under_way.len() < MEETINGS_MAX && !(ours && asked >= MEETINGS_ASKED_MAX)
+        let most = if ours { MEETINGS_ASKED_MAX } else { MEETINGS_MAX - MEETINGS_ASKED_MAX };
+        self.under_way.values().filter(|meeting| meeting.ours == ours).count() < most
     }
 
     /// The meeting with a host, if one is under way.
@@ -197,6 +201,12 @@ impl Meetings {
         self.under_way.get(&host).is_some_and(|meeting| meeting.stage != Stage::Expected)
     }
 
+    /// Since when we dial a host because of a meeting.
+    pub(crate) fn dialled_since(&self, host: HostId) -> Option<Moment> {
+        let meeting = self.under_way.get(&host).filter(|meeting| meeting.stage == Stage::Dialling)?;
+        Some(meeting.began)
+    }
+
     /// We have said to the neighbour at the other end of `through` that we want to meet a host.
     pub(crate) fn expect(&mut self, now: Moment, host: HostId, through: LinkKey, ours: bool) {
         if let Some(wish) = self.wishes.get_mut(&host) {
@@ -205,7 +215,7 @@ impl Meetings {
             wish.not_before = None;
         }
         let (stage, until, theirs) = (Stage::Expected, now + PAIR_KEPT, Side::default());
-        self.under_way.insert(host, Meeting { stage, through, ours, until, theirs });
+        self.under_way.insert(host, Meeting { stage, through, ours, until, began: now, theirs });
     }
 
     /// The common neighbour says when to dial. False if we have not agreed to that.
@@ -225,7 +235,9 @@ impl Meetings {
         let due: Vec<(HostId, Meeting)> = due.map(|(host, meeting)| (*host, meeting.clone())).collect();
         for (host, meeting) in &due {
             match self.under_way.get_mut(host).filter(|_| meeting.stage == Stage::Waiting) {
-                Some(waiting) => (waiting.stage, waiting.until) = (Stage::Dialling, now + MEETING_TIME),
+                Some(waiting) => {
+                    (waiting.stage, waiting.until, waiting.began) = (Stage::Dialling, now + MEETING_TIME, now);
+                }
                 None => _ = self.under_way.remove(host),
             }
         }
@@ -280,17 +292,24 @@ impl Meetings {
         }
     }
 
-    /// Whether an introduction may make us dial this address once more; counts it.
-    pub(crate) fn may_punch(&mut self, now: Moment, address: SocketAddr) -> bool {
-        while self.punches.front().is_some_and(|(at, _)| *at + PUNCHES_REMEMBERED <= now) {
+    /// Whether an introduction of the neighbour at the other end of `through` may make us dial this address once more; counts
+    /// it.
+    pub(crate) fn may_punch(&mut self, now: Moment, address: SocketAddr, through: LinkKey) -> bool {
+        while self.punches.front().is_some_and(|(at, ..)| *at + PUNCHES_REMEMBERED <= now) {
             self.punches.pop_front();
         }
-        let count = |of: &dyn Fn(SocketAddr) -> bool| self.punches.iter().filter(|(_, known)| of(*known)).count();
-        let may = count(&|known| known == address) < PUNCHES_PER_ADDRESS_MAX
-            && count(&|known| known.ip() == address.ip()) < PUNCHES_PER_IP_MAX
+        let (mut there, mut at_ip, mut by_it) = (0, 0, 0);
+        for (_, known, teller) in &self.punches {
+            there += usize::from(*known == address);
+            at_ip += usize::from(Prefix::of(known.ip()) == Prefix::of(address.ip()));
+            by_it += usize::from(*teller == through);
+        }
+        let may = there < PUNCHES_PER_ADDRESS_MAX
+            && at_ip < PUNCHES_PER_IP_MAX
+            && by_it < PUNCHES_PER_NEIGHBOUR_MAX
             && self.punches.len() < PUNCHES_REMEMBERED_MAX;
         if may {
-            self.punches.push_back((now, address));
+            self.punches.push_back((now, address, through));
         }
         may
     }

@@ -32,7 +32,7 @@ mod links;
 mod meetings;
 mod multicast;
 pub mod planted;
-mod prefix;
+pub(crate) mod prefix;
 mod reach;
 mod replays;
 mod roster;
@@ -85,6 +85,7 @@ impl Relay {
             | Input::LinkSent { .. }
             | Input::LinkMeasured { .. }
             | Input::LinkSilent { .. }
+            | Input::LinkStranded { .. }
             | Input::LinkClosed { .. }
             | Input::DialFailed { .. } => state.link_input(now, input, out),
             Input::HintsFound { source, hints } => {
@@ -109,6 +110,7 @@ impl Relay {
             Input::PlacesFound { local, mapped, stun } => state.places_found(now, local, mapped, stun, out),
             Input::DhtSees { address, shared } => state.dht_sees(now, address, shared, out),
             Input::Checked { check, outcome } => state.checked(now, check, outcome, out),
+            Input::CheckLeftOut { check } => state.check_left_out(check, out),
             Input::HostsListed { lists } => state.lists_changed(now, lists, out),
             Input::RevocationsFound { revocations, heard } => state.revocations_found(now, revocations, heard, out),
             Input::LoadMeasured { percent } => state.announcer.load_percent = percent,
@@ -160,6 +162,7 @@ impl Relay {
                 Timer::Heartbeat => state.heartbeat(now, out),
                 Timer::Admission(link) => state.admission_missed(now, link, out),
                 Timer::Closing(link) => state.link_closed_softly(link, out),
+                Timer::Awaited(host) => state.awaited_in_vain(now, host, out),
                 Timer::Expiry(host) => state.expire(now, host, out),
                 Timer::Lost(host) => state.tell_lost(now, host, out),
                 Timer::Answer => state.answer_lost(now, out),

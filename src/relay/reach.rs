@@ -115,12 +115,15 @@ impl Reach {
         }
     }
 
-    /// What the driver knows of our addresses, in place of what it said before.
-    pub(crate) fn places_found(&mut self, local: Vec<SocketAddr>, mapped: Vec<Mapping>, stun: Vec<u16>) {
+    /// What the driver knows of our addresses, in place of what it said before. Whether our own ones are others than they
+    /// were.
+    pub(crate) fn places_found(&mut self, local: Vec<SocketAddr>, mapped: Vec<Mapping>, stun: Vec<u16>) -> bool {
+        let before = std::mem::take(&mut self.local);
         self.local = local.into_iter().take(LOCAL_MAX).map(normalised).collect();
         let outside = |mapping: Mapping| Mapping { outside: normalised(mapping.outside), ..mapping };
         self.mapped = mapped.into_iter().take(MAPPED_MAX).map(outside).collect();
         self.stun_ports = stun.into_iter().filter(|port| *port > 0).take(STUN_PORTS_MAX).collect();
+        !before.is_empty() && self.local != before
     }
 
     /// Where the nodes of the DHT see us.
@@ -251,7 +254,7 @@ impl Reach {
         // What the operator gives and nobody may try.
         for url in self.gateways.iter().filter(|url| self.checks.find(&CheckTarget::Gateway((*url).clone())).is_none())
         {
-            let why = "only a public address is tried by others";
+            let why = "others try public addresses alone, at port 80, 443 or above 1023";
             places.push(PlaceView {
                 target: CheckTarget::Gateway(url.clone()),
                 published: whereabouts.gateways.contains(url),

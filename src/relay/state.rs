@@ -49,6 +49,9 @@ pub(crate) struct State {
     pub(crate) timers: Timers,
     /// Connections to hosts.
     pub(crate) links: Links,
+    /// Hosts with which a link is about to be admitted in place of one that has said goodbye, and where that one led. No
+    /// more than there are connections.
+    pub(crate) awaited: BTreeMap<HostId, std::net::SocketAddr>,
     /// Rosters.
     pub(crate) directory: Directory,
     /// Announcements.
@@ -223,6 +226,7 @@ impl State {
             rng,
             timers: Timers::default(),
             links: Links::default(),
+            awaited: BTreeMap::new(),
             sessions,
             deadlines: Deadlines::default(),
             deliveries: Deliveries::default(),

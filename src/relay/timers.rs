@@ -26,6 +26,8 @@ pub(crate) enum Timer {
     Admission(LinkKey),
     /// A link to which we said goodbye brings nothing more.
     Closing(LinkKey),
+    /// A link that was about to be admitted must be.
+    Awaited(HostId),
     /// A host must have been heard.
     Expiry(HostId),
     /// A neighbour that is silent is told to be gone.

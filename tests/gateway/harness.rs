@@ -10,6 +10,8 @@ use aldis::net::admin::Admin;
 use aldis::net::gateway::{Gateway, GatewayConfig, Timing, bind};
 use aldis::net::hub::Hub;
 use aldis::net::metrics::{self, Metrics};
+use aldis::net::places::{MappingFacts, Places};
+use aldis::relay::io::MappingProtocol;
 use aldis::relay::{Settings, Setup};
 use aldis_wire::id::HostId;
 use aldis_wire::network::{Genesis, Network};
@@ -85,7 +87,7 @@ impl House {
         });
         let takes_edges = Arc::new(AtomicBool::new(true));
         let admin = Admin {
-            places: tokio::sync::watch::channel(aldis::net::places::Places::default()).1,
+            places: tokio::sync::watch::channel(behind_a_router()).1,
             hub: hub.clone(),
             network: network.clone(),
             software: "aldis test".to_owned(),
@@ -176,4 +178,11 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
         assert!(Instant::now() < deadline, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// What a host knows of its place that was told by its router why it is not let in.
+fn behind_a_router() -> Places {
+    let problems = vec![(MappingProtocol::Upnp, "no answer".to_owned())];
+    let facts = MappingFacts { router: "192.168.7.1".parse().ok(), problems, ..MappingFacts::default() };
+    Places { mapping: vec![facts], ..Places::default() }
 }

@@ -61,6 +61,18 @@ async fn health_readiness_status_and_metrics_answer() {
 }
 
 #[tokio::test]
+async fn what_a_status_says_of_the_network_inside_is_for_those_inside() {
+    let house = House::start();
+    let asked = async |more: &str| {
+        let answer = house.ask(&format!("GET /api/status HTTP/1.1\r\n{more}connection: close\r\n\r\n")).await;
+        serde_json::from_str::<Status>(&answer.body).unwrap().reach.mapping.len()
+    };
+    assert_eq!(asked("host: 127.0.0.1:8400\r\n").await, 1);
+    assert_eq!(asked("host: relay.example\r\n").await, 0, "a name: by a proxy, or one that was made to lead here");
+    assert_eq!(asked("host: 127.0.0.1:8400\r\norigin: https://evil.example\r\n").await, 0, "somebody's page");
+}
+
+#[tokio::test]
 async fn a_host_that_goes_away_says_so_and_refuses_new_edges() {
     let house = House::start();
     house.takes_edges.store(false, Ordering::Release);

@@ -110,7 +110,7 @@ impl Insider {
         self.connection.export_keying_material(&mut exporter, EXPORTER_LABEL, b"").unwrap();
         let proof = admission_proof(&self.network.admission_key, Role::Dialler, &exporter, self.id(), to.host);
         let (record, observed) = (self.record(), to.address);
-        Hello { proof: *proof.as_bytes(), epoch: self.epoch, record, observed }
+        Hello { proof: *proof.as_bytes(), epoch: self.epoch, record, observed, lost: Vec::new() }
     }
 
     pub(crate) fn record(&self) -> SignedRecord {

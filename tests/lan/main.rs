@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test of the outside world: processes, files, deadlines")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -69,9 +69,30 @@ fn inside() {
     assert!(one.said() > 0, "the count counts");
     assert_eq!(silent.said(), 0, "what is switched off says nothing");
 
+    says_nothing_in_public(home);
     says_goodbye(&mut two);
     comes_back_with_its_cable(&one, home);
     one.terminate();
+}
+
+/// Where a machine has an address of the public internet, strangers far away can send to the port of mDNS: they get nothing.
+fn says_nothing_in_public(home: &Path) {
+    namespace("public", None);
+    run("ip -n public addr add 45.1.2.3/24 dev eth0");
+    run("ip addr add 45.1.2.254/24 dev hub");
+    let public = Host::begin(home, "public", "ours", &[]);
+    assert!(answered("192.168.7.1:5353").is_some(), "the question is one that is answered");
+    assert_eq!(answered("45.1.2.3:5353"), None);
+    assert_eq!(public.said(), 0);
+}
+
+/// How many bytes come back for a question of 38, as a stranger would send it.
+fn answered(whom: &str) -> Option<usize> {
+    let question = b"\0\x01\0\0\0\x01\0\0\0\0\0\0\x06_aldis\x04_udp\x05local\0\0\x0c\0\x01";
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.send_to(question, whom).unwrap();
+    socket.recv(&mut [0; 9_000]).ok()
 }
 
 /// A host that ends tells the link so, long before its records run out.
@@ -186,7 +207,7 @@ fn namespace(name: &str, number: Option<u8>) {
     run(&format!("ip netns exec {name} nft add table inet t"));
     run(&format!("ip netns exec {name} nft add counter inet t said"));
     run(&format!("ip netns exec {name} nft add chain inet t out {{ type filter hook output priority 0; }}"));
-    run(&format!("ip netns exec {name} nft add rule inet t out udp dport 5353 counter name said"));
+    run(&format!("ip netns exec {name} nft add rule inet t out udp sport 5353 counter name said"));
 }
 
 fn in_namespace(name: &str, program: &str, arguments: &[&str]) -> Vec<u8> {

@@ -12,6 +12,9 @@
   natlab.py reboot LAB NAT [--ip NEW] [--down SECONDS]
                                     forget all mappings, optionally after an outage and
                                     optionally with another outside address ("--ip auto")
+  natlab.py uplink LAB HOST down|up    take a host's first uplink away, or give it back (it needs second=)
+  natlab.py prefix LAB NAT [--keep]    another IPv6 prefix inside; the old one leads nowhere any more, and with --keep
+                                    hosts have its addresses still, deprecated
   natlab.py link LAB NODE [delay=MS] [jitter=MS] [loss=PERCENT]
                                     impair the node's uplink in both directions (none: clear)
   natlab.py mappings LAB NAT           print the NAT's conntrack entries (UDP)
@@ -19,12 +22,13 @@
 
 A topology has one node per line ('#' starts a comment):
 
-  host NAME [via=NAT] [ip=A.B.C.D] [LINK]
+  host NAME [via=NAT] [second=NAT] [ip=A.B.C.D] [LINK]
   nat  NAME [via=NAT] [ip=A.B.C.D] [type=T] [OPTION...] [LINK]
   ipv6                              give every node an IPv6 address too (routers: stateful
                                     firewall, no NAT66)
 
   via=     the NAT in front of it (none: on the internet). A NAT via a NAT is CGNAT.
+  second=  another NAT, by an uplink of its own that is taken when the first one is down
   type=    fullcone         endpoint-independent mapping and filtering
            restricted       endpoint-independent mapping, address-dependent filtering
            port-restricted  endpoint-independent mapping, address+port filtering (default;
@@ -87,7 +91,9 @@ def parse(text):
             raise Error(f"line {n}: bad or repeated name {name!r} (a-z, 0-9, up to 10)")
         opts = {}
         allowed = {"via", "ip", "delay", "jitter", "loss"}
-        if kind == "nat":
+        if kind == "host":
+            allowed |= {"second"}
+        else:
             allowed |= {"type", "ports", "udp", "udp_timeout", "hairpin", "input", "lan", "upnp"}
         for o in w[2:]:
             k, eq, v = o.partition("=")
@@ -106,6 +112,8 @@ def parse(text):
     for d in nodes.values():
         if "via" in d and nodes.get(d["via"], {}).get("kind") != "nat":
             raise Error(f"{d['name']}: via={d['via']} is not a nat")
+        if "second" in d and (nodes.get(d["second"], {}).get("kind") != "nat" or "via" not in d):
+            raise Error(f"{d['name']}: second={d['second']} is not a nat, or there is no first")
         seen, up = set(), d
         while "via" in up:
             if up["name"] in seen:
@@ -143,6 +151,10 @@ def assign(topo):
             i = lan_next[up["name"]] = lan_next.get(up["name"], 9) + 1
             d.setdefault("ip", up["lan"].rsplit(".", 1)[0] + f".{i}")
             d["ip6"] = V6_INSIDE % up["n"] + f"{i:x}"
+            if "second" in d:
+                up = nodes[d["second"]]
+                i = lan_next[up["name"]] = lan_next.get(up["name"], 9) + 1
+                d["ip_2"] = up["lan"].rsplit(".", 1)[0] + f".{i}"
         else:
             pool = HOST_POOL if d["kind"] == "host" else NAT_POOL
             d.setdefault("ip", fresh(pool))
@@ -229,6 +241,13 @@ def build_node(lab, d):
             ip(ns, "addr", "add", d["ip6"] + "/128", "dev", dev, "nodad")
             ip(ns, "-6", "route", "add", "default", "via", "fe80::1", "dev", dev)
             ip(up_ns, "-6", "route", "add", d["ip6"] + "/128", "dev", port)
+    if "second" in d:
+        up = lab["nodes"][d["second"]]
+        ip(nsname(lab, d["second"]), "link", "add", "name", "q-" + d["name"], "type", "veth", "peer", "name", "eth1", "netns", ns)
+        ip(nsname(lab, d["second"]), "link", "set", "dev", "q-" + d["name"], "master", "lan0", "up")
+        ip(ns, "link", "set", "eth1", "up")
+        ip(ns, "addr", "add", d["ip_2"] + "/24", "dev", "eth1")
+        ip(ns, "route", "add", "default", "via", up["lan"].rsplit(".", 1)[0] + ".1", "dev", "eth1", "metric", "200")
     if d["kind"] == "nat":
         build_nat(lab, d)
 
@@ -243,23 +262,26 @@ def build_nat(lab, d):
         with contextlib.suppress(Error):
             sysctl(ns, f"net.bridge.bridge-nf-call-{p}=0")
     if lab["ipv6"]:
-        prefix = V6_INSIDE % d["n"]
-        ip(ns, "addr", "add", prefix + "1/64", "dev", "lan0", "nodad")
-        # the prefix is routed to this router along the chain of routers in front of it
-        hop = d
-        while True:
-            up_ns, port = uplink(lab, hop)
-            ip(up_ns, "-6", "route", "add", prefix + "/64", "via", hop["ip6"],
-               *(("dev", "lan0") if "via" in hop else ("dev", port, "onlink")))
-            if "via" not in hop:
-                break
-            hop = lab["nodes"][hop["via"]]
+        ip(ns, "addr", "add", V6_INSIDE % d["n"] + "1/64", "dev", "lan0", "nodad")
+        route_prefix(lab, d, "add", V6_INSIDE % d["n"])
     one, two = d.get("udp_timeout", "30,120").split(",")
     sysctl(ns, f"net.netfilter.nf_conntrack_udp_timeout={one}",
            f"net.netfilter.nf_conntrack_udp_timeout_stream={two}")
     nft(ns, nat_rules(d, int(two)))
     if d.get("upnp") == "on":
         start_upnp(lab, d)
+
+
+def route_prefix(lab, d, verb, prefix):
+    """Routes a prefix to this router along the chain of routers in front of it (or takes the routes away)."""
+    hop = d
+    while True:
+        up_ns, port = uplink(lab, hop)
+        ip(up_ns, "-6", "route", verb, prefix + "/64", "via", hop["ip6"],
+           *(("dev", "lan0") if "via" in hop else ("dev", port, "onlink")))
+        if "via" not in hop:
+            break
+        hop = lab["nodes"][hop["via"]]
 
 
 def nat_rules(d, timeout):
@@ -496,6 +518,42 @@ def reboot(lab, name, new_ip, outage):
         start_upnp(lab, d)
     save(lab)
     print(d["ip"])
+
+
+def switch_uplink(lab, name, up):
+    d = node(lab, name)
+    if "second" not in d:
+        raise Error(f"{name} has no second uplink")
+    ns = nsname(lab, name)
+    ip(ns, "link", "set", "eth0", "up" if up else "down")
+    if up:  # the route went away with the link
+        gw = lab["nodes"][d["via"]]["lan"].rsplit(".", 1)[0] + ".1"
+        ip(ns, "route", "replace", "default", "via", gw, "dev", "eth0")
+
+
+def change_prefix(lab, name, keep):
+    d = node(lab, name)
+    if d["kind"] != "nat" or not lab["ipv6"]:
+        raise Error(f"{name} is not a nat, or there is no IPv6")
+    old = V6_INSIDE % d["n"]
+    d["n"] += 100
+    new, ns = V6_INSIDE % d["n"], nsname(lab, name)
+    route_prefix(lab, d, "del", old)
+    route_prefix(lab, d, "add", new)
+    ip(ns, "addr", "del", old + "1/64", "dev", "lan0")
+    ip(ns, "addr", "add", new + "1/64", "dev", "lan0", "nodad")
+    for h in lab["nodes"].values():
+        if h.get("via") != name or h["kind"] != "host":
+            continue
+        inside, before = nsname(lab, h["name"]), h["ip6"]
+        h["ip6"] = new + before.rsplit(":", 1)[1]
+        if keep:
+            ip(inside, "addr", "change", before + "/64", "dev", "eth0", "valid_lft", "3600", "preferred_lft", "0")
+        else:
+            ip(inside, "addr", "del", before + "/64", "dev", "eth0")
+        ip(inside, "addr", "add", h["ip6"] + "/64", "dev", "eth0", "nodad")
+        ip(inside, "-6", "route", "replace", "default", "via", new + "1", "dev", "eth0")
+    save(lab)
 
 
 def flush_conntrack(ns):
@@ -796,6 +854,10 @@ def main(argv):
             new_ip, outage = option("--ip"), float(option("--down") or 0)
             _, lab, name = argv
             reboot(load(lab), name, new_ip, outage)
+        case ["uplink", lab, name, ("down" | "up") as to]:
+            switch_uplink(load(lab), name, to == "up")
+        case ["prefix", lab, name, *keep] if keep in ([], ["--keep"]):
+            change_prefix(load(lab), name, bool(keep))
         case ["link", lab, name, *opts]:
             lab, opts = load(lab), dict(o.split("=") for o in opts)
             shape(lab, name, opts)

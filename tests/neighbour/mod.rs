@@ -384,7 +384,13 @@ impl House {
     /// The Hello with which `player` is admitted.
     pub fn hello_of(&self, player: &Player) -> Hello {
         let proof = admission_proof(&network().admission_key, Role::Dialler, &[9; 32], player.id, self.id);
-        Hello { proof: *proof.as_bytes(), epoch: player.epoch, record: player.record(), observed: self.seen_at }
+        Hello {
+            proof: *proof.as_bytes(),
+            epoch: player.epoch,
+            record: player.record(),
+            observed: self.seen_at,
+            lost: Vec::new(),
+        }
     }
 
     /// An admitted link that we have dialled, with this round trip; nothing if it is not wanted.

@@ -23,6 +23,7 @@ mod holding;
 mod keyed;
 mod large;
 mod meshes;
+mod moving;
 mod neighbours;
 mod paths;
 mod pressure;

@@ -61,6 +61,14 @@ pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>
     postcard::take_from_bytes(bytes).map(|(value, _)| value).map_err(|error| from_postcard(&error))
 }
 
+/// Decodes a value and gives what follows it.
+///
+/// # Errors
+/// [`CodecError`] when the bytes are cut short or malformed.
+pub(crate) fn decode_first<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
+    postcard::take_from_bytes(bytes).map_err(|error| from_postcard(&error))
+}
+
 fn from_postcard(error: &postcard::Error) -> CodecError {
     match error {
         postcard::Error::DeserializeUnexpectedEnd => CodecError::Truncated,

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::announcement::{Op, SignedHead};
 use crate::codec::{self, CodecError};
 use crate::id::{HostId, PeerId, TopicId};
-use crate::limits::{BELOW_MAX, LANES, QUERY_RANGES_MAX};
+use crate::limits::{BELOW_MAX, LANES, LOST_NAMED_MAX, QUERY_RANGES_MAX};
 use crate::proof::Proof;
 use crate::record::SignedRecord;
 use crate::refusal::Refusal;
 
-pub use admission::{EXPORTER_LABEL, Role, admission_proof};
+pub use admission::{EXPORTER_LABEL, Role, admission_proof, connection_name};
 pub use broadcast::{Broadcast, Spread, Tally};
 pub use frame::Frame;
 pub use reach::{
@@ -70,7 +70,7 @@ impl Channel {
 }
 
 /// The first frame each way on control. Newer minor versions may append fields.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Hello {
     /// See [`admission_proof`].
     pub proof: [u8; 32],
@@ -80,7 +80,22 @@ pub struct Hello {
     pub record: SignedRecord,
     /// The address at which the sender sees the receiver.
     pub observed: SocketAddr,
+    /// Other connections of the same two hosts over which nothing comes to the sender any more, by their names
+    /// ([`connection_name`]). Was not there in the first version.
+    pub lost: Vec<[u8; 8]>,
 }
+
+impl Hello {
+    fn decode(body: &[u8]) -> Result<Self, CodecError> {
+        let ((proof, epoch, record, observed), rest) = codec::decode_first(body)?;
+        let lost = if rest.is_empty() { Vec::new() } else { codec::decode_prefix::<Names>(rest)?.0 };
+        Ok(Self { proof, epoch, record, observed, lost })
+    }
+}
+
+/// Names of connections.
+#[derive(Deserialize)]
+struct Names(#[serde(deserialize_with = "codec::list::<_, _, LOST_NAMED_MAX>")] Vec<[u8; 8]>);
 
 /// Why a link ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -102,6 +102,8 @@ pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 pub const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
 /// Heartbeats that may be missed before a roster expires.
 pub const HEARTBEATS_MISSED_MAX: u32 = 3;
+/// Connections that a Hello names as lost. Two cross now and then; more are there for moments only.
+pub const LOST_NAMED_MAX: usize = 4;
 /// Two connections between the same hosts have crossed if one came at most so long after the other: a dial takes 5 s, and
 /// admission as long. One that comes later was dialled by somebody who has lost the first (PROTOCOL.md §5.4).
 pub const CROSSED_WITHIN: Duration = Duration::from_secs(10);

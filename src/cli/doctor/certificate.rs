@@ -148,7 +148,8 @@ fn finding(source: &str, chain: &[CertificateDer<'static>], urls: &[&Url]) -> Fi
             );
         }
     };
-    let (now, end) = (now.as_secs(), account.not_after.unwrap_or(0));
+    // Without an end that could be found it has none: some are made to hold for ever.
+    let (now, end) = (now.as_secs(), account.not_after.unwrap_or(NEVER.as_secs()));
     let days = end.saturating_sub(now) / DAY_SECONDS;
     let renew = "renew it; a running host reads it again by itself when the file changes";
     let wrong = |what: String, next: &str| Finding::wrong(NAME, format!("{source}: {what}"), next);

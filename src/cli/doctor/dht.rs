@@ -92,7 +92,8 @@ fn announced(status: &Status, found: &BTreeSet<SocketAddr>, answered: bool) -> F
     let dht = reach.dht.iter().map(|dht| dht.address.ip());
     let ours: BTreeSet<IpAddr> = observed.chain(dht).chain(reach.addresses.iter().map(SocketAddr::ip)).collect();
     let is_ours = |at: &&SocketAddr| match (reach.registered.port, &reach.dht) {
-        (Some(port), _) => at.port() == port && (ours.is_empty() || ours.contains(&at.ip())),
+        // Many hosts have the same port.
+        (Some(port), _) => at.port() == port && ours.contains(&at.ip()),
         (None, Some(dht)) => **at == dht.address,
         (None, None) => false,
     };
@@ -101,12 +102,19 @@ fn announced(status: &Status, found: &BTreeSet<SocketAddr>, answered: bool) -> F
     let finding = match (reach.registered.what.as_str(), seen) {
         ("nothing", _) => Finding::ok(
             name,
-            "the DHT is told nothing of this host, since nobody can dial it from outside; its neighbours introduce it to others",
+            "the DHT is told nothing of this host, since nobody has reached it from outside so far; its neighbours introduce it to \
+             others",
         ),
         (_, Some(at)) => {
             Finding::ok(name, format!("a node that knows nothing of this host finds it in the DHT, at {at}"))
         }
         _ if !answered => Finding::unknown(name, "the DHT does not answer"),
+        _ if ours.is_empty() => Finding::unknown(
+            name,
+            format!(
+                "the host tells the DHT {port}; which of the addresses there is its own is not known, since nobody sees it"
+            ),
+        ),
         _ if status.uptime_ms < ANNOUNCED_BY_MS => Finding::note(
             name,
             format!("the host tells the DHT {port}, but is not found there yet; it runs since a moment only"),
@@ -120,4 +128,27 @@ fn announced(status: &Status, found: &BTreeSet<SocketAddr>, answered: bool) -> F
         ),
     };
     finding.facts(json!({ "registered": reach.registered, "seen_at": seen }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use super::super::finding::Verdict;
+    use super::super::tests::status;
+    use super::*;
+    use crate::net::admin::{ReachStatus, Registered};
+
+    #[test]
+    fn a_host_with_the_same_port_elsewhere_is_not_taken_for_ours() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let registered = Registered { what: "port".to_owned(), port: Some(47_474) };
+        let mut reach = ReachStatus { registered, ..ReachStatus::default() };
+        let found = BTreeSet::from([at("45.1.1.1:47474")]);
+        let verdict = |reach: &ReachStatus| announced(&status(reach), &found, true).verdict;
+        assert_eq!(verdict(&reach), Verdict::Unknown, "nobody has said where we are");
+        reach.addresses = vec![at("45.2.2.2:47474")];
+        assert_eq!(verdict(&reach), Verdict::Wrong);
+        reach.addresses = vec![at("45.1.1.1:47474")];
+        assert_eq!(verdict(&reach), Verdict::Ok);
+    }
 }

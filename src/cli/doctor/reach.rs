@@ -15,7 +15,7 @@ const SETTLED_MS: u64 = 60_000;
 
 pub(super) fn check(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let Some(status) = status else {
-        return vec![Finding::unknown("reachable", "only a running host can be reached; none runs")];
+        return vec![Finding::unknown("reachable", "only a running host can say who reaches it, and none answers")];
     };
     vec![
         nat(config, status),
@@ -56,7 +56,7 @@ fn nat(config: &Config, status: &Status) -> Finding {
     let second =
         if reach.behind_two { ". There seems to be a second router behind yours, usually the provider's" } else { "" };
     let finding = match reach.nat.as_str() {
-        "open" => Finding::ok("nat", format!("any host can dial this one: {evidence}")),
+        "open" => Finding::ok("nat", format!("other hosts can dial this one{}: {evidence}", families(reach))),
         "restricted" | "port_restricted" => Finding::note(
             "nat",
             format!(
@@ -87,6 +87,24 @@ fn nat(config: &Config, status: &Status) -> Finding {
         "nat": reach.nat, "evidence": evidence, "behind_two": reach.behind_two,
         "observed": reach.observed, "dht": reach.dht, "local": reach.local, "candidates": reach.candidates,
     }))
+}
+
+/// Whether that is so in one family alone.
+fn families(reach: &ReachStatus) -> &'static str {
+    let reached = |family: fn(&SocketAddr) -> bool| {
+        let mut places = reach.places.iter().filter(|place| is_proof(reach, place));
+        places.any(|place| place.place.parse().is_ok_and(|at| family(&at)))
+    };
+    match (reached(SocketAddr::is_ipv4), reached(SocketAddr::is_ipv6)) {
+        (false, true) => " by IPv6, and nobody has by IPv4",
+        _ => "",
+    }
+}
+
+/// Whether a place shows that others reach this host: one that was tried by a stranger, or by a neighbour's other port where
+/// the host has concluded from it that everybody is let in.
+fn is_proof(reach: &ReachStatus, place: &PlaceStatus) -> bool {
+    place.state == "verified" && (place.kind == "links" || place.kind == "other_port" && reach.nat == "open")
 }
 
 fn mapping(config: &Config, status: &Status) -> Finding {
@@ -133,7 +151,12 @@ fn places<'a>(reach: &'a ReachStatus, kinds: &'a [&str]) -> (Vec<&'a PlaceStatus
     let lines = places.iter().map(|place| {
         let by = place.by.as_ref().map_or("nobody".to_owned(), HostId::short);
         let ago = time(place.age_ms.unwrap_or(0));
-        let (kind, at) = (if place.kind == "stun" { " (STUN)" } else { "" }, &place.place);
+        let kind = match place.kind.as_str() {
+            "stun" => " (STUN)",
+            "other_port" => " (a neighbour's other port)",
+            _ => "",
+        };
+        let at = &place.place;
         match place.state.as_str() {
             "verified" => format!("{at}{kind}: reached, {by}, {ago} ago"),
             "not_reached" => format!("{at}{kind}: not reached, {by}, {ago} ago"),
@@ -145,9 +168,9 @@ fn places<'a>(reach: &'a ReachStatus, kinds: &'a [&str]) -> (Vec<&'a PlaceStatus
 }
 
 fn reachable(config: &Config, status: &Status) -> Finding {
-    let (places, lines) = places(&status.reach, &["links", "stun"]);
+    let (places, lines) = places(&status.reach, &["links", "other_port", "stun"]);
     let links = || places.iter().filter(|place| place.kind == "links");
-    let verified = links().find(|place| place.state == "verified");
+    let verified = places.iter().find(|place| is_proof(&status.reach, place));
     let promised = links().find(|place| place.state == "not_reached" && is_promised(config, &place.place));
     let help = open_a_port(config, status);
     let finding = if let Some(place) = promised {
@@ -195,7 +218,17 @@ fn gateway(config: &Config, status: &Status) -> Finding {
             format!("browsers are told to come to {}, and nobody reaches it there", place.place),
             "see that the name leads to this machine or its proxy, that TCP is let through to it, and that the certificate is right",
         ),
-        (_, Some(place)) => Finding::ok("gateway", format!("browsers anywhere can use this host at {}", place.place)),
+        (_, Some(place)) if place.place.starts_with("wss:") => {
+            Finding::ok("gateway", format!("browsers anywhere can use this host at {}", place.place))
+        }
+        (_, Some(place)) => Finding::note(
+            "gateway",
+            format!(
+                "browsers anywhere reach this host at {}, but only pages without TLS may use it: it is not wss",
+                place.place
+            ),
+        )
+        .next("see the check of the certificate"),
         (Some(place), None) => {
             Finding::note("gateway", format!("browsers elsewhere cannot use this host: {} is not reached", place.place))
         }
@@ -203,8 +236,10 @@ fn gateway(config: &Config, status: &Status) -> Finding {
             "gateway",
             "no public_urls: browsers elsewhere are not told of this host. It serves its network and the browsers that know it",
         ),
-        (None, None) => Finding::unknown("gateway", "nobody has tried to reach the gateway from outside yet")
-            .next("run this again in a minute"),
+        (None, None) => {
+            let why = places.iter().find_map(|place| place.why.as_deref()).unwrap_or("not yet");
+            Finding::unknown("gateway", format!("nobody has tried to reach the gateway from outside: {why}"))
+        }
     };
     finding.lines(lines).facts(json!({ "urls": status.gateways, "published": status.reach.gateways, "places": places }))
 }
@@ -249,4 +284,55 @@ fn links(status: &Status) -> Finding {
     finding.lines(lines).facts(json!({
         "links": status.links, "by_next_hop": via, "hosts_live": live().count(), "hints": discovery.hints,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+    use super::super::finding::Verdict;
+    use super::super::tests::status;
+    use super::*;
+    use crate::config::{FlagValues, Sources};
+
+    fn place(kind: &str, at: &str, state: &str) -> PlaceStatus {
+        let why = (state == "unverified").then(|| "no neighbour sees us at that address".to_owned());
+        let (kind, place, state) = (kind.to_owned(), at.to_owned(), state.to_owned());
+        PlaceStatus { kind, place, published: false, state, by: None, age_ms: None, why }
+    }
+
+    fn found(nat: &str, places: Vec<PlaceStatus>) -> ReachStatus {
+        ReachStatus { nat: nat.to_owned(), places, ..ReachStatus::default() }
+    }
+
+    #[test]
+    fn a_host_that_is_reached_by_ipv6_alone_is_not_said_to_be_reached_by_all() {
+        let v6 = place("links", "[2606:4700::1]:47474", "verified");
+        let v4 = place("links", "45.1.1.1:47474", "not_reached");
+        assert!(families(&found("open", vec![v4, v6.clone()])).contains("nobody has by IPv4"));
+        let v4 = place("links", "45.1.1.1:47474", "verified");
+        assert_eq!(families(&found("open", vec![v4, v6])), "");
+    }
+
+    #[test]
+    fn what_a_neighbours_other_port_proves_is_said_where_the_host_concludes_it() {
+        let tried =
+            vec![place("links", "45.1.1.1:47474", "unverified"), place("other_port", "45.1.1.1:47474", "verified")];
+        let proofs = |nat| {
+            let reach = found(nat, tried.clone());
+            reach.places.iter().filter(|place| is_proof(&reach, place)).count()
+        };
+        assert_eq!((proofs("open"), proofs("restricted")), (1, 0));
+    }
+
+    #[test]
+    fn a_gateway_without_tls_is_not_said_to_serve_every_page() {
+        let environment = |name: &str| (name == "HOME").then(|| "/home/h".to_owned());
+        let sources = Sources::gather(&FlagValues::new(), environment, None).unwrap();
+        let config = Config::read(&sources, environment).unwrap();
+        let verdict =
+            |url: &str, state| gateway(&config, &status(&found("open", vec![place("gateway", url, state)]))).verdict;
+        assert_eq!(verdict("wss://relay.example/v1", "verified"), Verdict::Ok);
+        assert_eq!(verdict("ws://45.1.1.1:8400/v1", "verified"), Verdict::Note);
+        assert_eq!(verdict("wss://relay.example/v1", "not_reached"), Verdict::Note);
+    }
 }

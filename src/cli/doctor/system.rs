@@ -101,7 +101,7 @@ pub(super) fn open_files(process: Option<u32>) -> Finding {
     finding.facts(json!({ "limit": limit, "of_running_host": of == "the running host" }))
 }
 
-/// The hard limit of a running process.
+/// The limit that holds for a running process.
 fn limit_of(process: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/limits")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;

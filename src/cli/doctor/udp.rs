@@ -88,6 +88,13 @@ fn verdict(asked: &Asked, links: usize) -> Finding {
         return Finding::note("udp", format!("packets go out and come back, since {links} links stand, but no DHT node answers"))
             .next("if that stays so, the DHT's nodes are blocked or down: name some hosts with --peers, so that this one needs no DHT");
     }
+    if all == 0 && asked.unresolved.is_empty() {
+        return Finding::wrong(
+            "udp",
+            "none of the DHT's nodes has an IPv4 address, and the DHT knows no other",
+            "name others with --dht-bootstrap, or hosts of the network with --peers",
+        );
+    }
     if all == 0 {
         return Finding::wrong(
             "udp",
@@ -99,7 +106,7 @@ fn verdict(asked: &Asked, links: usize) -> Finding {
     let Some((kind, number, text)) = errors.first().filter(|_| errors.len() == all) else {
         return Finding::wrong(
             "udp",
-            format!("UDP is blocked: {all} DHT nodes were asked and none answers"),
+            format!("UDP is blocked, or all of them are down: {all} DHT nodes were asked and none answers"),
             "let UDP out to any port, and the answers back in, in this machine's firewall (sudo nft list ruleset) and in the \
              router; networks of firms, schools and hotels often forbid it, and there no host can run, since links need UDP",
         );
@@ -119,10 +126,15 @@ fn verdict(asked: &Asked, links: usize) -> Finding {
 fn nat(asked: &Asked) -> Finding {
     let seen: Vec<_> = asked.answered.iter().filter_map(|(node, seen)| Some((node.ip(), (*seen)?))).collect();
     let observers: BTreeSet<IpAddr> = seen.iter().map(|(node, _)| *node).collect();
-    let places: BTreeSet<SocketAddr> = seen.iter().map(|(_, at)| *at).collect();
+    // A node may lie: who is outnumbered two to one counts for nothing.
+    let by = |at: &SocketAddr| seen.iter().filter(|(_, other)| other == at).count();
+    let most = seen.iter().map(|(_, at)| by(at)).max().unwrap_or(0);
+    let outnumbered = most > 2 * (seen.len() - most);
+    let places: BTreeSet<SocketAddr> =
+        seen.iter().map(|(_, at)| *at).filter(|at| !outnumbered || by(at) == most).collect();
     let (nat, finding) = match (asked.from, places.first()) {
         (Some(from), Some(at)) if places.len() == 1 && *at == from => {
-            ("none", Finding::ok(NAT, format!("this machine has the public address {} itself", at.ip())))
+            ("none", Finding::ok(NAT, format!("nothing changes this machine's address: it is seen at {}, its own", at.ip())))
         }
         (_, Some(at)) if places.len() == 1 && observers.len() > 1 => (
             "cone",
@@ -272,5 +284,8 @@ mod tests {
         assert_eq!(nat_of(&asked(here, &[(one, "203.0.113.1:7")])), "unknown", "one alone cannot tell");
         assert_eq!(nat_of(&asked("203.0.113.1:7", &[(one, "203.0.113.1:7")])), "none");
         assert_eq!(nat_of(&asked(here, &[])), "unknown");
+        let [third, fourth] = ["198.51.100.3:1", "198.51.100.4:1"];
+        let same = [(one, "203.0.113.1:7"), (other, "203.0.113.1:7"), (third, "203.0.113.1:7")];
+        assert_eq!(nat_of(&asked(here, &[&same[..], &[(fourth, "9.9.9.9:9")]].concat())), "cone", "one lies");
     }
 }

@@ -23,11 +23,12 @@ pub struct ReachStatus {
     pub behind_two: bool,
     /// Which neighbours see it where.
     pub observed: Vec<ObservedStatus>,
-    /// Addresses of its own machine, with the UDP port for links.
+    /// Addresses of its own machine, with the UDP port for links; inside ones only for who asks from inside.
     pub local: Vec<SocketAddr>,
     /// Ports that routers let through to it.
     pub mapped: Vec<MappedStatus>,
-    /// What came of asking routers for that: that of IPv4, then that of IPv6. Empty when `map_ports` is off.
+    /// What came of asking routers for that: that of IPv4, then that of IPv6. Empty when `map_ports` is off, and for who asks
+    /// from outside.
     pub mapping: Vec<MappingStatus>,
     /// Where the nodes of the DHT see it; null before they said so.
     pub dht: Option<DhtAddress>,
@@ -128,6 +129,16 @@ pub struct StunStatus {
     pub answered: u64,
     /// Requests that were not, because there were too many.
     pub refused: u64,
+}
+
+impl ReachStatus {
+    /// Takes out what says something of the network inside, which is nobody's business outside.
+    pub(super) fn hide_inside(&mut self) {
+        let outside = |address: &SocketAddr| may_be_tried(address.ip(), false);
+        self.local.retain(outside);
+        self.candidates.retain(outside);
+        self.mapping.clear();
+    }
 }
 
 pub(super) fn status(view: &ReachView, places: &Places, counts: &Counts) -> ReachStatus {

@@ -36,13 +36,13 @@ use crate::net::places::Places;
 use crate::net::quic::{Quic, QuicError};
 use crate::net::seeds::SeedsConfig;
 use crate::net::store::{Kept, Store};
-use crate::net::udp::SplitError;
+use crate::net::udp::{Port, SplitError};
 use crate::relay::io::{HintSource, Input, Note, StopReason};
 use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
 use checks::Checks;
 use commands::Commands;
-use places::{Locator, Wanted};
+use places::{Locator, Moved, Wanted};
 use port::Bound;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
@@ -201,7 +201,7 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
         port.open(config.stun, hub.clone()).map_err(|error| StartError::Quic { address: quic_address, error })?;
     let rendezvous = config.dht.rendezvous(network.rendezvous, lend).map(Arc::from);
     let stun = port.stun_ports();
-    let quic = Quic::start(port, &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
+    let quic = Quic::start(port.clone(), &config.identity, network.alpn(), hub.clone()).map_err(quic_error)?;
 
     let takes_edges = Arc::new(AtomicBool::new(true));
     let (shown, places) = watch::channel(Places::default());
@@ -211,7 +211,8 @@ pub async fn start(config: HostConfig) -> Result<Host, StartError> {
     let (queue, writer) = store.writer();
     let (stop, stopped) = watch::channel(None);
     let seeds = config.seeds.clone();
-    let locator = Locator::start(hub.clone(), wanted(&config, stun, quic_address, http_address), shown);
+    let wanted = wanted(&config, stun, quic_address, http_address);
+    let locator = Locator::start(hub.clone(), wanted, shown, moved(port, quic.clone()));
     let checks = Checks::new(hub.clone(), quic.clone(), settings.private_addresses);
     let commands = Commands {
         hub: hub.clone(),
@@ -461,6 +462,15 @@ fn wanted(config: &HostConfig, stun: Vec<u16>, links: SocketAddr, http: SocketAd
         map: config.map_ports,
         private: config.settings.private_addresses,
     }
+}
+
+/// What is done when this machine has other addresses.
+fn moved(port: Arc<Port>, quic: Quic) -> Moved {
+    Box::new(move |present| {
+        tracing::info!("the addresses of this machine have changed: looking after its links");
+        port.moved(present);
+        quic.moved(present);
+    })
 }
 
 fn quic_error(error: QuicError) -> StartError {

@@ -1,5 +1,6 @@
 //! Where this host is: its interfaces and what routers let through, told to the machine whenever that changes.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::net::changes::Changes;
 use crate::net::hub::Hub;
 use crate::net::interfaces::{Interfaces, Route};
 use crate::net::mapping::{Mapper, Router, Target, Wish};
@@ -16,8 +18,11 @@ use crate::net::places::{MappingFacts, Places};
 use crate::relay::io::{Input, Mapped, Mapping};
 use crate::relay::may_be_tried;
 
-/// How often the interfaces are looked at. Another uplink is noticed before its links are given up, at 7 s.
+/// How often the interfaces are looked at where the system does not tell of changes, and for a machine that slept. Another
+/// uplink is noticed before its links are given up, at 7 s.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// So long after the system's word of a change one looks: changes seldom come alone.
+const CHANGE_SETTLES: Duration = Duration::from_millis(100);
 /// The wall clock gained so much on the one that stands still in sleep: the machine slept, and routers have forgotten it.
 /// A clock that is set does the same, and costs one needless question.
 const SLEPT_MIN: Duration = Duration::from_secs(10);
@@ -47,6 +52,9 @@ pub(super) struct Locator {
     mapping: Vec<JoinHandle<()>>,
 }
 
+/// Who is told the addresses that this machine has, when they are others than before.
+pub(super) type Moved = Box<dyn Fn(&BTreeSet<IpAddr>) + Send + Sync>;
+
 /// One family's router.
 #[derive(Debug)]
 struct Way {
@@ -57,7 +65,8 @@ struct Way {
 
 impl Locator {
     /// Begins to look, and shows in `shown` what it knows.
-    pub(super) fn start(hub: Arc<Hub>, wanted: Wanted, shown: watch::Sender<Places>) -> Self {
+    /// Whenever we are somewhere else than before, `moved` is told the addresses that this machine has now.
+    pub(super) fn start(hub: Arc<Hub>, wanted: Wanted, shown: watch::Sender<Places>, moved: Moved) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (mut ways, mut mapping) = (Vec::new(), Vec::new());
         if wanted.map {
@@ -69,7 +78,7 @@ impl Locator {
         }
         let again = ways.iter().map(|way| way.again.clone()).collect();
         let known = shown.subscribe();
-        let looking = tokio::spawn(async move { Looking { hub, wanted, ways, shown }.run().await });
+        let looking = tokio::spawn(async move { Looking { hub, wanted, ways, shown, moved }.run().await });
         Self { again, known, stop, looking, mapping }
     }
 
@@ -116,6 +125,7 @@ struct Looking {
     /// IPv4, then IPv6; none when routers are not asked.
     ways: Vec<Way>,
     shown: watch::Sender<Places>,
+    moved: Moved,
 }
 
 impl Looking {
@@ -123,18 +133,21 @@ impl Looking {
         let mut tick = interval(LOOK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut clocks = (Instant::now(), SystemTime::now());
-        let mut here = Interfaces::default();
+        let (mut here, mut changes) = (Interfaces::default(), Changes::listen());
         let mut told = None;
         let mut gone = false;
         loop {
-            if self.happened(&mut tick).await {
+            let mut moved = false;
+            if self.happened(&mut tick, &mut changes).await {
                 let now = tokio::task::spawn_blocking(Interfaces::read).await.unwrap_or_else(|_| here.clone());
                 if slept(&mut clocks) {
-                    tracing::info!("this machine was asleep: asking its router anew");
+                    tracing::info!("this machine was asleep: asking its router and its neighbours anew");
                     self.ways.iter().for_each(|way| way.again.notify_one());
+                    moved = true;
                 }
                 if now != here {
                     tracing::debug!(addresses = ?now.addresses, "the addresses of this machine");
+                    moved |= told.is_some() && now.is_elsewhere(&here);
                     here = now;
                     self.aim(&here);
                 }
@@ -155,21 +168,32 @@ impl Looking {
                 self.hub.happened(Input::PlacesFound { local, mapped, stun: self.wanted.stun.clone() });
                 told = Some(places);
             }
+            if moved {
+                (self.moved)(&here.present);
+            }
         }
     }
 
     /// Waits until it is time to look, which is true, or a router has said something.
-    async fn happened(&mut self, tick: &mut tokio::time::Interval) -> bool {
-        match self.ways.as_mut_slice() {
-            [v4, v6] => tokio::select! {
-                _ = tick.tick() => true,
-                Ok(()) = v4.facts.changed() => false,
-                Ok(()) = v6.facts.changed() => false,
-            },
-            _ => {
-                tick.tick().await;
+    async fn happened(&mut self, tick: &mut tokio::time::Interval, changes: &mut Changes) -> bool {
+        let routers = async {
+            match self.ways.as_mut_slice() {
+                [v4, v6] => tokio::select! {
+                    Ok(()) = v4.facts.changed() => {}
+                    Ok(()) = v6.facts.changed() => {}
+                    else => std::future::pending().await,
+                },
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = tick.tick() => true,
+            () = changes.next() => {
+                // What comes meanwhile is looked at as well, and heard of again: that look is cheap and finds nothing new.
+                tokio::time::sleep(CHANGE_SETTLES).await;
                 true
             }
+            () = routers => false,
         }
     }
 

@@ -176,6 +176,8 @@ where
     }
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Caller(caller));
+        // For routes that are not ours.
+        request.extensions_mut().insert(caller);
         router.clone().call(request)
     });
     let connection = hyper::server::conn::http1::Builder::new()

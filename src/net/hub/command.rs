@@ -67,13 +67,15 @@ impl Commands {
             *older = command;
             return None;
         }
-        let words = || "too many dials at once".to_owned();
         match command {
             Command::Dial { dial, .. } if queue.len() >= COMMANDS_MAX => {
-                return Some(Input::DialFailed { dial, failure: DialFailure::Failed(words()) });
+                return Some(Input::DialFailed {
+                    dial,
+                    failure: DialFailure::Failed("too many dials at once".to_owned()),
+                });
             }
             Command::Check { check, .. } if queue.len() >= COMMANDS_MAX => {
-                return Some(Input::Checked { check, outcome: Err(words()) });
+                return Some(Input::CheckLeftOut { check });
             }
             _ => {}
         }

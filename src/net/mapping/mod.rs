@@ -9,6 +9,7 @@ mod upnp;
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(300);
 const SEARCH_MAX: Duration = Duration::from_secs(10);
 /// What a router says that has nothing of the public internet to open: another one stands before it, or its line is down.
 const NO_ADDRESS: &str = "the router has no public address itself";
+/// How long a router that is being asked when the host ends may take to answer.
+const LAST_ANSWER_MAX: Duration = Duration::from_millis(500);
 /// How long taking the mapping away may take, when the host ends.
 const RELEASE_MAX: Duration = Duration::from_millis(1_500);
 
@@ -90,7 +93,7 @@ impl Mapper {
         (Self { wishes, target, again, facts, held: None, told: false }, shown)
     }
 
-    /// Runs until `stop`; then takes back what it has asked for, within 1.5 s.
+    /// Runs until `stop`; then takes back what it has asked for, within 2 s.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut back_off = BACK_OFF_MIN;
         let mut earliest = Instant::now();
@@ -100,10 +103,19 @@ impl Mapper {
                 _ = stop.wait_for(|stop| *stop) => break,
             }
             let target = *self.target.borrow_and_update();
-            let asked = tokio::select! {
-                asked = self.ask(target) => asked,
-                _ = stop.wait_for(|stop| *stop) => break,
+            let asked = {
+                let mut asking = pin!(self.ask(target));
+                let asked = tokio::select! {
+                    asked = &mut asking => Some(asked),
+                    _ = stop.wait_for(|stop| *stop) => None,
+                };
+                if asked.is_none() {
+                    // What it is granted at this moment must be known to be taken back.
+                    let _ = timeout(LAST_ANSWER_MAX, asking).await;
+                }
+                asked
             };
+            let Some(asked) = asked else { break };
             let pause = match asked {
                 Some(pause) => {
                     back_off = BACK_OFF_MIN;
@@ -147,23 +159,23 @@ impl Mapper {
             }
         };
         // What another router granted ends with its lease.
-        let held = self.held.take().filter(|(of, _)| *of == router);
+        drop(self.held.take_if(|(of, _)| *of != router));
         let mut problems = Vec::new();
-        let mut found = None;
-        if let Some((_, mut held)) = held {
-            match held.renew(&self.wishes).await {
-                Ok(()) => found = Some(held),
-                Err(problem) => tracing::debug!(problem, "the router takes back what it granted, or is gone"),
-            }
+        // It stays where it is while the router is asked: whoever ends meanwhile takes it back.
+        if let Some((_, held)) = &mut self.held
+            && let Err(problem) = held.renew(&self.wishes).await
+        {
+            tracing::debug!(problem, "the router takes back what it granted, or is gone");
+            self.held = None;
         }
-        if found.is_none() {
-            found = timeout(SEARCH_MAX, search(router, &self.wishes, &mut problems)).await.ok().flatten();
+        if self.held.is_none() {
+            let found = timeout(SEARCH_MAX, search(router, &self.wishes, &mut problems)).await.ok().flatten();
+            self.held = found.map(|held| (router, held));
         }
-        let mapped = found.as_ref().map(Held::mapped).unwrap_or_default();
-        problems.extend(found.as_mut().and_then(Held::problem));
+        let held = self.held.as_ref().map(|(_, held)| held);
+        let (mapped, pause) = (held.map(Held::mapped).unwrap_or_default(), held.map(|held| pause(held.lifetime())));
+        problems.extend(held.and_then(Held::problem));
         self.tell(router, mapped, problems);
-        let pause = found.as_ref().map(|held| pause(held.lifetime()));
-        self.held = found.map(|held| (router, held));
         pause
     }
 
@@ -267,7 +279,7 @@ impl Held {
     }
 
     /// What it did not grant.
-    fn problem(&mut self) -> Option<(MappingProtocol, String)> {
+    fn problem(&self) -> Option<(MappingProtocol, String)> {
         match self {
             Self::Pmp(held) => held.problem(),
             Self::Upnp(held) => held.problem(),

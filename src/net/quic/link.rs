@@ -1,10 +1,14 @@
 //! The life of one connection to another host: its streams, its orders, its end.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aldis_wire::host::{Channel, GoodbyeReason, Role};
 use quinn::{ApplicationClose, Connection, ConnectionError, RecvStream, SendStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
@@ -29,6 +33,13 @@ const LOOKS_IN_VAIN_MAX: u128 = 12;
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may stay after the other side has ended its control stream.
 const LINGER_MAX: Duration = Duration::from_secs(3);
+
+/// Besides two round trips, an answer from the other side may take so long, when we have other addresses: it is sent for
+/// anew after 0.2 to 0.5 s.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// The addresses of this machine, whenever they change.
+pub(super) type Present = watch::Receiver<BTreeSet<IpAddr>>;
 
 pub(super) struct Link {
     connection: Connection,
@@ -62,18 +73,19 @@ enum End {
 
 impl Link {
     pub(super) fn new(connection: Connection, mailbox: LinkMailbox, hub: Arc<Hub>) -> Self {
-        let reading = Arc::new(Reading::new(mailbox.clone(), hub.clone()));
+        let reading = Arc::new(Reading::new(connection.clone(), mailbox.clone(), hub.clone()));
         Self { connection, mailbox, hub, reading, readers: JoinSet::new(), writers: JoinSet::new() }
     }
 
     /// Runs until the connection ends. The machine hears of it unless it said so itself.
-    pub(super) async fn run(mut self, role: Role) {
+    pub(super) async fn run(mut self, role: Role, present: Present) {
         let end = match self.open_control(role).await {
             Ok(()) => {
                 let (connection, hub, key) = (self.connection.clone(), self.hub.clone(), self.mailbox.key);
                 tokio::select! {
                     end = self.live() => end,
                     () = silence(&connection, &hub, key) => End::Silent,
+                    never = stranding(&connection, &hub, key, present) => match never {},
                 }
             }
             Err(error) => End::Over(error),
@@ -231,6 +243,22 @@ async fn silence(connection: &Connection, hub: &Hub, link: LinkKey) {
             unacknowledged += 1;
         }
     }
+}
+
+/// Tells the machine when a connection leads to us no more: the address at which it was taken is gone, or nothing comes any
+/// more since this machine's addresses have changed. What we dialled leaves by whatever address there is.
+async fn stranding(connection: &Connection, hub: &Hub, link: LinkKey, mut present: Present) -> Infallible {
+    while present.changed().await.is_ok() {
+        let gone = connection.local_ip().is_some_and(|ip| !present.borrow().contains(&ip.to_canonical()));
+        let before = connection.stats().udp_rx.datagrams;
+        if !gone {
+            tokio::time::sleep(ANSWER_MAX + 2 * connection.rtt()).await;
+        }
+        if gone || connection.stats().udp_rx.datagrams == before {
+            hub.happened(Input::LinkStranded { link });
+        }
+    }
+    std::future::pending().await
 }
 
 /// What ended a connection, for a log.

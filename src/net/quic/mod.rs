@@ -12,6 +12,7 @@ mod link;
 mod streams;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
     AsyncUdpSocket, ClientConfig, Connecting, ConnectionError, Endpoint, Incoming, TransportErrorCode, VarInt,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::dual_stack;
 use super::hub::Hub;
@@ -31,6 +32,8 @@ use super::tls::{self, Tls, TlsError};
 use crate::relay::io::{DialFailure, DialKey, Input};
 use transport::{CONNECTIONS_MAX, HANDSHAKE_DEADLINE, HANDSHAKES_MAX, HANDSHAKES_UNPROVEN_MAX};
 
+/// Each connection notes what has come so far before the other side is asked for more.
+const ASK_AFTER: Duration = Duration::from_millis(20);
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// TLS alerts as QUIC carries them (RFC 9001 §4.8, RFC 8446 §6.2).
@@ -58,8 +61,11 @@ pub enum QuicError {
 #[derive(Clone, Debug)]
 pub struct Quic {
     endpoint: Endpoint,
+    socket: Arc<dyn AsyncUdpSocket>,
     tls: Tls,
     hub: Arc<Hub>,
+    /// The addresses of this machine, since they changed for the first time.
+    present: watch::Sender<BTreeSet<IpAddr>>,
     /// Handshakes of others that may still begin.
     handshakes: Arc<Semaphore>,
     seldom: Arc<Seldom>,
@@ -112,10 +118,26 @@ impl Quic {
         let address = socket.local_addr().unwrap_or(UNKNOWN);
         let server = transport::acceptor(&tls);
         let runtime = Arc::new(quinn::TokioRuntime);
-        let endpoint = Endpoint::new_with_abstract_socket(transport::endpoint(), Some(server), socket, runtime)
+        let (config, inner) = (transport::endpoint(), socket.clone());
+        let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), inner, runtime)
             .map_err(|error| QuicError::Bind { address, error })?;
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-        Ok(Self { endpoint, tls, hub, handshakes, seldom: Arc::default() })
+        let (present, _) = watch::channel(BTreeSet::new());
+        Ok(Self { endpoint, socket, tls, hub, present, handshakes, seldom: Arc::default() })
+    }
+
+    /// This machine has other addresses than before, and these now. On every connection the other side is asked for a sign
+    /// of life, so that it learns where we are; the machine is told which connections lead to us no more. Returns at once.
+    pub fn moved(&self, present: &BTreeSet<IpAddr>) {
+        self.present.send_replace(present.clone());
+        let quic = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(ASK_AFTER).await;
+            // As if the socket were another one: quinn then sends a ping on every connection, under another id.
+            if let Err(error) = quic.endpoint.rebind_abstract(quic.socket) {
+                tracing::warn!(%error, "links cannot be asked whether they live");
+            }
+        });
     }
 
     /// Takes connections until the socket closes.
@@ -245,7 +267,7 @@ impl Quic {
         let rtt = connection.rtt();
         let opened = |link| Input::LinkOpened { link, host, role, dial, address, exporter, rtt };
         let mailbox = self.hub.open_link(tls::key_exchange_of(&connection), opened);
-        link::Link::new(connection, mailbox, self.hub.clone()).run(role).await;
+        link::Link::new(connection, mailbox, self.hub.clone()).run(role, self.present.subscribe()).await;
     }
 
     /// Takes no new connections, waits until all have ended, for at most `patience`, then ends what is left and the

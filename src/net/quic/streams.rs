@@ -1,16 +1,18 @@
 //! Frames in and out of one stream. Reading never waits for anything but the other side.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aldis_wire::codec::{self, CodecError};
 use aldis_wire::host::Channel;
 use aldis_wire::limits::{FRAME_BEFORE_ADMISSION_BYTES, FRAME_BYTES};
 use bytes::{Bytes, BytesMut};
-use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
+use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::time::timeout;
 
+use super::canonical;
 use super::transport::UNKNOWN_STREAMS_MAX;
 use crate::net::hub::{Hub, LinkMailbox};
 use crate::relay::io::Input;
@@ -51,14 +53,30 @@ pub(super) enum Fault {
 pub(super) struct Reading {
     pub(super) mailbox: LinkMailbox,
     pub(super) hub: Arc<Hub>,
+    connection: Connection,
+    /// Where the other side was when it last said something on control.
+    address: Mutex<SocketAddr>,
     /// A bit for every channel number that was opened.
     seen: AtomicU32,
     unknown: AtomicUsize,
 }
 
 impl Reading {
-    pub(super) fn new(mailbox: LinkMailbox, hub: Arc<Hub>) -> Self {
-        Self { mailbox, hub, seen: AtomicU32::new(0), unknown: AtomicUsize::new(0) }
+    pub(super) fn new(connection: Connection, mailbox: LinkMailbox, hub: Arc<Hub>) -> Self {
+        let address = Mutex::new(connection.remote_address());
+        Self { mailbox, hub, connection, address, seen: AtomicU32::new(0), unknown: AtomicUsize::new(0) }
+    }
+
+    /// What to tell the machine if the other side is somewhere else than when it last said something on control. What it
+    /// says now is not taken for what it says from there.
+    fn moved(&self, channel: Channel) -> Option<Input> {
+        if channel != Channel::Control {
+            return None;
+        }
+        let now = self.connection.remote_address();
+        let before = std::mem::replace(&mut *self.address.lock().unwrap_or_else(PoisonError::into_inner), now);
+        let (link, rtt, address) = (self.mailbox.key, self.connection.rtt(), canonical(now));
+        (before != now).then_some(Input::LinkMeasured { link, rtt, address })
     }
 
     /// Reads the channel's number and then its frames, until the stream ends.
@@ -119,7 +137,8 @@ impl Reading {
         while more {
             more = false;
             let mut room = FRAMES_AT_ONCE;
-            self.hub.happened_all(std::iter::from_fn(|| {
+            let moved = self.moved(channel);
+            self.hub.happened_all(moved.into_iter().chain(std::iter::from_fn(|| {
                 if room == 0 {
                     more = true;
                     return None;
@@ -132,7 +151,7 @@ impl Reading {
                         None
                     }
                 }
-            }));
+            })));
         }
         fault
     }

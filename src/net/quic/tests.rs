@@ -23,6 +23,7 @@ const OTHER_ALPN: &[u8] = b"aldis/2/0011223344556677";
 /// A socket with a scripted machine.
 struct Side {
     quic: Quic,
+    port: Arc<Port>,
     hub: Arc<Hub>,
     script: Script,
     id: HostId,
@@ -42,11 +43,11 @@ impl Side {
     fn listening(at: &str, tls: Tls, key: &SigningKey) -> Self {
         let (hub, script) = Script::hub();
         let (socket, address) = Quic::socket(at.parse().unwrap()).unwrap();
-        let socket = Port::new(socket, true, hub.clone()).unwrap();
-        let quic = Quic::with_tls(socket, tls, hub.clone()).unwrap();
+        let port = Port::new(socket, true, hub.clone()).unwrap();
+        let quic = Quic::with_tls(port.clone(), tls, hub.clone()).unwrap();
         let accepting = quic.clone();
         tokio::spawn(async move { accepting.run().await });
-        Self { quic, hub, script, id: HostId::new(key.verifying_key().to_bytes()), address }
+        Self { quic, port, hub, script, id: HostId::new(key.verifying_key().to_bytes()), address }
     }
 
     fn says(&self, outputs: impl IntoIterator<Item = Output>) {
@@ -89,6 +90,21 @@ impl Side {
                 _ => None,
             })
             .await
+    }
+
+    /// Which link is stranded, or none of them for so many measurements.
+    async fn stranded(&self, measurements: usize) -> Option<LinkKey> {
+        for _ in 0..measurements {
+            let stranded = self.script.next(|input| match input {
+                Input::LinkStranded { link } => Some(Some(link)),
+                Input::LinkMeasured { .. } => Some(None),
+                _ => None,
+            });
+            if let Some(link) = stranded.await {
+                return Some(link);
+            }
+        }
+        None
     }
 
     /// Waits for a condition on the counts.
@@ -183,6 +199,23 @@ async fn a_host_at_all_addresses_is_dialled_and_dials_by_both_families_and_shows
         both.quic.dial(DialKey(2), other.address, Some(other.id));
         assert_eq!((both.opened().await.address, other.opened().await.address), (other.address, here));
     }
+}
+
+#[tokio::test]
+async fn when_we_move_the_machine_is_told_which_links_lead_to_us_no_more() {
+    let (a, b, at_a, at_b) = linked().await;
+    let [here, elsewhere] = ["127.0.0.1", "127.0.0.9"].map(|ip| BTreeSet::from([ip.parse().unwrap()]));
+    b.quic.moved(&here);
+    assert_eq!(b.stranded(3).await, None, "it came to an address that is here, and is answered");
+    b.quic.moved(&elsewhere);
+    assert_eq!(b.stranded(2).await, Some(at_b.link), "it came to an address that is gone");
+    a.quic.moved(&elsewhere);
+    assert_eq!(a.stranded(3).await, None, "what we dialled leaves by any address");
+    // From an address that is gone nothing goes out.
+    b.port.moved(&here);
+    b.port.moved(&elsewhere);
+    a.quic.moved(&elsewhere);
+    assert_eq!(a.stranded(4).await, Some(at_a.link), "nobody answers");
 }
 
 #[tokio::test]

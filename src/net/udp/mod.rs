@@ -22,11 +22,13 @@ mod stun;
 mod swap;
 mod twin;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use quinn::udp::{RecvMeta, Transmit};
@@ -45,6 +47,38 @@ pub struct Port {
     /// `None`: STUN is switched off.
     stun: Option<Server>,
     hub: Arc<Hub>,
+    here: Here,
+}
+
+/// Which addresses were this machine's and are not any more. Linux answers with the error for arguments that it does not
+/// know when something is sent from one of them, and quinn's socket then does without segments and ECN for ever.
+#[derive(Debug, Default)]
+struct Here {
+    any_gone: AtomicBool,
+    /// Those present, and those that are gone.
+    known: Mutex<(BTreeSet<IpAddr>, BTreeSet<IpAddr>)>,
+}
+
+/// Addresses that are gone and remembered; then all are forgotten.
+const GONE_MAX: usize = 256;
+
+impl Here {
+    fn is_gone(&self, from: IpAddr) -> bool {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        self.any_gone.load(Ordering::Relaxed) && known().1.contains(&from.to_canonical())
+    }
+
+    fn moved(&self, present: &BTreeSet<IpAddr>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, gone) = &mut *known;
+        if gone.len() + before.len() > GONE_MAX {
+            gone.clear();
+        }
+        gone.append(before);
+        gone.retain(|address| !present.contains(address));
+        *before = present.iter().copied().take(GONE_MAX).collect();
+        self.any_gone.store(!gone.is_empty(), Ordering::Relaxed);
+    }
 }
 
 impl Port {
@@ -66,7 +100,12 @@ impl Port {
     }
 
     fn around(inner: Arc<dyn AsyncUdpSocket>, stun: bool, hub: Arc<Hub>) -> Arc<Self> {
-        Arc::new(Self { inner, stun: stun.then(Server::default), hub })
+        Arc::new(Self { inner, stun: stun.then(Server::default), hub, here: Here::default() })
+    }
+
+    /// The addresses that this machine has now. Nothing is sent from others that it had when this was called before.
+    pub fn moved(&self, present: &BTreeSet<IpAddr>) {
+        self.here.moved(present);
     }
 
     /// Where we listen for Binding requests: ports of this machine, not of its router.
@@ -115,6 +154,10 @@ impl AsyncUdpSocket for Port {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if transmit.src_ip.is_some_and(|from| self.here.is_gone(from)) {
+            // As lost as on a way that is cut.
+            return Ok(());
+        }
         self.inner.try_send(transmit)
     }
 

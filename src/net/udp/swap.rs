@@ -21,7 +21,6 @@ const LAST_USE_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Swap {
     state: Mutex<State>,
     address: SocketAddr,
-    segments_to_send: usize,
     segments_received: usize,
     may_fragment: bool,
 }
@@ -39,7 +38,6 @@ impl Swap {
     pub(super) fn new(socket: Arc<dyn AsyncUdpSocket>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             address: socket.local_addr()?,
-            segments_to_send: socket.max_transmit_segments(),
             segments_received: socket.max_receive_segments(),
             may_fragment: socket.may_fragment(),
             state: Mutex::new(State { socket: Some(socket), reader: None }),
@@ -115,8 +113,10 @@ impl AsyncUdpSocket for Swap {
         Ok(self.address)
     }
 
+    /// What the socket can do now: where the network card cannot cut a large packet into segments, the library finds out when it
+    /// sends one, and says 1 from then on.
     fn max_transmit_segments(&self) -> usize {
-        self.segments_to_send
+        self.current().map_or(1, |socket| socket.max_transmit_segments())
     }
 
     fn max_receive_segments(&self) -> usize {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -255,6 +256,8 @@ struct Given {
     buffers: Mutex<VecDeque<(Vec<u8>, RecvMeta)>>,
     /// Outlives the socket.
     sent: Arc<Mutex<Vec<Sent>>>,
+    /// How many segments it takes at once.
+    segments: AtomicUsize,
 }
 
 /// Where to, from which address of ours, and what.
@@ -285,6 +288,24 @@ impl AsyncUdpSocket for Given {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)))
     }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.segments.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn a_card_that_turns_out_to_cut_nothing_into_segments_is_given_no_more_large_packets() {
+    let given = Arc::new(Given { segments: 64.into(), ..Given::default() });
+    let swap = Swap::new(given.clone()).unwrap();
+    assert_eq!(swap.max_transmit_segments(), 64);
+    given.segments.store(1, Ordering::Relaxed);
+    assert_eq!(swap.max_transmit_segments(), 1);
+    drop(given);
+    swap.take().await.unwrap();
+    assert_eq!(swap.max_transmit_segments(), 1, "what is sent now is lost anyway");
+    swap.put(Arc::new(Given { segments: 32.into(), ..Given::default() }));
+    assert_eq!(swap.max_transmit_segments(), 32);
 }
 
 #[tokio::test]
@@ -304,6 +325,31 @@ async fn a_request_between_quic_packets_is_answered_from_the_address_that_was_as
     let sent = given.sent.lock().unwrap();
     assert_eq!((sent.len(), sent[0].0, sent[0].1), (1, from, asked));
     assert_eq!(mapped_address(&sent[0].2, 3.into()), Some(from));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_from_an_address_that_is_gone_until_it_is_back() {
+    let given = Arc::new(Given::default());
+    let port = Port::around(given.clone(), true, Script::hub().0);
+    let sends = |from: Option<&str>| {
+        let destination = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let src_ip = from.map(|ip| ip.parse().unwrap());
+        port.try_send(&Transmit { destination, ecn: None, contents: b"x", segment_size: None, src_ip }).unwrap();
+        !std::mem::take(&mut *given.sent.lock().unwrap()).is_empty()
+    };
+    let moved = |all: &[&str]| port.moved(&all.iter().map(|ip| ip.parse().unwrap()).collect());
+    assert!(sends(Some("192.0.2.1")), "nothing is known yet");
+    moved(&["192.0.2.1", "2001:db8::1"]);
+    assert!(sends(Some("192.0.2.1")) && sends(Some("2001:db8::1")));
+    moved(&["192.0.2.2"]);
+    assert!(!sends(Some("192.0.2.1")) && !sends(Some("::ffff:192.0.2.1")) && !sends(Some("2001:db8::1")));
+    assert!(sends(None) && sends(Some("192.0.2.2")) && sends(Some("192.0.2.3")), "a new one may not be known yet");
+    moved(&["192.0.2.1", "192.0.2.2"]);
+    assert!(sends(Some("::ffff:192.0.2.1")) && !sends(Some("2001:db8::1")));
+    for number in 0..=u8::MAX {
+        moved(&[&format!("192.0.2.{number}"), &format!("198.51.100.{number}")]);
+    }
+    assert!(port.here.known.lock().unwrap().1.len() <= GONE_MAX);
 }
 
 #[tokio::test]

@@ -49,6 +49,8 @@ pub(crate) struct Place {
     pub(crate) answered: Option<HostId>,
     /// Dials since the last link there.
     pub(crate) failures: u32,
+    /// Of them, those of late that nobody answered while its host was heard by way of others: it is somewhere else.
+    pub(crate) deserted: u32,
     /// Not to be dialled before.
     pub(crate) not_before: Moment,
     /// When it was last dialled.
@@ -96,9 +98,12 @@ impl Place {
         }
     }
 
-    /// How long to leave it alone after a failure; `known` is the longest for one that is no hint.
+    /// How long to leave it alone after a failure; `known` is the longest for one that is no hint, unless its host has left.
     pub(crate) fn back_off(&self, now: Moment, known: Duration) -> Duration {
         let longest = match self.standing(now) {
+            Standing::Known if self.deserted > 0 => {
+                return BACK_OFF_MIN.saturating_mul(1 << (self.deserted - 1).min(16)).min(BACK_OFF_MAX);
+            }
             Standing::Stranger | Standing::Introduced => BACK_OFF_MAX,
             Standing::Seed | Standing::Lan => DIAL_AGAIN,
             Standing::Static | Standing::Known => known,
@@ -146,8 +151,9 @@ impl Places {
     }
 
     /// All places with this address, whoever is said to be there.
-    pub(crate) fn at(&mut self, address: SocketAddr) -> impl Iterator<Item = &mut Place> {
-        self.map.range_mut((address, None)..).take_while(move |(key, _)| key.0 == address).map(|(_, place)| place)
+    pub(crate) fn at(&mut self, address: SocketAddr) -> impl Iterator<Item = (Key, &mut Place)> {
+        let all = self.map.range_mut((address, None)..).take_while(move |(key, _)| key.0 == address);
+        all.map(|(key, place)| (*key, place))
     }
 
     /// Notes that `source` names a place, to be dialled from `first_dial` on if it is new. Whether it is new and there
@@ -177,6 +183,7 @@ impl Places {
             source,
             answered: answered.filter(|_| key.1.is_none()),
             failures: 0,
+            deserted: 0,
             not_before: first_dial,
             dialled: None,
             seen: now,
@@ -225,7 +232,7 @@ impl Places {
         for (key, place) in &mut self.map {
             if key.0 == address {
                 place.answered = Some(host);
-                place.failures = 0;
+                (place.failures, place.deserted) = (0, 0);
             }
             if key.1 == Some(host) {
                 place.linked = key.0 == address;
@@ -250,8 +257,18 @@ impl Places {
                 place.known_until = Some(now + KNOWN_FOR);
             }
             if !place.standing(now).is_hint() {
-                place.failures = 0;
+                (place.failures, place.deserted) = (0, 0);
                 place.not_before = again;
+            }
+        }
+    }
+
+    /// The places that we know, or those of one host, may be dialled now, whatever came of it before.
+    pub(crate) fn try_anew(&mut self, now: Moment, host: Option<HostId>) {
+        for (key, place) in &mut self.map {
+            let meant = host.is_none() || place.host(*key) == host;
+            if meant && !place.standing(now).is_hint() {
+                (place.failures, place.deserted, place.not_before) = (0, 0, now);
             }
         }
     }

@@ -25,6 +25,8 @@ struct World {
     now: Moment,
     linked: BTreeSet<HostId>,
     known_hosts: usize,
+    /// Hosts that are heard by way of others.
+    heard: BTreeSet<HostId>,
     registration: Registration,
     /// Dials that will run into their deadline.
     under_way: Vec<(Moment, DialKey)>,
@@ -57,6 +59,7 @@ impl World {
             now: Moment::default(),
             linked: BTreeSet::new(),
             known_hosts: 0,
+            heard: BTreeSet::new(),
             registration,
             under_way: Vec::new(),
         }
@@ -110,7 +113,8 @@ impl World {
     }
 
     fn fail(&mut self, dial: DialKey) {
-        let went = self.discovery.dial_failed(self.now, dial, &DialFailure::TimedOut);
+        let heard = |host| self.heard.contains(&host);
+        let went = self.discovery.dial_failed(self.now, dial, &DialFailure::TimedOut, heard);
         assert!(went.is_some());
     }
 
@@ -336,7 +340,7 @@ fn a_host_of_another_network_is_left_alone_for_ten_minutes() {
         let mut world = World::new(quiet(), Vec::new());
         world.found(source, &[hint("45.1.2.3:4000")]);
         let dials = world.dials();
-        world.discovery.dial_failed(world.now, dials[0].dial, &DialFailure::OtherNetwork);
+        world.discovery.dial_failed(world.now, dials[0].dial, &DialFailure::OtherNetwork, |_| false);
         assert_eq!(world.wait(OTHER_NETWORK_PAUSE - seconds(1)), []);
         assert_eq!(world.wait(seconds(1)).len(), 1);
     }
@@ -399,6 +403,27 @@ fn a_lost_host_is_dialled_within_a_second_and_then_every_five_for_an_hour() {
         assert!(age > KNOWN_FOR || pause <= DIAL_DEADLINE + BACK_OFF_STATIC_MAX, "{pause:?} after {age:?}");
         assert!(age < KNOWN_FOR + BACK_OFF_MAX || pause >= DIAL_AGAIN, "{pause:?} after {age:?}");
     }
+}
+
+#[test]
+fn the_last_address_of_a_host_that_is_heard_by_way_of_others_is_left_alone_more_and_more() {
+    let mut world = World::new(quiet(), Vec::new());
+    let address = at("45.1.2.3:4000");
+    world.link(host(1), address);
+    world.unlink(host(1), address);
+    // A partition: nobody hears it, and its dials do not count against it later.
+    world.dial_in_vain(seconds(300));
+    world.heard.insert(host(1));
+    let dialled = world.dial_in_vain(seconds(2_400));
+    assert!((8..16).contains(&dialled.len()), "{}", dialled.len());
+    assert!(dialled[4].0.since(dialled[0].0) < seconds(60), "the first pauses are short");
+    // It has moved with us, or is gone for good: everything begins anew.
+    world.discovery.try_anew(world.now);
+    let again = world.dial_in_vain(seconds(20));
+    assert!(again.len() >= 3, "{}", again.len());
+    world.heard.clear();
+    let window = world.dial_in_vain(seconds(60));
+    assert!(window.len() >= 5, "{}", window.len());
 }
 
 #[test]

@@ -135,6 +135,10 @@ impl State {
                 self.leg_ended(key, id, self.own, Ended::Told(spread));
                 continue;
             }
+            if self.is_awaited(*home) {
+                // It is sent when that link is there, in its place.
+                continue;
+            }
             let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
             let pinned = broadcasts.and_then(|broadcasts| broadcasts.pinned(*home));
             match self.hand_over(now, *home, pinned, lane, &frame, out) {

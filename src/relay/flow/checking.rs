@@ -74,10 +74,8 @@ impl State {
 
     /// A neighbour asks us to try whether another host can be reached by one to which it never sent anything.
     pub(crate) fn dial_back_came(&mut self, now: Moment, key: LinkKey, asked: DialBack, out: &mut Outbox) {
-        if self.links.find(key).is_none_or(|link| !link.is_admitted()) {
-            return;
-        }
-        let asker = Asker { link: key, number: asked.number };
+        let Some(link) = self.links.find(key).filter(|link| link.is_admitted()) else { return };
+        let (from, asker) = (link.host, Asker { link: key, number: asked.number });
         let target = |port| normalised(SocketAddr::new(asked.address, port));
         let target = match asked.place {
             Place::Links { port } => CheckTarget::Links(target(port)),
@@ -90,6 +88,9 @@ impl State {
         let known = self.is_linked_with(asked.host, address.ip()) || asked.host == self.own;
         if self.draining || known || !self.reach.contacts.is_stranger(now, asked.host, address.ip()) {
             return self.answer_check(asker, Verdict::Nobody, out);
+        }
+        if !self.reach.referrals.may_refer(now, from) {
+            return self.answer_check(asker, Verdict::TooOften, out);
         }
         let trial = Trial { asker, host: asked.host, stranger: Some(address.ip()), since: now };
         self.try_place(now, Door::at(address.ip()), trial, target, out);
@@ -114,6 +115,13 @@ impl State {
         });
         // It has sent to us meanwhile, and its router may have let our answer in for that.
         self.answer_check(trial.asker, if came { Verdict::Nobody } else { verdict }, out);
+    }
+
+    /// A check that was to be made was not.
+    pub(crate) fn check_left_out(&mut self, check: CheckKey, out: &mut Outbox) {
+        if let Some(trial) = self.reach.trials.end(check) {
+            self.answer_check(trial.asker, Verdict::TooOften, out);
+        }
     }
 
     /// Answers what was not answered in time, here or elsewhere.

@@ -148,12 +148,14 @@ impl State {
 
     /// Lets discovery act.
     pub(crate) fn discover(&mut self, now: Moment, out: &mut Outbox) {
-        let (links, barred) = (&self.links, &self.barred);
-        let chosen = || links.admitted().filter(|(_, link)| link.role == Role::Dialler);
+        let (links, barred, awaited) = (&self.links, &self.barred, &self.awaited);
+        let standing = || links.admitted().filter(|(_, link)| link.stranded.is_none());
+        let chosen = || standing().filter(|(_, link)| link.role == Role::Dialler);
         // When nothing comes over any link, it is our own line that was cut, and whoever dials is first to be back.
-        let cut_off = links.admitted().all(|(_, link)| link.silent);
+        let cut_off = standing().all(|(_, link)| link.silent);
+        let linked = |host| standing().any(|(_, link)| link.host == host);
         let state = LinksNow {
-            linked: |host| links.to_host(host).is_some() && !cut_off || barred.why(host).is_some(),
+            linked: |host| awaited.contains_key(&host) || linked(host) && !cut_off || barred.why(host).is_some(),
             crowded: |address| chosen().any(|(_, link)| near_by(link.address.ip(), address)),
             count: links.admitted().count(),
             chosen: chosen().count(),

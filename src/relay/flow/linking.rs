@@ -27,6 +27,7 @@ impl State {
             }
             Input::LinkMeasured { link, rtt, address } => self.link_measured(link, rtt, address, out),
             Input::LinkSilent { link } => self.link_silent(now, link),
+            Input::LinkStranded { link } => self.link_stranded(now, link, out),
             Input::LinkClosed { link, reason } => {
                 let neighbour = self.links.find(link).filter(|link| link.is_admitted()).map(|link| link.host);
                 self.link_gone(now, link, reason, out);
@@ -40,7 +41,7 @@ impl State {
     }
 
     fn dial_failed(&mut self, now: Moment, dial: DialKey, failure: DialFailure, out: &mut Outbox) {
-        if let Some(address) = self.discovery.dial_failed(now, dial, &failure) {
+        if let Some(address) = self.discovery.dial_failed(now, dial, &failure, |host| self.directory.is_shown(host)) {
             out.note(Note::DialFailed { address, failure });
             self.look_whom_to_meet(now);
         }
@@ -72,7 +73,10 @@ impl State {
             || probe && !self.is_nearer(now, rtt)
         {
             Some(GoodbyeReason::Full)
-        } else if link.punched && role == Role::Dialler && self.links.is_doubled(now, host) {
+        } else if link.punched
+            && role == Role::Dialler
+            && self.links.is_doubled(now, host, self.meetings.dialled_since(host))
+        {
             // Another address of the same host has answered first.
             Some(GoodbyeReason::Crossed)
         } else {
@@ -95,6 +99,7 @@ impl State {
             epoch: self.announcer.epoch,
             record,
             observed: link.address,
+            lost: self.links.lost_with(link.host),
         };
         self.send(key, Channel::Control, &Frame::Hello(hello), out);
         if let Some(link) = self.links.find_mut(key) {
@@ -112,18 +117,22 @@ impl State {
     fn frame_came(&mut self, now: Moment, key: LinkKey, channel: Channel, kind: u8, body: &[u8], out: &mut Outbox) {
         let Some(link) = self.links.find_mut(key) else { return };
         link.silent = false;
+        let (host, phase, stranded) = (link.host, link.phase, link.stranded);
+        if stranded.is_some() {
+            self.heard_on_stranded(now, key, out);
+        }
         let frame = match Frame::decode(kind, body) {
             Ok(Some(frame)) => frame,
-            Ok(None) if !matches!(link.phase, Phase::Greeting { verified: false, .. }) => return,
+            Ok(None) if !matches!(phase, Phase::Greeting { verified: false, .. }) => return,
             Ok(None) => return self.misbehaved(now, key, Fault::OutOfOrder, out),
             Err(_) => return self.misbehaved(now, key, Fault::BadFrame, out),
         };
         let greeting = matches!(frame, Frame::Hello(_) | Frame::Admitted | Frame::Goodbye(_) | Frame::Revoked(_));
-        let verified = !matches!(link.phase, Phase::Greeting { verified: false, .. });
+        let verified = !matches!(phase, Phase::Greeting { verified: false, .. });
         if !frame.belongs_on(channel) || !verified && !greeting {
             return self.misbehaved(now, key, Fault::OutOfOrder, out);
         }
-        if verified && !greeting && self.barred.why(link.host).is_some() {
+        if verified && !greeting && self.barred.why(host).is_some() {
             // On a link to which we have said goodbye.
             return;
         }
@@ -180,6 +189,7 @@ impl State {
             link.observed = Some(hello.observed);
             link.phase = Phase::Greeting { verified: true, welcomed };
         }
+        self.hello_names(now, key, hello, out);
         if role == Role::Acceptor {
             self.say_hello(key, out);
         }
@@ -225,6 +235,7 @@ impl State {
             self.links.inherit(key, loser);
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
+        self.has_come(host);
         self.send_broken(now, out);
         self.reach.contacts.with_host(now, host);
         self.neighbour_sees(now, key, out);
@@ -241,7 +252,9 @@ impl State {
             link.phase = Phase::Closing;
             let words = format!("the other side says goodbye: {}", reason.words());
             out.note(Note::LinkEnded { host, admitted: true, reason: words });
-            self.miss_link(now, key, false);
+            if !(crossed && self.awaits_admission(now, key)) {
+                self.miss_link(now, key, false);
+            }
             self.leave_link(now, key, out);
             if reason == GoodbyeReason::Closing {
                 self.leaves(now, host);
@@ -329,6 +342,8 @@ impl State {
         if phase == Phase::Admitted {
             // Nothing goes over any other one: strangers who come and go cost no walk over all origins and sessions.
             self.leave_link(now, key, out);
+        } else if phase != Phase::Closing && self.is_awaited(host) {
+            self.awaited_in_vain(now, host, out);
         }
     }
 

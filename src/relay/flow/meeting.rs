@@ -13,11 +13,12 @@ use aldis_wire::record::short_id;
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, PunchOutcome};
 use crate::relay::limits::{
     FULL_MESH_MAX, INTRODUCTIONS, LINKS_CHOSEN, MEETING_AGAIN, MEETING_PATIENCE, MEETING_TURN, PUNCH_AFTER_MAX,
-    PUNCH_MARGIN, REACH_PATIENCE, STRANDED_AFTER,
+    PUNCH_MARGIN, REACH_PATIENCE,
 };
+use crate::relay::links::Link;
 use crate::relay::meetings::{Meeting, Side, Stage, is_at};
 use crate::relay::planted::Defect;
-use crate::relay::scope::{is_inside, normalised};
+use crate::relay::scope::is_inside;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -34,7 +35,7 @@ impl State {
                 Stage::Expected | Stage::Dialling => self.not_met(now, host, &meeting, out),
             }
         }
-        if self.meetings.takes_look(now) && !self.draining {
+        if self.meetings.takes_look(now, self.directory.hosts_count()) && !self.draining {
             self.look_for_wishes(now, out);
         }
         if let Some(at) = self.meetings.next() {
@@ -48,29 +49,6 @@ impl State {
         if let Some(at) = self.meetings.next() {
             self.timers.set_earlier(Timer::Meetings, at);
         }
-    }
-
-    /// The other side of a link sees us somewhere else than before. What was dialled to where we were is lost, and so is
-    /// what goes to hosts that let in nobody but who we were; those must be met again without waiting for their silence.
-    pub(crate) fn strand_links(&mut self, now: Moment, seen: SocketAddr) {
-        let mut stranded = Vec::new();
-        for (key, link) in self.links.admitted() {
-            let family = normalised(link.address).is_ipv4() == seen.is_ipv4();
-            let closed = self.directory.record(link.host).is_some_and(|it| it.record.addresses.is_empty());
-            // Others tell of the same change a little later: what has come about meanwhile stands.
-            let told = self.reach.observers.find(key).is_some_and(|observer| observer.sees == seen);
-            let fresh = told || now.since(link.since) < STRANDED_AFTER;
-            if family && !fresh && (link.role == Role::Acceptor || link.punched || closed) {
-                stranded.push((key, link.host));
-            }
-        }
-        for (key, host) in stranded {
-            if let Some(link) = self.links.find_mut(key) {
-                link.stranded = true;
-            }
-            self.meetings.hurry(now, host);
-        }
-        self.look_whom_to_meet(now);
     }
 
     fn look_for_wishes(&mut self, now: Moment, out: &mut Outbox) {
@@ -127,10 +105,11 @@ impl State {
 
     /// Whether another host is here, may be here, and has no link with us that is of use.
     fn may_meet(&self, host: HostId) -> bool {
-        let usable = |link: &crate::relay::links::Link| link.host == host && !link.silent && !link.stranded;
+        let usable = |link: &Link| link.host == host && link.is_sound();
         host != self.own
             && self.directory.is_shown(host)
             && self.barred.why(host).is_none()
+            && !self.is_awaited(host)
             && !self.links.admitted().any(|(_, link)| usable(link))
     }
 
@@ -162,7 +141,7 @@ impl State {
             let ranks = [listed.contains(&short_id(other)), next_hop == Some(key), all];
             ranks.into_iter().position(|holds| holds)
         };
-        let links = self.links.admitted().filter(|(_, link)| link.host != host && !link.silent && !link.stranded);
+        let links = self.links.admitted().filter(|(_, link)| link.host != host && link.is_sound());
         let mut ranked: Vec<_> = links.filter_map(|(key, link)| Some((rank(key, link.host)?, link.rtt, key))).collect();
         ranked.sort_unstable();
         ranked.into_iter().map(|(_, _, key)| key).collect()
@@ -217,7 +196,7 @@ impl State {
         let usable: BTreeSet<SocketAddr> = usable.filter(|address| !ours.candidates.contains(address)).collect();
         let mut dialled = false;
         for address in usable.into_iter().take(CANDIDATES_MAX) {
-            if self.meetings.may_punch(now, address) {
+            if self.meetings.may_punch(now, address, meeting.through) {
                 dialled = true;
                 self.discovery.punch(address, host, out);
             }

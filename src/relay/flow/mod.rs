@@ -15,6 +15,8 @@
 //! | `reaching` | somebody tells where we are; a place of ours is to be checked |
 //! | `checking` | a neighbour asks whether a host can be reached |
 //! | `linking` | a connection opens, says hello, is admitted, closes |
+//! | `awaiting` | a link gives way to one that is about to be admitted |
+//! | `moving` | an address has changed, ours or another host's |
 //! | `meeting` | a host that cannot be dialled is wanted; somebody asks to be introduced |
 //! | `losing` | a neighbour is silent; somebody says that a host is gone |
 //! | `tending` | it is time to look after the choice of neighbours |
@@ -23,6 +25,7 @@
 //! | `viewing` | an operator looks |
 
 mod announcing;
+mod awaiting;
 mod barring;
 mod broadcasts;
 mod catching_up;
@@ -34,6 +37,7 @@ mod life;
 mod linking;
 mod losing;
 mod meeting;
+mod moving;
 mod reaching;
 mod receiving;
 mod signals;

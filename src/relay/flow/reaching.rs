@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use aldis_wire::host::{Channel, Frame, Role, Verified};
+use aldis_wire::id::HostId;
 use rand_chacha::rand_core::Rng;
 
 use crate::relay::io::{CheckTarget, LinkKey, Mapping, Moment, Note, Outbox, Output};
@@ -36,11 +37,11 @@ impl State {
     pub(crate) fn neighbour_sees(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
         // It may have had to give way to another one at once.
         let Some(link) = self.links.find(key).filter(|link| link.is_admitted()) else { return };
-        let Some(sees) = link.observed else { return };
-        let (at, stranger) = (normalised(link.address).ip(), link.stranger);
-        let observer = Observer::new(now, link.host, at, link.role == Role::Dialler, normalised(sees));
-        self.reach.observers.insert(key, observer);
-        self.places_changed(now, out);
+        if link.observed.is_none() {
+            return;
+        }
+        let stranger = link.stranger;
+        self.is_seen_by(now, key, out);
         if stranger {
             let jitter = self.check_jitter();
             let news = self.reach.came(now, key, jitter);
@@ -51,7 +52,17 @@ impl State {
         self.tell_observed(key, out);
     }
 
-    /// A link is not to be used any more.
+    /// The other side of a link sees us where it says.
+    pub(crate) fn is_seen_by(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        let Some(link) = self.links.find(key).filter(|link| link.is_admitted()) else { return };
+        let Some(sees) = link.observed else { return };
+        let at = normalised(link.address).ip();
+        let observer = Observer::new(now, link.host, at, link.role == Role::Dialler, normalised(sees));
+        self.reach.observers.insert(key, observer);
+        self.places_changed(now, out);
+    }
+
+    /// A link is not to be used any more, or nothing comes over it.
     pub(crate) fn neighbour_sees_no_more(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
         self.reach.observers.remove(key);
         self.reach.checks.neighbour_left(now, key);
@@ -60,10 +71,32 @@ impl State {
 
     /// A neighbour sees us at another address than before.
     pub(crate) fn observed_came(&mut self, now: Moment, key: LinkKey, address: SocketAddr, out: &mut Outbox) {
-        if self.reach.observers.sees(now, key, normalised(address)).is_some() {
-            self.places_changed(now, out);
-            self.strand_links(now, normalised(address));
+        if let Some(link) = self.links.find_mut(key) {
+            link.observed = Some(address);
         }
+        if self.reach.observers.sees(now, key, normalised(address)).is_none() {
+            return;
+        }
+        self.places_changed(now, out);
+        let witnesses = self.witnesses(key);
+        if self.reach.observers.believe_move(now, key, &witnesses) {
+            return self.strand_links(now, normalised(address), out);
+        }
+        // They notice when something comes from where we are now.
+        for witness in witnesses {
+            let Some(seen) = self.links.find(witness).map(|link| link.address) else { continue };
+            self.send(witness, Channel::Control, &Frame::Observed(seen), out);
+        }
+    }
+
+    /// Links whose other sides would see us move as well as that of `key`: we dialled them, and their routers let everybody in.
+    fn witnesses(&self, key: LinkKey) -> Vec<LinkKey> {
+        let others = self
+            .links
+            .admitted()
+            .filter(|(other, link)| *other != key && link.role == Role::Dialler && link.is_sound() && !link.punched);
+        let says_where = |host| self.directory.record(host).is_some_and(|it| !it.record.addresses.is_empty());
+        others.filter(|(_, link)| says_where(link.host)).map(|(key, _)| key).collect()
     }
 
     /// The driver tells what it knows of our addresses.
@@ -75,8 +108,11 @@ impl State {
         stun: Vec<u16>,
         out: &mut Outbox,
     ) {
-        self.reach.places_found(local, mapped, stun);
+        let elsewhere = self.reach.places_found(local, mapped, stun);
         self.places_changed(now, out);
+        if elsewhere {
+            self.we_are_elsewhere(now, out);
+        }
     }
 
     /// The nodes of the DHT see us.
@@ -166,24 +202,39 @@ impl State {
         self.timers.set_earlier(Timer::Record, now + RECORD_SETTLES.max(wait));
     }
 
-    /// STUN servers for an edge: our own, then those of neighbours, the nearest first, then others.
+    /// STUN servers for an edge: our own, then those of neighbours, the nearest first, then others. What a record says is taken
+    /// where we see its host at that address; elsewhere, only for a family of which there is none: nobody has tried it here,
+    /// and a liar could send all edges to a victim.
     pub(crate) fn stun_servers(&self) -> Vec<SocketAddr> {
-        let mut near: Vec<_> = self.links.admitted().map(|(_, link)| (link.rtt, link.host)).collect();
+        let mut near: Vec<_> =
+            self.links.admitted().map(|(_, link)| (link.rtt, link.host, normalised(link.address).ip())).collect();
         near.sort_unstable();
-        let near = near.into_iter().map(|(_, host)| host);
-        let others = self.directory.hosts().filter(|host| *host != self.own);
-        let hosts = near.chain(others).filter(|host| self.barred.why(*host).is_none());
-        let theirs = hosts.filter_map(|host| self.directory.record(host)).flat_map(|it| it.record.stun.iter().copied());
-        let mut servers: Vec<SocketAddr> = Vec::new();
-        for server in self.reach.verified_stun().into_iter().chain(theirs.map(normalised)) {
-            if usable(server, self.settings.private_addresses) && !servers.contains(&server) {
-                servers.push(server);
+        let seen = near.iter().flat_map(|(_, host, at)| self.stun_of(*host).filter(|stun| stun.ip() == *at));
+        let mut told = Vec::new();
+        self.tell_stun(self.reach.verified_stun().into_iter().chain(seen), &mut told);
+        let (v4, v6) = (told.iter().any(SocketAddr::is_ipv4), told.iter().any(SocketAddr::is_ipv6));
+        let hosts = near.iter().map(|(_, host, _)| *host).chain(self.directory.hosts());
+        let all = hosts.flat_map(|host| self.stun_of(host));
+        self.tell_stun(all.filter(|stun| if stun.is_ipv4() { !v4 } else { !v6 }), &mut told);
+        told
+    }
+
+    /// Where a host says that it answers STUN.
+    fn stun_of(&self, host: HostId) -> impl Iterator<Item = SocketAddr> {
+        let takes = host != self.own && self.barred.why(host).is_none();
+        let record = self.directory.record(host).filter(|_| takes);
+        record.into_iter().flat_map(|it| &it.record.stun).copied().map(normalised)
+    }
+
+    fn tell_stun(&self, servers: impl Iterator<Item = SocketAddr>, told: &mut Vec<SocketAddr>) {
+        for server in servers {
+            if told.len() >= STUN_TOLD_MAX {
+                return;
             }
-            if servers.len() >= STUN_TOLD_MAX {
-                break;
+            if usable(server, self.settings.private_addresses) && !told.contains(&server) {
+                told.push(server);
             }
         }
-        servers
     }
 
     /// Whoever was dialled is no stranger any more, whatever the reason.

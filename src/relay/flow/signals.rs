@@ -103,6 +103,10 @@ impl State {
             self.note_path(now, key, &id, home, Path::Local);
             return self.arrive(now, home, signal, id, out);
         }
+        if self.is_awaited(home) {
+            // It is sent when that link is there, in its place.
+            return;
+        }
         let lane = lane(signal.from, signal.to);
         match self.hand_over(now, home, pinned, lane, &Frame::Signal(signal), out) {
             Ok(path) => {

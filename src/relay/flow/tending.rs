@@ -84,10 +84,13 @@ impl State {
             self.tender.probed.clear();
         }
         self.tender.probed.insert(host);
-        let addresses = self.directory.record(host).map(|it| it.record.addresses.clone()).unwrap_or_default();
-        if let Some(address) = addresses.first() {
-            self.discovery.probe(now, *address, host, out);
+        let mut addresses = self.directory.record(host).map(|it| it.record.addresses.clone()).unwrap_or_default();
+        if addresses.len() > 1 {
+            // Another one each time: of a host with two families one may be of no use here.
+            let first = self.rng.next_u32() as usize % addresses.len();
+            addresses.rotate_left(first);
         }
+        _ = addresses.into_iter().any(|address| self.discovery.probe(now, address, host, out));
     }
 
     fn may_probe(&self, host: HostId) -> bool {

@@ -8,14 +8,16 @@ use aldis_wire::id::HostId;
 
 use crate::relay::io::Moment;
 use crate::relay::limits::{CONTACT_KEPT, CONTACTS_MAX};
+use crate::relay::prefix::Prefix;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Contact {
-    Address(IpAddr),
+    Address(Prefix),
     Host(HostId),
 }
 
-/// When something last went to an address or a host, or came from it; bounded.
+/// When something last went to an address or a host, or came from it; bounded. An IPv6 /64 counts as one address: else a
+/// single customer could fill all places with his.
 #[derive(Debug, Default)]
 pub(crate) struct Contacts {
     last: BTreeMap<Contact, Moment>,
@@ -26,7 +28,7 @@ pub(crate) struct Contacts {
 impl Contacts {
     /// Something goes to a normalised address, or comes from it.
     pub(crate) fn with_address(&mut self, now: Moment, address: IpAddr) {
-        self.note(now, Contact::Address(address));
+        self.note(now, Contact::Address(Prefix::of(address)));
     }
 
     /// There is a connection with a host, or it has just ended.
@@ -42,7 +44,7 @@ impl Contacts {
     /// When there was last something with that host or address.
     pub(crate) fn latest(&self, now: Moment, host: HostId, address: IpAddr) -> Option<Moment> {
         let of = |contact| self.last.get(&contact).copied().filter(|last| *last + CONTACT_KEPT > now);
-        of(Contact::Address(address)).max(of(Contact::Host(host)))
+        of(Contact::Address(Prefix::of(address))).max(of(Contact::Host(host)))
     }
 
     pub(crate) fn tidy(&mut self, now: Moment) {
@@ -85,6 +87,18 @@ mod tests {
         contacts.with_host(now, host);
         assert!(!contacts.is_stranger(now, host, ip(2)));
         assert!(contacts.is_stranger(now + CONTACT_KEPT, host, ip(1)));
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_take_one_place() {
+        let (mut contacts, now, host) = (Contacts::default(), Moment(Duration::from_secs(5)), HostId::new([1; 32]));
+        let at = |network: u16, number: u16| IpAddr::from([0x2606, 0x4700, 0, network, 0, 0, 0, number]);
+        for number in 0..9_000 {
+            contacts.with_address(now, at(1, number));
+        }
+        assert_eq!(contacts.len(), 1);
+        assert!(!contacts.is_stranger(now, host, at(1, 9_999)));
+        assert!(contacts.is_stranger(now, host, at(2, 1)), "others are strangers still");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who sees us where: one word for each link, and what it says of the router between.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use aldis_wire::id::HostId;
@@ -23,12 +23,14 @@ pub(crate) struct Observer {
     pub(crate) sees: SocketAddr,
     /// Since when.
     pub(crate) since: Moment,
+    /// When it last saw us move, if it ever did.
+    moved: Option<Moment>,
     words: Bucket,
 }
 
 impl Observer {
     pub(crate) fn new(now: Moment, host: HostId, at: IpAddr, dialled: bool, sees: SocketAddr) -> Self {
-        Self { host, at, dialled, sees, since: now, words: Bucket::default() }
+        Self { host, at, dialled, sees, since: now, moved: None, words: Bucket::default() }
     }
 }
 
@@ -78,8 +80,27 @@ impl Observers {
             return None;
         }
         self.moved = Some(now);
-        observer.since = now;
+        (observer.since, observer.moved) = (now, Some(now));
         Some(std::mem::replace(&mut observer.sees, address))
+    }
+
+    /// Whether the word of one neighbour that it sees us elsewhere is enough to give up links that lead to where we were.
+    /// Only who was dialled sees what our router makes of us; and if there are `witnesses`, links whose other sides would
+    /// notice as well, one at another address must have noticed lately: else one liar could have all links given up.
+    pub(crate) fn believe_move(&self, now: Moment, link: LinkKey, witnesses: &[LinkKey]) -> bool {
+        let Some(word) = self.all.get(&link).filter(|word| word.dialled) else { return false };
+        let mut others = witnesses.iter().filter_map(|key| self.all.get(key)).filter(|other| {
+            other.dialled
+                && other.host != word.host
+                && other.at != word.at
+                && other.sees.is_ipv4() == word.sees.is_ipv4()
+        });
+        let mut alone = true;
+        let noticed = others.any(|other| {
+            alone = false;
+            other.moved.is_some_and(|moved| now.since(moved) < NAT_SETTLES)
+        });
+        noticed || alone
     }
 
     /// Whether it has become late enough to conclude something. True once.
@@ -140,12 +161,27 @@ impl Observers {
         if words.iter().any(|(_, sees)| local.contains(sees)) {
             return Some(Kind::Direct);
         }
-        let (first, rest) = words.split_first()?;
-        if words.iter().any(|one| words.iter().any(|other| one.0 != other.0 && one.1 != other.1)) {
-            return Some(Kind::Symmetric);
-        }
-        let agree = rest.iter().any(|other| other.0 != first.0);
-        Some(if agree { Kind::Cone } else { Kind::Unknown })
+        Some(judged(&words))
+    }
+}
+
+/// What those who see us at these addresses say together, each with where he is himself (`None`: the nodes of the DHT). Who
+/// sees us elsewhere than two others at least, and is outnumbered by them two to one, counts for nothing: one neighbour
+/// that lies must not make a host believe that it cannot be met.
+fn judged(words: &[(Option<IpAddr>, SocketAddr)]) -> Kind {
+    let mut at: BTreeMap<SocketAddr, BTreeSet<Option<IpAddr>>> = BTreeMap::new();
+    for (observer, sees) in words {
+        at.entry(*sees).or_default().insert(*observer);
+    }
+    let most = at.values().map(BTreeSet::len).max().unwrap_or(0);
+    let others = at.values().map(BTreeSet::len).sum::<usize>() - most;
+    let differ = words.iter().any(|one| words.iter().any(|other| one.0 != other.0 && one.1 != other.1));
+    if differ && most <= 2 * others {
+        Kind::Symmetric
+    } else if most > 1 {
+        Kind::Cone
+    } else {
+        Kind::Unknown
     }
 }
 

@@ -9,8 +9,8 @@ use aldis_wire::id::HostId;
 use crate::relay::bucket::Bucket;
 use crate::relay::io::{CheckKey, LinkKey, Moment};
 use crate::relay::limits::{
-    ASKERS_MAX, CHECK_TOKENS, CHECKS, GATEWAY_CHECK_TOKENS, GATEWAY_CHECKS, REFERRAL_TIMEOUT, REFERRALS_MAX,
-    TRIAL_ADDRESSES_MAX, TRIAL_TIMEOUT, TRIAL_TOKENS, TRIALS, TRIALS_MAX, TRIALS_PER_ADDRESS,
+    ASKERS_MAX, CHECK_TOKENS, CHECKS, DIAL_BACKS, GATEWAY_CHECK_TOKENS, GATEWAY_CHECKS, REFERRAL_TIMEOUT,
+    REFERRALS_MAX, TRIAL_ADDRESSES_MAX, TRIAL_TIMEOUT, TRIAL_TOKENS, TRIALS, TRIALS_MAX, TRIALS_PER_ADDRESS,
 };
 use crate::relay::prefix::Prefix;
 
@@ -135,21 +135,47 @@ impl Referral {
 #[derive(Debug, Default)]
 pub(crate) struct Referrals {
     pending: BTreeMap<u32, Referral>,
-    askers: BTreeMap<HostId, (Bucket, Bucket)>,
+    askers: BTreeMap<HostId, Asks>,
+}
+
+/// What a host has asked for lately.
+#[derive(Debug, Default)]
+struct Asks {
+    /// Checks of its own places.
+    own: Bucket,
+    /// Those of gateways among them.
+    gateways: Bucket,
+    /// Checks of others' places.
+    others: Bucket,
+}
+
+impl Asks {
+    fn are_forgotten(&self, now: Moment) -> bool {
+        [self.own, self.gateways, self.others].iter().all(|bucket| bucket.is_full(now))
+    }
 }
 
 impl Referrals {
-    /// Whether a host may ask for a check; counts it.
+    /// Whether a host may ask for a check of a place of its own; counts it.
     pub(crate) fn may_ask(&mut self, now: Moment, host: HostId, gateway: bool) -> bool {
+        self.asks(now, host).is_some_and(|asks| {
+            asks.own.take(now, CHECKS, CHECK_TOKENS).is_ok()
+                && (!gateway || asks.gateways.take(now, GATEWAY_CHECKS, GATEWAY_CHECK_TOKENS).is_ok())
+        })
+    }
+
+    /// Whether a host may ask for a check of another one's place; counts it.
+    pub(crate) fn may_refer(&mut self, now: Moment, host: HostId) -> bool {
+        self.asks(now, host).is_some_and(|asks| asks.others.take(now, DIAL_BACKS, 1).is_ok())
+    }
+
+    /// `None` when there is no room to count.
+    fn asks(&mut self, now: Moment, host: HostId) -> Option<&mut Asks> {
         if self.askers.len() >= ASKERS_MAX && !self.askers.contains_key(&host) {
             self.tidy(now);
         }
-        if self.askers.len() >= ASKERS_MAX && !self.askers.contains_key(&host) {
-            return false;
-        }
-        let (all, gateways) = self.askers.entry(host).or_default();
-        all.take(now, CHECKS, CHECK_TOKENS).is_ok()
-            && (!gateway || gateways.take(now, GATEWAY_CHECKS, GATEWAY_CHECK_TOKENS).is_ok())
+        let has_room = self.askers.len() < ASKERS_MAX || self.askers.contains_key(&host);
+        has_room.then(|| self.askers.entry(host).or_default())
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -179,7 +205,7 @@ impl Referrals {
     }
 
     pub(crate) fn tidy(&mut self, now: Moment) {
-        self.askers.retain(|_, (all, gateways)| !(all.is_full(now) && gateways.is_full(now)));
+        self.askers.retain(|_, asks| !asks.are_forgotten(now));
     }
 
     /// Checks under way, and hosts whose questions are counted.

@@ -221,9 +221,7 @@ describe("three hosts", () => {
     await network.stop();
   });
 
-  // In 1 of 6 runs one of the 15 connections is missing after 10 s, although all signals were delivered; not understood yet.
-  const skip = "one of 15 connections is missing now and then, and nobody knows why";
-  test("six peers at three hosts connect by WebRTC, everybody with everybody", { skip }, async () => {
+  test("six peers at three hosts connect by WebRTC, everybody with everybody", async () => {
     for (let n = 0; n < 6; n += 1) peers.push(await openPeer(network.hosts[n % 3]));
     const swarms = await meet(peers);
     for (const swarm of swarms) assert.equal(swarm.protocol.connections.size, 5);

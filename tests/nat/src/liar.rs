@@ -90,7 +90,7 @@ impl Liar {
         exported.map_err(|_| anyhow!("no exporter"))?;
         let proof = admission_proof(&network.admission_key, Role::Dialler, &exporter, id, to);
         let record = SignedRecord::make(&key, network.tag, &record())?;
-        let hello = Hello { proof: *proof.as_bytes(), epoch: 1_000, record, observed: address };
+        let hello = Hello { proof: *proof.as_bytes(), epoch: 1_000, record, observed: address, lost: Vec::new() };
         let mut liar = Self { id, control, connection, _endpoint: endpoint };
         liar.say(&Frame::Hello(hello)).await?;
         liar.say(&Frame::Admitted).await?;

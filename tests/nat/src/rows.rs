@@ -5,6 +5,7 @@ mod changes;
 mod doctor;
 mod five;
 mod mapped;
+mod moves;
 mod narrow;
 mod strangers;
 
@@ -44,6 +45,17 @@ const TWO: &str = "
     host b via=nb
 ";
 
+/// The same with IPv6.
+const PREFIX: &str = "
+    ipv6
+    host d
+    host c delay=12.5
+    nat na type=port-restricted delay=12.5
+    host a via=na
+    nat nb type=port-restricted delay=12.5
+    host b via=nb
+";
+
 /// All rows, in the order of the report.
 pub(crate) const ROWS: &[Row] = &[
     row("five", "five NATed hosts and one public one, which is killed and comes back", five::TOPOLOGY, |scene| {
@@ -70,6 +82,18 @@ pub(crate) const ROWS: &[Row] = &[
         Box::pin(mapped::shared(scene))
     }),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
+    Row {
+        quick: true,
+        ..row(
+            "uplink",
+            "a host's first uplink is gone, another one takes over, and the first comes back",
+            moves::UPLINKS,
+            |scene| Box::pin(moves::uplink(scene)),
+        )
+    },
+    row("prefix", "hosts with IPv6 alone, of which one is given another prefix, twice", PREFIX, |scene| {
+        Box::pin(moves::prefix(scene))
+    }),
     row("udp-blocked", "a host whose router lets no UDP through, until it does", narrow::BLOCKED, |scene| {
         Box::pin(narrow::udp_blocked(scene))
     }),
@@ -223,6 +247,11 @@ impl Scene<'_> {
         let history = load.history();
         let failed = history.signals.iter().filter(|it| it.ended.is_some() && !it.is_delivered());
         failed.map(|it| it.sent.saturating_sub(since)).max().unwrap_or_default()
+    }
+
+    /// How often the socket of an edge has broken.
+    pub(crate) fn broke(&self) -> usize {
+        self.load.as_ref().map_or(0, |load| load.history().outages.len())
     }
 
     /// Of the signals sent in this time: how many were delivered, and how many there were.

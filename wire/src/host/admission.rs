@@ -25,6 +25,14 @@ impl Role {
 /// The label under which both ends export 32 bytes of key material from the TLS session, without context.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-aldis-admission";
 
+/// How both ends of a connection call it (PROTOCOL.md §5.2).
+#[must_use]
+pub fn connection_name(exporter: &[u8; 32]) -> [u8; 8] {
+    let mut name = [0; 8];
+    blake3::Hasher::new_derive_key("aldis 2026 connection").update(exporter).finalize_xof().fill(&mut name);
+    name
+}
+
 /// Proves knowledge of the genesis key on this very TLS session (PROTOCOL.md §5.2). Compare in constant time.
 #[must_use]
 pub fn admission_proof(

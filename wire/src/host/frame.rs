@@ -12,7 +12,7 @@ use super::{
 use crate::codec::{self, CodecError, at_most};
 use crate::id::HostId;
 use crate::limits::{
-    BELOW_MAX, CANDIDATES_MAX, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, LANES, OPS_BYTES, QUERY_RANGES_MAX,
+    BELOW_MAX, CANDIDATES_MAX, HAVE_ENTRIES_MAX, HAVE_NUMBERS_MAX, LANES, LOST_NAMED_MAX, OPS_BYTES, QUERY_RANGES_MAX,
     REQUEST_ID_BYTES, REVOCATIONS_MAX, SIGNAL_DATA_BYTES,
 };
 use crate::newer;
@@ -151,7 +151,7 @@ impl Frame {
     /// [`FRAME_BYTES`](crate::limits::FRAME_BYTES).
     pub fn decode(kind: u8, body: &[u8]) -> Result<Option<Self>, CodecError> {
         let frame = match kind {
-            HELLO => Self::Hello(codec::decode_prefix(body)?),
+            HELLO => Self::Hello(Hello::decode(body)?),
             ADMITTED if !body.is_empty() => return Err(CodecError::Trailing),
             ADMITTED => Self::Admitted,
             GOODBYE => Self::Goodbye(codec::decode(body)?),
@@ -187,8 +187,8 @@ impl Frame {
     /// Whether every part is within its limit. What is not is neither sent nor taken.
     fn check(&self) -> Result<(), CodecError> {
         match self {
-            Self::Hello(_)
-            | Self::Admitted
+            Self::Hello(hello) => at_most(hello.lost.len(), LOST_NAMED_MAX),
+            Self::Admitted
             | Self::Goodbye(_)
             | Self::Prune(_)
             | Self::Graft(..)

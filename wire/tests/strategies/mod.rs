@@ -273,8 +273,11 @@ fn routed() -> impl Strategy<Value = Routed> {
 
 pub(crate) fn frame() -> impl Strategy<Value = Frame> {
     let goodbye = prop::sample::select(GoodbyeReason::ALL.to_vec());
-    let hello = (any::<[u8; 32]>(), any::<u64>(), signed_record(), any::<SocketAddr>())
-        .prop_map(|(proof, epoch, record, observed)| Hello { proof, epoch, record, observed: without_scope(observed) });
+    let hello = (any::<[u8; 32]>(), any::<u64>(), signed_record(), any::<SocketAddr>(), vec(any::<[u8; 8]>(), 0..4))
+        .prop_map(|(proof, epoch, record, observed, lost)| {
+            let observed = without_scope(observed);
+            Hello { proof, epoch, record, observed, lost }
+        });
     let reply = (id(), prop::option::of((any::<u32>(), signed_head())), vec((range(), part()), 0..6));
     prop_oneof![
         hello.prop_map(Frame::Hello),

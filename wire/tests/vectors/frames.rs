@@ -5,7 +5,7 @@ use aldis_wire::codec::cut;
 use aldis_wire::host::{
     Announcement, Bounce, Broadcast, Channel, DialBack, Frame, GoodbyeReason, HaveEntry, Hello, Introduce, Nat,
     NotIntroduced, NotIntroducedReason, Outcome, Part, Place, Punch, Query, Range, Receipt, Reply, Routed, Signal,
-    Spread, Tally, Verdict, Verified, Verify,
+    Spread, Tally, Verdict, Verified, Verify, connection_name,
 };
 use aldis_wire::id::{PeerId, TopicId};
 use aldis_wire::limits::{FRAME_BYTES, LANES};
@@ -25,10 +25,13 @@ fn link_frames() -> Vec<(&'static str, Frame)> {
         epoch: 1_800_000_000,
         record: record(),
         observed: "198.51.100.7:50000".parse().unwrap(),
+        lost: Vec::new(),
     };
+    let lost = vec![connection_name(&[0xe1; 32]), [0x10; 8]];
     let goodbye = |reason| Frame::Goodbye(reason);
     vec![
-        ("hello", Frame::Hello(hello)),
+        ("hello", Frame::Hello(hello.clone())),
+        ("hello, two connections lost", Frame::Hello(Hello { lost, ..hello })),
         ("admitted", Frame::Admitted),
         ("goodbye, closing", goodbye(GoodbyeReason::Closing)),
         ("goodbye, crossed", goodbye(GoodbyeReason::Crossed)),

@@ -150,6 +150,32 @@ fn links() -> Vec<Wish> {
 }
 
 #[tokio::test]
+async fn what_is_mapped_is_taken_back_also_when_the_end_comes_while_the_router_is_asked() {
+    let pretended = pretend(31, true, false).await;
+    let mut working = work(Ok(pretended.router), links());
+    working.until(|facts| !facts.mapped.is_empty()).await;
+    // It says nothing for a moment.
+    let asked = {
+        let mut state = pretended.state.lock().unwrap();
+        state.pcp = false;
+        state.asked
+    };
+    working.again.notify_one();
+    timeout(DEADLINE, async {
+        while pretended.state.lock().unwrap().asked == asked {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    working.stop.send_replace(true);
+    tokio::task::yield_now().await;
+    pretended.state.lock().unwrap().pcp = true;
+    working.end().await;
+    assert_eq!(pretended.state.lock().unwrap().mapped, BTreeMap::new());
+}
+
+#[tokio::test]
 async fn the_mapped_port_is_what_the_router_says_and_it_is_taken_back_at_the_end() {
     let pretended = pretend(1, true, true).await;
     pretended.state.lock().unwrap().shift = 7;

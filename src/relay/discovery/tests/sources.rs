@@ -4,7 +4,7 @@ use std::net::SocketAddrV6;
 
 use super::super::super::limits::{
     DIALS_LAN_MAX, DIALS_SEED_MAX, LAN_HINTS_MAX, LOOK_UP_INTERVAL_ALONE, LOOK_UP_INTERVAL_FAILED, SECOND_FAMILY_AFTER,
-    SEED_HINTS_MAX,
+    SEED_HINTS_MAX, SLOT,
 };
 use super::*;
 
@@ -236,4 +236,30 @@ fn the_races_of_many_hosts_stay_within_the_slots_of_strangers() {
         assert!(*moment <= world.now);
         assert!(world.under_way.len() <= DIALS_MAX);
     }
+}
+
+#[test]
+fn who_dials_in_step_dials_an_address_at_each_agreed_moment_and_not_in_between() {
+    let mut world = World::new(Settings { dht: true, ..Settings::default() }, Vec::new());
+    world.registration = Registration::Implied;
+    let victim = Hint { address: "9.9.9.9:4444".parse().unwrap(), host: None };
+    let mut dialled = 0;
+    for _ in 0..200 {
+        world.found(HintSource::Dht, &[victim]);
+        for Dialled { dial, .. } in world.wait(SLOT / 10) {
+            dialled += 1;
+            world.discovery.dial_failed(world.now, dial, &DialFailure::TimedOut);
+        }
+    }
+    assert!((19..=21).contains(&dialled), "twice a minute for ten minutes: {dialled}");
+}
+
+#[test]
+fn a_host_is_probed_where_it_may_be_dialled_and_nowhere_else() {
+    let mut world = World::new(Settings::default(), Vec::new());
+    let (mut out, host) = (Outbox::default(), HostId::new([4; 32]));
+    let mut probe = |at: &str, out: &mut Outbox| world.discovery.probe(world.now, at.parse().unwrap(), host, out);
+    assert!(!probe("192.168.1.1:4000", &mut out) && out.outputs.is_empty());
+    assert!(probe("[2606:4700::1]:4000", &mut out) && out.outputs.len() == 1);
+    assert!(!probe("[2606:4700::1]:4000", &mut out), "it is under way");
 }

@@ -58,7 +58,7 @@ const CASES: &[Case] = &[
         verdict: "ok",
         nat: "open",
         behind_two: false,
-        summary: "any host can dial this one",
+        summary: "other hosts can dial this one",
         next: "",
     },
     Case { node: "a", name: "restricted cone", nat: "restricted", ..ANSWERS },

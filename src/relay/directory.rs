@@ -6,12 +6,14 @@
 mod hashing;
 mod homes;
 mod hosts;
+mod shared;
 mod shown;
 mod topics;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use aldis_wire::announcement::{GoneReason, Op};
+use aldis_wire::announcement::{GoneReason, Head, Op};
 use aldis_wire::digest::Hash;
 use aldis_wire::id::{HostId, PeerId, TopicId};
 use aldis_wire::proof::{Proof, Trust};
@@ -70,12 +72,12 @@ impl Directory {
     /// The roster of `origin`.
     #[must_use]
     pub(crate) fn roster(&self, origin: HostId) -> Option<&Roster> {
-        self.hosts.find(origin).map(|held| &held.roster)
+        self.hosts.find(origin).map(|held| &*held.roster)
     }
 
     /// The roster of `origin`, for asking digests and parts of it, which are computed when asked for.
     pub(crate) fn roster_mut(&mut self, origin: HostId) -> Option<&mut Roster> {
-        self.hosts.find_mut(origin).map(|(_, held)| &mut held.roster)
+        self.hosts.find_mut(origin).map(|(_, held)| Arc::make_mut(&mut held.roster))
     }
 
     /// About how many bytes of memory the roster of `origin` takes, with its share of the indexes.
@@ -275,7 +277,7 @@ impl Directory {
     pub(crate) fn insert(&mut self, origin: HostId) {
         if self.hosts.slot(origin).is_none() {
             let roster = Roster::new(origin, self.trust);
-            self.hosts.insert(Held { host: origin, roster, shown: true });
+            self.hosts.insert(Held { host: origin, roster: Arc::new(roster), shown: true, line: None });
         }
     }
 
@@ -285,9 +287,58 @@ impl Directory {
     /// The [`Fault`] for which nothing was applied; [`Fault::BadOp`] for a host without a roster.
     pub(crate) fn apply(&mut self, origin: HostId, ops: &[Op], expected: Option<Hash>) -> Result<Vec<Shown>, Fault> {
         let (host, held) = self.hosts.find_mut(origin).ok_or(Fault::BadOp)?;
-        let changes = held.roster.apply(ops, expected)?;
+        held.line = None;
+        let changes = Arc::make_mut(&mut held.roster).apply(ops, expected)?;
+        let shown = self.follow_all(host, changes);
+        if let Some((_, held)) = self.hosts.find_mut(origin)
+            && held.roster.is_to_be_swept()
+        {
+            Arc::make_mut(&mut held.roster).sweep();
+        }
+        Ok(shown)
+    }
+
+    /// Applies the ops of an announcement to its origin's roster. `expected` is the digest that must come out.
+    ///
+    /// # Errors
+    /// As [`Directory::apply`].
+    pub(crate) fn advance(&mut self, head: &Head, ops: &[Op], expected: Option<Hash>) -> Result<Vec<Shown>, Fault> {
+        let (host, held) = self.hosts.find_mut(head.origin).ok_or(Fault::BadOp)?;
+        let Some(step) = shared::advance(self.trust, held, head, ops, expected)? else {
+            return self.apply(head.origin, ops, expected);
+        };
+        let shown = self.follow_all(host, step.changes.clone());
+        if let Some((_, held)) = self.hosts.find_mut(head.origin) {
+            held.roster = step.swept.clone();
+        }
+        Ok(shown)
+    }
+
+    /// Begins the roster of a new epoch by its first announcement; `shown` unless the host is not heard any more.
+    ///
+    /// # Errors
+    /// The [`Fault`] for which the former roster stays.
+    pub(crate) fn begin(
+        &mut self,
+        head: &Head,
+        ops: &[Op],
+        expected: Option<Hash>,
+        shown: bool,
+    ) -> Result<Vec<Shown>, Fault> {
+        let held = shared::begin(self.trust, head, ops, expected)?;
+        Ok(self.put(Held { shown, ..held }))
+    }
+
+    /// Puts a roster that was caught up with in the place of a host's; `shown` unless the host is not heard any more.
+    pub(crate) fn replace(&mut self, origin: HostId, roster: Roster, shown: bool) -> Vec<Shown> {
+        let held = shared::caught_up(self.trust, origin, roster);
+        self.put(Held { shown, ..held })
+    }
+
+    /// The indexes follow the changes of a roster, if it is shown.
+    fn follow_all(&mut self, host: u32, changes: Vec<Change>) -> Vec<Shown> {
         let mut shown = Vec::new();
-        if held.shown {
+        if self.hosts.at(host).is_some_and(|held| held.shown) {
             for change in &changes {
                 if let Change::Joined { slot, old: Some(old) } = change {
                     self.unfollowed.entry(Place { host, slot: *slot }).or_insert_with(|| old.clone());
@@ -298,17 +349,14 @@ impl Directory {
             }
             self.unfollowed.clear();
         }
-        if let Some((_, held)) = self.hosts.find_mut(origin) {
-            held.roster.sweep();
-        }
-        Ok(shown)
+        shown
     }
 
-    /// Puts another roster in the place of a host's; `shown` unless the host is not heard any more.
-    pub(crate) fn replace(&mut self, origin: HostId, mut roster: Roster, shown: bool) -> Vec<Shown> {
-        let (gone, mut come) = self.withdraw(origin);
-        roster.sweep();
-        let host = self.hosts.insert(Held { host: origin, roster, shown });
+    /// Puts another roster in the place of a host's.
+    fn put(&mut self, held: Held) -> Vec<Shown> {
+        let (gone, mut come) = self.withdraw(held.host);
+        let shown = held.shown;
+        let host = self.hosts.insert(held);
         if shown {
             come.extend(self.present_all(host));
         }
@@ -472,7 +520,12 @@ fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::any::Any;
+    use std::sync::Mutex;
+
+    use aldis_wire::announcement::{encode_ops, ops_hash};
     use aldis_wire::network::NetworkTag;
+    use aldis_wire::proof::{Signature, Verifier};
 
     use super::*;
 
@@ -683,5 +736,110 @@ mod tests {
         }
         said.iter().for_each(|(host, ..)| _ = directory.remove(*host));
         assert_eq!((directory.peers_count(), directory.topics_count(), directory.rosters_count()), (0, 0, 0));
+    }
+
+    /// Remembers everything.
+    #[derive(Debug, Default)]
+    struct Memory(Mutex<BTreeMap<[u8; 32], Arc<dyn Any + Send + Sync>>>);
+
+    impl Verifier for Memory {
+        fn verify(&self, signature: Signature, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool {
+            signature.verify(key, context, tag, body)
+        }
+
+        fn remembers(&self) -> bool {
+            true
+        }
+
+        fn remember(&self, name: [u8; 32], what: Arc<dyn Any + Send + Sync>) {
+            self.0.lock().unwrap().insert(name, what);
+        }
+
+        fn recall(&self, name: &[u8; 32]) -> Option<Arc<dyn Any + Send + Sync>> {
+            self.0.lock().unwrap().get(name).cloned()
+        }
+    }
+
+    const ORIGIN: HostId = HostId::new([1; 32]);
+
+    /// What an origin announces one after the other: peers come, join, change and go.
+    fn announcements() -> Vec<Vec<Op>> {
+        let topic = TopicId::new([2; 32]);
+        let nonce = |number: u8| [number; 16];
+        let peer = |number| Proof::mint(ORIGIN, &nonce(number));
+        let come = |number| Op::Present { peer: peer(number), proof: Proof::Minted { nonce: nonce(number) } };
+        let join = |number, meta| Op::Join { topic, peer: peer(number), meta: Bytes::from_static(meta) };
+        vec![
+            vec![come(1), join(1, b"one")],
+            vec![come(2), join(2, b"two"), Op::Leave { topic, peer: peer(1) }],
+            vec![Op::Gone { peer: peer(1), reason: GoneReason::Closed }, come(3), join(3, b"three")],
+            vec![join(2, b"another")],
+        ]
+    }
+
+    /// The heads of these announcements, as far as rosters go.
+    fn heads(all: &[Vec<Op>]) -> Vec<Head> {
+        let mut roster = Roster::new(ORIGIN, NetworkTag::new([4; 8]));
+        let mut heads = Vec::new();
+        for (seq, ops) in (1..).zip(all) {
+            roster.apply(ops, None).unwrap();
+            roster.sweep();
+            let ops_hash = ops_hash(&encode_ops(ops).unwrap());
+            heads.push(Head { origin: ORIGIN, epoch: 1, seq, ops_hash, digest: roster.digest(), interval_ms: 3_000 });
+        }
+        heads
+    }
+
+    /// What is told, step by step, and the directory after it.
+    fn play(trust: Trust, all: &[Vec<Op>], heads: &[Head]) -> (Vec<Vec<Shown>>, Directory) {
+        let mut directory = Directory::new(trust, || 7);
+        let mut told = Vec::new();
+        for (head, ops) in heads.iter().zip(all) {
+            let expected = Some(head.digest);
+            told.push(match head.seq {
+                1 => directory.begin(head, ops, expected, true).unwrap(),
+                _ => directory.advance(head, ops, expected).unwrap(),
+            });
+        }
+        (told, directory)
+    }
+
+    #[test]
+    fn who_takes_over_what_another_worked_out_shows_the_same_as_who_works_it_out() {
+        let all = announcements();
+        let (heads, tag) = (heads(&all), NetworkTag::new([4; 8]));
+        let memory: &'static Memory = Box::leak(Box::default());
+        let (alone, mut own) = play(tag.into(), &all, &heads);
+        let (first, one) = play(Trust::new(tag, memory), &all, &heads);
+        let (second, mut other) = play(Trust::new(tag, memory), &all, &heads);
+        assert_eq!((&first, &second), (&alone, &alone));
+        let held = |directory: &Directory| directory.hosts.find(ORIGIN).unwrap().roster.clone();
+        assert!(Arc::ptr_eq(&held(&one), &held(&other)) && !Arc::ptr_eq(&held(&one), &held(&own)));
+        // What one changes, the other does not see.
+        let gone = Op::Gone { peer: Proof::mint(ORIGIN, &[3; 16]), reason: GoneReason::Lost };
+        let changed = other.apply(ORIGIN, std::slice::from_ref(&gone), None).unwrap();
+        assert_eq!(changed, own.apply(ORIGIN, &[gone], None).unwrap());
+        assert_eq!((one.peers_count(), other.peers_count()), (2, 1));
+        assert_eq!(held(&one).clone().as_ref().clone().digest(), heads[3].digest);
+    }
+
+    #[test]
+    fn what_is_remembered_of_one_roster_is_not_taken_for_another() {
+        let all = announcements();
+        let (heads, tag) = (heads(&all), NetworkTag::new([4; 8]));
+        let memory: &'static Memory = Box::leak(Box::default());
+        play(Trust::new(tag, memory), &all, &heads);
+        // The same announcement after another one: it was not worked out, and does not hold.
+        let mut directory = Directory::new(Trust::new(tag, memory), || 7);
+        directory.begin(&heads[0], &all[0], Some(heads[0].digest), true).unwrap();
+        assert_eq!(directory.advance(&heads[2], &all[2], Some(heads[2].digest)), Err(Fault::WrongDigest));
+        assert_eq!(directory.peers_count(), 1, "nothing was applied");
+        assert!(directory.advance(&heads[1], &all[1], Some(heads[1].digest)).is_ok());
+        // A copy that was put together elsewhere has its entries in other slots.
+        let mut copy = Roster::new(ORIGIN, tag);
+        copy.apply(&[all[1][0].clone(), all[1][1].clone(), all[0][0].clone()], Some(heads[1].digest)).unwrap();
+        directory.replace(ORIGIN, copy, true);
+        directory.advance(&heads[2], &all[2], Some(heads[2].digest)).unwrap();
+        assert_eq!((directory.peers_count(), directory.total(TopicId::new([2; 32]))), (2, 2));
     }
 }

@@ -86,6 +86,8 @@ pub(crate) struct Link {
     pub(crate) introductions: Bucket,
     /// Origins about which something is kept for it.
     origins: usize,
+    /// Where its way stands among those of most origins.
+    usual_way: u16,
     /// What each number towards the other side stands for.
     named_out: Vec<Row>,
     /// Names given so far; the next one takes the number of the oldest.
@@ -139,6 +141,7 @@ impl Link {
             revocations: Bucket::default(),
             introductions: Bucket::default(),
             origins: 0,
+            usual_way: 0,
             named_out: Vec::new(),
             names: 0,
             named_in: Vec::new(),
@@ -348,14 +351,14 @@ impl Links {
 impl Links {
     fn change<T: Default>(&mut self, key: LinkKey, origin: HostId, change: impl FnOnce(&mut Way) -> T) -> T {
         let Some(link) = self.all.get_mut(&key) else { return T::default() };
-        let (result, more) = self.ways.change(origin, key, change);
+        let (result, more) = self.ways.change(origin, key, &mut link.usual_way, change);
         link.origins = link.origins.saturating_add_signed(more);
         result
     }
 
     fn change_at<T: Default>(&mut self, key: LinkKey, row: Row, change: impl FnOnce(&mut Way) -> T) -> T {
         let Some(link) = self.all.get_mut(&key) else { return T::default() };
-        let (result, more) = self.ways.change_at(row, key, change);
+        let (result, more) = self.ways.change_at(row, key, &mut link.usual_way, change);
         link.origins = link.origins.saturating_add_signed(more);
         result
     }

@@ -98,57 +98,61 @@ pub(crate) struct Comparison {
 }
 
 /// One origin.
+///
+/// A large network has a thousand, and of most nothing is in the processor's cache when something comes of them. So what
+/// each summary and each heartbeat needs stands together, in this order.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Origin {
     /// The newest announcement that is applied; `None` while nothing of the origin could be applied yet.
     pub(crate) applied: Option<Heard>,
     /// The newest mark heard in a verified head.
     pub(crate) newest: Mark,
-    /// When we first heard of it.
-    pub(crate) since: Moment,
     /// When its newest head came.
     pub(crate) came: Moment,
+    /// The link over which the newest announcement came first.
+    pub(crate) next_hop: Option<LinkKey>,
+    /// When the roster was hidden because the origin was not heard.
+    pub(crate) expired: Option<Moment>,
+    /// Refused until a higher epoch.
+    pub(crate) quarantined: Option<(u64, Fault)>,
     /// When the origin made its newest head, on our clock.
     pub(crate) made: Moment,
     /// The interval which that head states.
     pub(crate) interval: Duration,
+    /// A neighbour says that it is gone: it must be heard until then.
+    pub(crate) suspected: Option<Moment>,
     /// Heads of the newest epoch after `applied`, by seq.
     pub(crate) waiting: BTreeMap<u64, Heard>,
+    /// Of announcements taken.
+    pace: Bucket,
+    /// Of bytes of their ops.
+    volume: Bucket,
+    /// Of signatures checked.
+    checks: Bucket,
+    /// The epoch in which an announcement of it went over all links.
+    flooded: u64,
+    /// It said goodbye in this epoch: it is shown until then.
+    left: Option<(u64, Moment)>,
     /// The newest announcements applied, oldest first, all of one epoch and without gaps; but of heartbeats that follow
     /// each other the last alone: whoever is at one before it has the same roster.
     pub(crate) log: VecDeque<Heard>,
     log_bytes: usize,
     /// The seq after which the log holds everything.
     log_from: u64,
-    /// The link over which the newest announcement came first.
-    pub(crate) next_hop: Option<LinkKey>,
-    /// Refused until a higher epoch.
-    pub(crate) quarantined: Option<(u64, Fault)>,
     /// Under way when the log of a neighbour does not reach back far enough.
-    pub(crate) comparison: Option<Comparison>,
+    pub(crate) comparison: Option<Box<Comparison>>,
     /// How often the present gap has been asked about.
     pub(crate) asked: u32,
-    /// When the roster was hidden because the origin was not heard.
-    pub(crate) expired: Option<Moment>,
-    /// A neighbour says that it is gone: it must be heard until then.
-    pub(crate) suspected: Option<Moment>,
-    /// It said goodbye in this epoch: it is shown until then.
-    left: Option<(u64, Moment)>,
     /// What it last said of itself.
     pub(crate) status: Status,
-    /// Of announcements taken.
-    pace: Bucket,
-    /// Of bytes of their ops.
-    volume: Bucket,
+    /// When we first heard of it.
+    pub(crate) since: Moment,
     /// Of bytes that comparisons brought.
     compared: Bucket,
-    /// Of signatures checked.
-    checks: Bucket,
     /// Of hosts that it says are gone.
     tells: Bucket,
-    /// The epoch in which an announcement of it went over all links.
-    flooded: u64,
-    /// Of such epochs.
+    /// Of epochs in which an announcement of it went over all links.
     floods: Bucket,
 }
 
@@ -312,6 +316,24 @@ impl Origin {
             let Some((_, highest)) = self.waiting.pop_last() else { break };
             bytes -= ops(&highest);
         }
+    }
+
+    /// Whether an announcement can be applied at once: it is the next one, and none waits.
+    #[must_use]
+    pub(crate) fn is_next(&self, heard: &Heard) -> bool {
+        let (epoch, seq) = self.mark();
+        let Head { epoch: theirs, seq: next, .. } = heard.head;
+        let before = if theirs == epoch { seq } else { 0 };
+        self.waiting.is_empty() && theirs == self.newest.0 && before.checked_add(1) == Some(next) && heard.is_whole()
+    }
+
+    /// Whether it is a heartbeat after which the roster is what it was after the last announcement, as the origin says
+    /// itself. The digest was compared then.
+    #[must_use]
+    pub(crate) fn says_the_same(&self, heard: &Heard) -> bool {
+        let head = &heard.head;
+        let as_before = |last: &Head| last.epoch == head.epoch && last.digest == head.digest;
+        head.is_heartbeat() && self.applied.as_ref().is_some_and(|last| as_before(&last.head))
     }
 
     /// Takes the waiting announcement that can be applied next.

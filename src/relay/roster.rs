@@ -167,6 +167,12 @@ impl Roster {
         Ok(changes)
     }
 
+    /// Whether there are entries that went and can still be read.
+    #[must_use]
+    pub(crate) fn is_to_be_swept(&self) -> bool {
+        !self.cut.is_empty()
+    }
+
     /// Forgets entries that went: nobody reads them any more.
     pub(crate) fn sweep(&mut self) {
         for slot in std::mem::take(&mut self.cut) {

@@ -57,15 +57,18 @@ pub(crate) enum Timer {
 pub(crate) struct Timers {
     at: HashMap<Timer, Moment>,
     queue: BTreeSet<(Moment, Timer)>,
+    /// The first of the queue: every step asks for it, and finding it there costs a walk down the tree.
+    soonest: Option<(Moment, Timer)>,
 }
 
 impl Timers {
     /// Sets or moves a deadline.
     pub(crate) fn set(&mut self, timer: Timer, at: Moment) {
         if let Some(old) = self.at.insert(timer, at) {
-            self.queue.remove(&(old, timer));
+            self.remove(old, timer);
         }
         self.queue.insert((at, timer));
+        self.soonest = Some(self.soonest.map_or((at, timer), |soonest| soonest.min((at, timer))));
     }
 
     /// Sets a deadline unless an earlier one stands.
@@ -78,7 +81,14 @@ impl Timers {
     /// Takes a deadline away.
     pub(crate) fn cancel(&mut self, timer: Timer) {
         if let Some(old) = self.at.remove(&timer) {
-            self.queue.remove(&(old, timer));
+            self.remove(old, timer);
+        }
+    }
+
+    fn remove(&mut self, at: Moment, timer: Timer) {
+        self.queue.remove(&(at, timer));
+        if self.soonest == Some((at, timer)) {
+            self.soonest = self.queue.first().copied();
         }
     }
 
@@ -106,12 +116,12 @@ impl Timers {
     /// The soonest deadline.
     #[must_use]
     pub(crate) fn next(&self) -> Option<Moment> {
-        self.queue.first().map(|(at, _)| *at)
+        self.soonest.map(|(at, _)| at)
     }
 
     /// Takes the soonest deadline that has come.
     pub(crate) fn pop_due(&mut self, now: Moment) -> Option<Timer> {
-        let (at, timer) = self.queue.first().copied()?;
+        let (at, timer) = self.soonest?;
         if at > now {
             return None;
         }
@@ -147,5 +157,21 @@ mod tests {
         assert_eq!(timers.pop_due(moment(5)), Some(Timer::Heartbeat));
         assert_eq!(timers.pop_due(moment(5)), None);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn the_soonest_is_known_whatever_is_set_moved_and_taken_away() {
+        let (mut timers, mut state) = (Timers::default(), 1_u64);
+        for _ in 0..2_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (timer, at) = (Timer::Grace(state >> 60), moment(state >> 40 & 0xff));
+            match state >> 33 & 3 {
+                0 => timers.cancel(timer),
+                1 => _ = timers.pop_due(at),
+                2 => timers.set_earlier(timer, at),
+                _ => timers.set(timer, at),
+            }
+            assert_eq!(timers.next(), timers.queue.first().map(|(at, _)| *at));
+        }
     }
 }

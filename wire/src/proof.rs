@@ -1,5 +1,6 @@
 //! How a peer's presence is proved, and the signatures that everything else uses (PROTOCOL.md §3).
 
+use std::any::Any;
 use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
@@ -74,6 +75,19 @@ pub trait Verifier: std::fmt::Debug + Send + Sync {
     fn keep(&self, announced: Announced) -> Arc<Announced> {
         Arc::new(announced)
     }
+
+    /// Whether what is worked out is remembered for others.
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    /// Remembers under a name what nobody else needs to work out then. Whoever has the name has the same in mind.
+    fn remember(&self, _name: [u8; 32], _what: Arc<dyn Any + Send + Sync>) {}
+
+    /// What was remembered under a name, unless it was forgotten.
+    fn recall(&self, _name: &[u8; 32]) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
 }
 
 /// Checks by arithmetic.
@@ -110,6 +124,23 @@ impl Trust {
     #[must_use]
     pub fn keep(self, announced: Announced) -> Arc<Announced> {
         self.verifier.keep(announced)
+    }
+
+    /// As [`Verifier::remembers`].
+    #[must_use]
+    pub fn remembers(self) -> bool {
+        self.verifier.remembers()
+    }
+
+    /// As [`Verifier::remember`].
+    pub fn remember(self, name: [u8; 32], what: Arc<dyn Any + Send + Sync>) {
+        self.verifier.remember(name, what);
+    }
+
+    /// As [`Verifier::recall`].
+    #[must_use]
+    pub fn recall(self, name: &[u8; 32]) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.verifier.recall(name)
     }
 }
 

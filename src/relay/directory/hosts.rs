@@ -1,9 +1,11 @@
 //! All rosters, each in a slot, so that an entry anywhere is named by two small numbers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use aldis_wire::id::{HostId, PeerId};
 
+use super::shared::Line;
 use crate::relay::roster::{Kept, Roster, Slot};
 
 /// An entry of a roster: which roster, and where in it.
@@ -17,9 +19,11 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) host: HostId,
-    pub(super) roster: Roster,
+    pub(super) roster: Arc<Roster>,
     /// Whether its peers are shown; an expired roster is kept but hidden. Changed by [`Hosts::show`] alone.
     pub(super) shown: bool,
+    /// How the roster came about, if others may share it.
+    pub(super) line: Option<Line>,
 }
 
 /// See the module's text.

@@ -124,7 +124,7 @@ impl Place {
 pub(crate) struct Places {
     map: BTreeMap<Key, Place>,
     /// Addresses of each host that is said to be somewhere.
-    by_host: BTreeMap<HostId, BTreeSet<SocketAddr>>,
+    by_host: BTreeSet<(HostId, SocketAddr)>,
 }
 
 impl Places {
@@ -146,8 +146,14 @@ impl Places {
 
     /// All places of which is said that this host is there.
     pub(crate) fn of(&self, host: HostId) -> impl Iterator<Item = &Place> {
-        let addresses = self.by_host.get(&host).into_iter().flatten();
-        addresses.filter_map(move |address| self.map.get(&(*address, Some(host))))
+        self.addresses(host).filter_map(move |address| self.map.get(&(address, Some(host))))
+    }
+
+    fn addresses(&self, host: HostId) -> impl Iterator<Item = SocketAddr> {
+        // The address that is before all others.
+        let first = SocketAddr::from(([0; 4], 0));
+        let of_host = self.by_host.range((host, first)..).take_while(move |(other, _)| *other == host);
+        of_host.map(|(_, address)| *address)
     }
 
     /// All places with this address, whoever is said to be there.
@@ -193,19 +199,14 @@ impl Places {
         };
         self.map.insert(key, place);
         if let Some(host) = key.1 {
-            self.by_host.entry(host).or_default().insert(key.0);
+            self.by_host.insert((host, key.0));
         }
         true
     }
 
     fn remove(&mut self, key: Key) -> bool {
-        if let Some(host) = key.1
-            && let Some(addresses) = self.by_host.get_mut(&host)
-        {
-            addresses.remove(&key.0);
-            if addresses.is_empty() {
-                self.by_host.remove(&host);
-            }
+        if let Some(host) = key.1 {
+            self.by_host.remove(&(host, key.0));
         }
         self.map.remove(&key).is_some()
     }
@@ -214,7 +215,7 @@ impl Places {
     /// dialled lately, which go on counting. Gives how many more there may be.
     pub(crate) fn renew_record(&mut self, now: Moment, host: HostId, listed: impl Fn(SocketAddr) -> bool) -> usize {
         let mut left = RECORD_DIALS_MAX;
-        let known: Vec<SocketAddr> = self.by_host.get(&host).into_iter().flatten().copied().collect();
+        let known: Vec<SocketAddr> = self.addresses(host).collect();
         for key in known.into_iter().map(|address| (address, Some(host))) {
             let Some(place) = self.map.get(&key).filter(|place| place.source == HintSource::Record) else { continue };
             let keep = listed(key.0) || place.dialled.is_some_and(|dialled| dialled + RECORD_AGAIN > now);

@@ -38,7 +38,7 @@ impl State {
     pub(crate) fn catch_up(&mut self, now: Moment, origin: HostId, out: &mut Outbox) {
         self.postponed.remove(&origin);
         let ours = self.origins.find(origin).map_or((0, 0), |known| known.mark());
-        let comparing = self.origins.find(origin).and_then(|known| known.comparison.as_ref());
+        let comparing = self.origins.find(origin).and_then(|known| known.comparison.as_deref());
         if let Some(comparison) = comparing
             && now.since(comparison.asked) < SYNC_TIMEOUT
         {
@@ -132,7 +132,7 @@ impl State {
         let Some(known) = self.origins.find_mut(origin) else { return };
         let empty = || Roster::new(origin, self.network.trust);
         let staging = self.directory.roster(origin).cloned().unwrap_or_else(empty);
-        known.comparison = Some(Comparison {
+        known.comparison = Some(Box::new(Comparison {
             link,
             staging,
             differing: Vec::new(),
@@ -143,7 +143,7 @@ impl State {
             began: now,
             since: None,
             asked: now,
-        });
+        }));
         // From here on this link pushes what is new, so that the gap does not grow while it is closed.
         let newest = known.newest.max(ours);
         self.graft(link, origin, newest, out);
@@ -284,7 +284,7 @@ impl State {
     fn comparison_done(&mut self, now: Moment, link: LinkKey, heard: Heard, out: &mut Outbox) {
         let (host, mark) = (heard.head.origin, heard.head.mark());
         let Some(known) = self.origins.find_mut(host) else { return };
-        let Some(Comparison { staging: roster, bytes, .. }) = known.comparison.take() else { return };
+        let Some(Comparison { staging: roster, bytes, .. }) = known.comparison.take().map(|done| *done) else { return };
         known.compared(now, bytes);
         if let Err(fault) = roster.settle() {
             return self.quarantine(now, host, fault, out);

@@ -15,7 +15,6 @@ use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, 
 use crate::relay::limits::{ANSWERS, GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD};
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
-use crate::relay::roster::Roster;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -70,10 +69,19 @@ impl State {
         if newer || whole {
             self.pass_on(now, &heard, Some(link), out);
         }
-        if let Some(known) = self.origins.find_mut(origin) {
+        self.take_in(now, heard, out);
+    }
+
+    /// Applies an announcement, or keeps it waiting.
+    fn take_in(&mut self, now: Moment, heard: Heard, out: &mut Outbox) {
+        let host = heard.head.origin;
+        let Some(known) = self.origins.find_mut(host) else { return };
+        if !known.is_next(&heard) {
             known.wait(heard);
+        } else if let Err(fault) = self.apply_one(now, host, heard, out) {
+            return self.quarantine(now, host, fault, out);
         }
-        self.apply_waiting(now, origin, out);
+        self.apply_waiting(now, host, out);
     }
 
     fn is_old(&self, head: &Head, whole: bool) -> bool {
@@ -219,6 +227,10 @@ impl State {
     }
 
     fn apply_one(&mut self, now: Moment, host: HostId, heard: Heard, out: &mut Outbox) -> Result<(), Fault> {
+        if let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.says_the_same(&heard)) {
+            origin.applied(heard);
+            return Ok(());
+        }
         let ops = match &heard.ops {
             Some(ops) => decode_ops(ops).map_err(|_| Fault::BadFrame)?,
             None => Vec::new(),
@@ -226,13 +238,12 @@ impl State {
         let known_epoch = self.origins.find(host).map_or(0, |origin| origin.mark().0);
         let expected = (!self.planted.has(Defect::SkipDigest)).then_some(heard.head.digest);
         let shown = if heard.head.epoch > known_epoch {
-            let mut roster = Roster::new(host, self.network.trust);
-            roster.apply(&ops, expected)?;
-            out.note(Note::HostAppeared { host, epoch: heard.head.epoch });
             let alive = self.origins.find(host).is_some_and(|origin| origin.expires() > now);
-            self.directory.replace(host, roster, alive)
+            let shown = self.directory.begin(&heard.head, &ops, expected, alive)?;
+            out.note(Note::HostAppeared { host, epoch: heard.head.epoch });
+            shown
         } else {
-            self.directory.apply(host, &ops, expected)?
+            self.directory.advance(&heard.head, &ops, expected)?
         };
         if let Some(origin) = self.origins.find_mut(host) {
             let status = ops.iter().rev().find_map(|op| if let Op::Status(status) = op { Some(*status) } else { None });
@@ -287,7 +298,11 @@ impl State {
     /// back, or takes a new epoch with the same roster. True if there was one.
     fn adopt_if_equal(&mut self, now: Moment, host: HostId, out: &mut Outbox) -> bool {
         let Some(origin) = self.origins.find_mut(host).filter(|origin| origin.is_behind()) else { return false };
-        let Some(roster) = self.directory.roster_mut(host).filter(|_| !origin.waiting.is_empty()) else { return false };
+        let last = origin.applied.as_ref().map(|heard| heard.head.digest);
+        if !origin.waiting.values().any(|heard| Some(heard.head.digest) == last) {
+            return false;
+        }
+        let Some(roster) = self.directory.roster_mut(host) else { return false };
         if roster.record().is_none() {
             return false;
         }

@@ -11,6 +11,9 @@ use crate::relay::limits;
 /// Epoch and seq.
 pub(crate) type Mark = (u64, u64);
 
+/// Room for so many links more, whenever there is none.
+const WAYS_ADDED: usize = 4;
+
 /// The number of an origin in this table. It stays the same for as long as something is kept of it.
 pub(super) type Row = u32;
 
@@ -142,21 +145,33 @@ impl Ways {
         &mut self,
         origin: HostId,
         link: LinkKey,
+        usual: &mut u16,
         change: impl FnOnce(&mut Way) -> T,
     ) -> (T, isize) {
         let row = match self.row(origin) {
             Some(row) => row,
             None => self.insert(origin),
         };
-        self.change_at(row, link, change)
+        self.change_at(row, link, usual, change)
     }
 
-    /// The same where the origin's place is known.
-    pub(super) fn change_at<T>(&mut self, row: Row, link: LinkKey, change: impl FnOnce(&mut Way) -> T) -> (T, isize) {
+    /// The same where the origin's place is known. `usual` is where the link's way was found the last time, for whatever
+    /// origin: most have ways for the same links.
+    pub(super) fn change_at<T>(
+        &mut self,
+        row: Row,
+        link: LinkKey,
+        usual: &mut u16,
+        change: impl FnOnce(&mut Way) -> T,
+    ) -> (T, isize) {
         let nothing = Way::new(link);
         let Some(origin) = self.at_mut(row) else { return (change(&mut { nothing }), 0) };
-        // Keys grow, and there are few: a walk from the end finds the place.
-        let place = origin.ways.iter().rposition(|way| way.link <= link);
+        let place = match origin.ways.get(usize::from(*usual)) {
+            Some(way) if way.link == link => Some(usize::from(*usual)),
+            // Keys grow, and there are few: a walk from the end finds the place.
+            _ => origin.ways.iter().rposition(|way| way.link <= link),
+        };
+        *usual = place.and_then(|place| u16::try_from(place).ok()).unwrap_or(0);
         if let Some(place) = place
             && let Some(way) = origin.ways.get_mut(place).filter(|way| way.link == link)
         {
@@ -173,6 +188,10 @@ impl Ways {
         if way == nothing {
             self.release_if_empty(row);
             return (result, 0);
+        }
+        if origin.ways.len() == origin.ways.capacity() {
+            // By a few, not by its double: there is such a list for each origin.
+            origin.ways.reserve_exact(WAYS_ADDED);
         }
         origin.ways.insert(place.map_or(0, |place| place + 1), way);
         (result, 1)
@@ -200,6 +219,10 @@ impl Ways {
             let before = origin.ways.len();
             origin.ways.retain(|way| way.link != link);
             if origin.ways.len() != before {
+                // A beginning takes several times as many links as are chosen in the end.
+                if origin.ways.capacity() > 2 * (origin.ways.len() + WAYS_ADDED) {
+                    origin.ways.shrink_to(origin.ways.len() + WAYS_ADDED);
+                }
                 self.release_if_empty(row);
             }
         }

@@ -2,7 +2,8 @@
 //! the others are told what came out. Their checks are counted, so that a report can say what they would have cost. And
 //! all keep one copy of an announcement.
 
-use std::collections::HashMap;
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -14,6 +15,9 @@ use crate::meter::processor_nanos;
 
 /// Answers kept; beyond it all are forgotten. About 150 bytes each.
 const KEPT_MAX: usize = 1 << 18;
+
+/// Rosters after an announcement that are remembered for those to which it comes later: some 4 KB each.
+const REMEMBERED_MAX: usize = 1 << 14;
 
 /// The first look for announcements that nobody keeps any more.
 const SWEEP_MIN: usize = 1 << 16;
@@ -48,6 +52,9 @@ struct Kept {
     answers: HashMap<[u8; 64], Answer, BuildHasherDefault<First>>,
     /// By a name that any two announcements are unlikely to share, and whether the ops are there.
     announced: HashMap<([u8; 32], bool), Arc<Announced>, BuildHasherDefault<First>>,
+    /// What one machine has worked out and others take over, and in which order it came.
+    remembered: HashMap<[u8; 32], Arc<dyn Any + Send + Sync>, BuildHasherDefault<First>>,
+    in_order: VecDeque<[u8; 32]>,
     /// So many announcements are kept before those are looked for that nobody keeps any more.
     sweep_at: usize,
     counts: Counts,
@@ -106,6 +113,25 @@ impl Verifier for Memo {
                 copy
             }
         }
+    }
+
+    fn remembers(&self) -> bool {
+        true
+    }
+
+    fn remember(&self, name: [u8; 32], what: Arc<dyn Any + Send + Sync>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.remembered.insert(name, what).is_none() {
+            kept.in_order.push_back(name);
+        }
+        if kept.in_order.len() > REMEMBERED_MAX {
+            let oldest = kept.in_order.pop_front();
+            oldest.and_then(|oldest| kept.remembered.remove(&oldest));
+        }
+    }
+
+    fn recall(&self, name: &[u8; 32]) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remembered.get(name).cloned()
     }
 
     fn verify(&self, signature: Signature, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool {

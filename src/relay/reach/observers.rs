@@ -56,17 +56,29 @@ pub(crate) struct Observers {
     all: BTreeMap<LinkKey, Observer>,
     /// When somebody has last seen us move.
     moved: Option<Moment>,
+    /// Who was removed last, and when.
+    left: Option<(Moment, Observer)>,
 }
 
 impl Observers {
     pub(crate) fn insert(&mut self, link: LinkKey, observer: Observer) {
         let saw = |other: &Observer| (other.host, other.at, other.sees) == (observer.host, observer.at, observer.sees);
-        let confirmed = self.all.values().any(|other| saw(other) && (other.dialled || other.confirmed));
+        // The link that gives way is left before the other one counts, in the same moment.
+        let left = self.left.take().filter(|(at, _)| *at == observer.since).map(|(_, left)| left);
+        let confirmed = left.is_some_and(|left| saw(&left) && (left.dialled || left.confirmed));
         self.all.insert(link, Observer { confirmed, ..observer });
     }
 
-    pub(crate) fn remove(&mut self, link: LinkKey) {
-        self.all.remove(&link);
+    /// A host saw us there when we had dialled it.
+    pub(crate) fn confirm(&mut self, host: HostId, at: IpAddr, sees: SocketAddr) {
+        let saw = |other: &&mut Observer| (other.host, other.at, other.sees) == (host, at, sees);
+        self.all.values_mut().filter(saw).for_each(|other| other.confirmed = true);
+    }
+
+    pub(crate) fn remove(&mut self, now: Moment, link: LinkKey) {
+        if let Some(observer) = self.all.remove(&link) {
+            self.left = Some((now, observer));
+        }
     }
 
     pub(crate) fn find(&self, link: LinkKey) -> Option<&Observer> {
@@ -209,10 +221,15 @@ mod tests {
         observers.insert(LinkKey(1), seen_by(1, true));
         observers.insert(LinkKey(2), seen_by(2, true));
         assert_eq!(kind(&observers), Some(Kind::Cone));
+        observers.remove(now, LinkKey(2));
         observers.insert(LinkKey(3), seen_by(2, false));
-        observers.remove(LinkKey(2));
         assert_eq!(kind(&observers), Some(Kind::Cone));
         observers.insert(LinkKey(4), seen_by(4, false));
+        observers.remove(now, LinkKey(3));
+        observers.insert(LinkKey(3), seen_by(2, false));
+        observers.confirm(HostId::new([4; 32]), IpAddr::from([46, 0, 4, 1]), outside);
+        assert_eq!(kind(&observers), Some(Kind::Cone), "it stays when it is replaced again");
+        observers.remove(now, LinkKey(4));
         observers.sees(now, LinkKey(3), SocketAddr::from(([45, 9, 9, 9], 5_000)));
         let later = now + NAT_SETTLES;
         assert_eq!(observers.kind(later, &[], false, None), Some(Kind::Unknown), "that is another address");

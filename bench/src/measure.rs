@@ -252,10 +252,15 @@ mod tests {
     fn cpu_time_of_this_process_grows_when_it_works() {
         let own = [std::process::id()];
         let begin = Snapshot::take(&own).unwrap();
-        let end = now() + 50_000_000;
-        while now() < end {}
-        let spent = begin.until(&Snapshot::take(&own).unwrap());
-        assert!(spent.hosts > 0.005 && spent.hosts < 10.0 * spent.seconds, "{spent:?}");
+        let deadline = now() + 10_000_000_000;
+        // How much of the time it gets is for the system to say.
+        let spent = loop {
+            let spent = begin.until(&Snapshot::take(&own).unwrap());
+            if spent.hosts > 0.02 || now() > deadline {
+                break spent;
+            }
+        };
+        assert!(spent.hosts > 0.02 && spent.hosts < 10.0 * spent.seconds, "{spent:?}");
         assert!(rss_bytes(std::process::id()).unwrap() > 100_000);
     }
 }

@@ -61,7 +61,13 @@ fn opened(link: LinkKey, from: HostId, address: SocketAddr) -> Input {
 /// With which a made-up host is admitted at another.
 fn hello(from: &Origin, to: HostId, observed: SocketAddr) -> Result<Frame> {
     let proof = admission_proof(&network()?.admission_key, Role::Dialler, &EXPORTER, from.id, to);
-    Ok(Frame::Hello(Hello { proof: *proof.as_bytes(), epoch: from.epoch, record: from.record()?, observed }))
+    Ok(Frame::Hello(Hello {
+        proof: *proof.as_bytes(),
+        epoch: from.epoch,
+        record: from.record()?,
+        observed,
+        lost: Vec::new(),
+    }))
 }
 
 /// A frame that arrives.

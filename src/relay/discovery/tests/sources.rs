@@ -248,7 +248,7 @@ fn who_dials_in_step_dials_an_address_at_each_agreed_moment_and_not_in_between()
         world.found(HintSource::Dht, &[victim]);
         for Dialled { dial, .. } in world.wait(SLOT / 10) {
             dialled += 1;
-            world.discovery.dial_failed(world.now, dial, &DialFailure::TimedOut);
+            world.discovery.dial_failed(world.now, dial, &DialFailure::TimedOut, |_| false);
         }
     }
     assert!((19..=21).contains(&dialled), "twice a minute for ten minutes: {dialled}");

@@ -59,7 +59,8 @@ pub(crate) struct Discovery {
     places: Places,
     dials: Dials,
     recent: Recent,
-    wanted: Wanted,
+    /// Hosts to which a direct link is wanted.
+    pub(crate) wanted: Wanted,
     asking: Asking,
     seeds: Seeds,
     slots: Slots,
@@ -132,17 +133,6 @@ impl Discovery {
         if self.wanted.note(now, host) {
             self.wake = now;
         }
-    }
-
-    /// Whether a direct link to this host is wanted.
-    #[must_use]
-    pub(crate) fn wants(&self, now: Moment, host: HostId) -> bool {
-        self.wanted.has(now, host)
-    }
-
-    /// The hosts to which a direct link is wanted.
-    pub(crate) fn wanted(&self, now: Moment) -> impl Iterator<Item = HostId> {
-        self.wanted.iter(now)
     }
 
     /// Dials a host out of its record to see how near it is, if it may be dialled now at this address. Whether it does.
@@ -438,7 +428,7 @@ impl Discovery {
     fn is_wanted<F, G>(&self, now: Moment, host: Option<HostId>, links: &LinksNow<F, G>) -> bool {
         links.known_hosts <= FULL_MESH_MAX
             || links.chosen + self.dials.for_links() < LINKS_CHOSEN
-            || host.is_some_and(|host| self.wants(now, host))
+            || host.is_some_and(|host| self.wanted.has(now, host))
     }
 
     fn start(&mut self, now: Moment, key: Key, probe: bool, out: &mut Outbox) {

@@ -38,6 +38,11 @@ impl Wanted {
         self.0.keys().copied().filter(move |host| self.has(now, *host))
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn forget(&mut self, now: Moment) {
         self.0.retain(|_, (until, _)| *until > now);
     }

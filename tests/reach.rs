@@ -464,6 +464,37 @@ fn a_neighbour_that_cannot_help_is_asked_once_in_ten_minutes_and_others_instead(
 }
 
 #[test]
+fn neighbours_that_were_asked_too_often_are_asked_again_after_a_minute() {
+    let mut house = house();
+    let (link, effects) = house.dialled_at(&Player::new(1), v4(1));
+    let effects = answering(&mut house, &[link], 55 * SECOND, effects, |_| Verdict::TooOften);
+    assert_eq!(verifies(&effects, link).len(), 2, "each place once");
+    answering(&mut house, &[link], 15 * SECOND, Effects::default(), |_| Verdict::Reached);
+    assert_eq!(reach(&house).nat, Nat::Open);
+}
+
+#[test]
+fn where_a_router_has_opened_a_port_neighbours_try_that_and_how_strict_it_is_otherwise_only_if_it_is_not_reached() {
+    let outside = SocketAddr::new(at(OUTSIDE).ip(), 9_100);
+    let mapped = vec![Mapping { outside, protocol: MappingProtocol::Pcp, of: Mapped::Links }];
+    let (mut house, local) = (house(), vec![at("192.168.1.5:4000")]);
+    house.handle(Input::PlacesFound { local, mapped, stun: Vec::new() });
+    let (link, effects) = house.dialled_at(&Player::new(1), v4(1));
+    let other_ports = |effects: &Effects| {
+        let port = |verify: Verify| if let Place::OtherPort { port } = verify.place { Some(port) } else { None };
+        verifies(effects, link).into_iter().filter_map(port).collect::<Vec<_>>()
+    };
+    let verdict = |place: &Place| match place {
+        Place::OtherPort { .. } => Verdict::NotReached,
+        _ => Verdict::Nobody,
+    };
+    let effects = answering(&mut house, &[link], 4 * SECOND, effects, verdict);
+    assert_eq!(other_ports(&effects), [9_100]);
+    let effects = answering(&mut house, &[link], 30 * SECOND, Effects::default(), verdict);
+    assert_eq!(other_ports(&effects), [9_100, 4_000, 4_000]);
+}
+
+#[test]
 fn a_neighbour_that_does_not_answer_is_passed_over() {
     let mut house = house();
     let (silent, effects) = house.dialled_at(&Player::new(1), v4(1));

@@ -24,4 +24,6 @@ pub struct MappingFacts {
     pub mapped: Vec<Mapping>,
     /// What went wrong when it was last asked, in words, by protocol.
     pub problems: Vec<(MappingProtocol, String)>,
+    /// Whether the router says that it has no public address itself.
+    pub no_address: bool,
 }

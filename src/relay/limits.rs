@@ -507,6 +507,9 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(600);
 pub const CHECK_AGAIN: Duration = Duration::from_secs(5);
 /// See `CHECK_AGAIN`.
 pub const CHECK_FAILURES_MAX: u32 = 2;
+/// Where all who could help have answered `TooOften` or `Nobody`, they are asked again after this. A neighbour tries an
+/// address once in that time (`TRIALS_PER_ADDRESS`), and another host behind the same router may have been first.
+pub const CHECK_REFUSED: Duration = Duration::from_secs(60);
 /// Neighbours that are asked for one check within `CHECK_INTERVAL`, when those before could not help.
 pub const CHECK_HELPERS_MAX: usize = 8;
 /// An answer is waited for this long: `REFERRAL_TIMEOUT` and two round trips.

@@ -379,7 +379,12 @@ impl Reach {
     fn wanted(&self) -> Vec<CheckTarget> {
         let addresses = self.links_addresses();
         let mut wanted: Vec<CheckTarget> = addresses.iter().map(|address| CheckTarget::Links(*address)).collect();
-        let others = self.links_mappings().chain(self.observed());
+        // Where a router has opened a port, it matters only if nobody comes by that how strict it is otherwise. All hosts
+        // behind it share what a neighbour tries of its address.
+        let may_come =
+            |at: SocketAddr| self.is_seen_at(at.ip()) && !self.checks.is_not_reached(&CheckTarget::OtherPort(at));
+        let observed = if self.links_mappings().any(may_come) { Vec::new() } else { self.observed() };
+        let others = self.links_mappings().chain(observed);
         let others = others.map(CheckTarget::OtherPort).filter(|other| {
             // Who is reached by strangers needs no more.
             other.address().is_some_and(|address| !self.checks.is_reached(&CheckTarget::Links(address)))

@@ -1,5 +1,6 @@
 //! The door of WebTorrent trackers with a real machine behind it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aldis::client::socket::Message;
@@ -64,6 +65,35 @@ async fn peers_that_share_a_connection_are_offered_each_others_offers() {
     frame.as_object_mut().unwrap().extend(answer.as_object().unwrap().clone());
     let answered = both.ask(frame).await;
     assert_eq!((&answered["answer"], &answered["peer_id"]), (&json!(3), &json!(twenty('a'))));
+}
+
+#[tokio::test]
+async fn offers_that_are_refused_for_now_come_a_moment_later() {
+    // Not enough for an announce and its 32 offers.
+    let house = House::with(|_, settings| (settings.edge_rate.per_second, settings.edge_rate.burst) = (5, 26));
+    let mut others = Vec::new();
+    for n in 0..32_u8 {
+        let mut other = Client::open(house.address(), "/announce").await;
+        other.ask(announce('h', char::from(b'A' + n))).await;
+        others.push(other);
+    }
+    let mut offerer = Client::open(house.address(), "/announce").await;
+    let mut frame = announce('h', 'z');
+    frame["offers"] = (1..=32).map(|n| json!({ "offer": n, "offer_id": n })).collect();
+    assert_eq!(offerer.ask(frame).await, counts('h', 0, 33));
+    let mut offers = BTreeSet::new();
+    for (n, other) in (0_u8..).zip(&mut others) {
+        let offer: Value = serde_json::from_str(&other.hear().await).unwrap();
+        offers.insert(offer["offer"].as_u64());
+        let mut answer = announce('h', char::from(b'A' + n));
+        answer["to_peer_id"] = offer["peer_id"].clone();
+        answer["offer_id"] = offer["offer_id"].clone();
+        answer["answer"] = offer["offer"].clone();
+        other.send(Message::text(answer.to_string())).await;
+        let answered: Value = serde_json::from_str(&offerer.hear().await).unwrap();
+        assert_eq!(answered["answer"], offer["offer"]);
+    }
+    assert_eq!(offers.len(), 32);
 }
 
 #[tokio::test]

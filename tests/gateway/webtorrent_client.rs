@@ -7,6 +7,7 @@ use aldis::client::socket::{Message, Opening, Raw, upgrade};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// A test waits so long for what must happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -31,8 +32,9 @@ impl Client {
 
     /// The next text frame.
     pub(crate) async fn hear(&mut self) -> String {
+        let deadline = Instant::now() + DEADLINE;
         loop {
-            match tokio::time::timeout(DEADLINE, self.0.next()).await.expect("no frame").unwrap().unwrap() {
+            match tokio::time::timeout_at(deadline, self.0.next()).await.expect("no frame").unwrap().unwrap() {
                 Message::Text(text) => return text.to_string(),
                 Message::Ping(_) => {}
                 other => panic!("not a text frame: {other:?}"),

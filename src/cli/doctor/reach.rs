@@ -36,14 +36,15 @@ fn open_a_port(config: &Config, status: &Status) -> String {
     let port = config.listen_quic.port();
     let private = status.reach.local.iter().find(|address| address.is_ipv4());
     let here = private.map_or("this machine".to_owned(), |address| format!("this machine ({})", address.ip()));
-    let first = if status.reach.behind_two {
-        "a second router stands behind yours, usually that of the provider, and what you set in your own does not help: ask the \
-         provider for a public IPv4 address or for IPv6, or "
-    } else {
-        ""
-    };
+    if status.reach.behind_two {
+        return format!(
+            "ask the provider for a public IPv4 address or for IPv6: what is set in the nearer router alone does not help. If both \
+             routers are yours, let the outer one forward UDP port {port} to the nearer one, and that to {here}. Then start the \
+             host again"
+        );
+    }
     format!(
-        "{first}let the router forward UDP port {port} to {here}, or switch on PCP or UPnP in it; with a firewall on this machine: \
+        "let the router forward UDP port {port} to {here}, or switch on PCP or UPnP in it; with a firewall on this machine: \
          sudo ufw allow {port}/udp. Then start the host again"
     )
 }
@@ -52,13 +53,15 @@ fn nat(config: &Config, status: &Status) -> Finding {
     let reach = &status.reach;
     let evidence = &reach.evidence;
     let help = open_a_port(config, status);
+    let second =
+        if reach.behind_two { ". There seems to be a second router behind yours, usually the provider's" } else { "" };
     let finding = match reach.nat.as_str() {
         "open" => Finding::ok("nat", format!("other hosts can dial this one{}: {evidence}", families(reach))),
         "restricted" | "port_restricted" => Finding::note(
             "nat",
             format!(
                 "a router or firewall lets in only answers ({evidence}). That is usual at home and works: neighbours introduce \
-                 this host to others, and both dial at one moment"
+                 this host to others, and both dial at one moment{second}"
             ),
         )
         .next(format!("nothing must be done. Better still: {help}")),
@@ -66,7 +69,7 @@ fn nat(config: &Config, status: &Status) -> Finding {
             "nat",
             format!(
                 "the router shows this host at another port to each other side ({evidence}), so no link can be made with \
-                 hosts whose routers are strict too; to those signals go by way of others"
+                 hosts whose routers are strict too; to those signals go by way of others{second}"
             ),
         )
         .next(help),
@@ -107,14 +110,13 @@ fn is_proof(reach: &ReachStatus, place: &PlaceStatus) -> bool {
 fn mapping(config: &Config, status: &Status) -> Finding {
     let reach = &status.reach;
     let finding = if let Some(mapped) = reach.mapped.first() {
-        let finding = Finding::ok(
-            "mapping",
-            format!(
-                "the router has opened {} for this host, asked by {}",
-                many(reach.mapped.len(), "port"),
-                mapped.protocol
-            ),
-        );
+        let ports = many(reach.mapped.len(), "port");
+        let opened = format!("the router has opened {ports} for this host, asked by {}", mapped.protocol);
+        let finding = if reach.behind_two {
+            Finding::note("mapping", format!("{opened}; nobody comes so far, since another router stands before it"))
+        } else {
+            Finding::ok("mapping", opened)
+        };
         let lines = reach.mapped.iter().map(|mapped| {
             let of = if mapped.of == "links" { "links" } else { "the gateway" };
             format!("{} leads to {of} ({})", mapped.outside, mapped.protocol)
@@ -189,8 +191,13 @@ fn reachable(config: &Config, status: &Status) -> Finding {
         .next(help)
     } else {
         let why = links().find_map(|place| place.why.as_deref()).unwrap_or("no neighbour sees it from outside yet");
-        Finding::unknown("reachable", format!("whether strangers can reach this host is not known: {why}"))
-            .next("nothing must be done while there are links: hosts that were never linked with this one will try")
+        let finding =
+            Finding::unknown("reachable", format!("whether strangers can reach this host is not known: {why}"));
+        finding.next(if status.links.is_empty() {
+            "it takes a link first; see the check of links"
+        } else {
+            "nothing must be done while there are links: hosts that were never linked with this one will try"
+        })
     };
     finding.lines(lines).facts(json!({
         "verified": verified.is_some(), "places": places, "addresses": status.reach.addresses,

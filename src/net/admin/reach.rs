@@ -145,7 +145,7 @@ pub(super) fn status(view: &ReachView, places: &Places, counts: &Counts) -> Reac
     ReachStatus {
         nat: view.nat.word().to_owned(),
         evidence: view.evidence.to_owned(),
-        behind_two: view.behind_two,
+        behind_two: view.behind_two || seen_past_the_router(view, places),
         observed: view.observers.iter().map(observed).collect(),
         local: view.local.clone(),
         mapped: view.mapped.iter().map(mapped).collect(),
@@ -162,6 +162,12 @@ pub(super) fn status(view: &ReachView, places: &Places, counts: &Counts) -> Reac
             refused: counts.stun_refused.total(),
         },
     }
+}
+
+/// Whether neighbours see us at a public IPv4 address that the router says it does not have.
+fn seen_past_the_router(view: &ReachView, places: &Places) -> bool {
+    let is_public = |sees: IpAddr| sees.is_ipv4() && may_be_tried(sees, false);
+    places.mapping.iter().any(|it| it.no_address) && view.observers.iter().any(|it| is_public(it.sees.ip()))
 }
 
 fn observed(view: &ObserverView) -> ObservedStatus {

@@ -33,6 +33,8 @@ const BACK_OFF_MIN: Duration = Duration::from_secs(5);
 const BACK_OFF_MAX: Duration = Duration::from_secs(300);
 /// Trying all protocols: the longest, UPnP, looks for the router in two ways.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
+/// What a router says that has nothing of the public internet to open: another one stands before it, or its line is down.
+const NO_ADDRESS: &str = "the router has no public address itself";
 /// How long a router that is being asked when the host ends may take to answer.
 const LAST_ANSWER_MAX: Duration = Duration::from_millis(500);
 /// How long taking the mapping away may take, when the host ends.
@@ -194,7 +196,8 @@ impl Mapper {
         } else if !mapped.is_empty() {
             self.told = false;
         }
-        let facts = MappingFacts { router: Some(router.address), idle: None, mapped, problems };
+        let no_address = problems.iter().any(|(_, problem)| problem == NO_ADDRESS);
+        let facts = MappingFacts { router: Some(router.address), idle: None, mapped, problems, no_address };
         self.facts.send_if_modified(|shown| std::mem::replace(shown, facts.clone()) != facts);
     }
 }

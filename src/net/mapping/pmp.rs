@@ -7,7 +7,7 @@ use crab_nat::{
     GatewayAddress, InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp, pcp,
 };
 
-use super::{LEASE_SECONDS, Router, Wish};
+use super::{LEASE_SECONDS, NO_ADDRESS, Router, Wish};
 use crate::relay::io::{Mapped, Mapping, MappingProtocol};
 
 /// Four packets in 3.75 s: a line that loses one of ten loses all of them once in 10,000.
@@ -106,6 +106,7 @@ impl Held {
         pcp::port_mapping(request, None, None, options).await.map_err(|failure| match failure {
             pcp::Failure::Timeout => "no answer".to_owned(),
             pcp::Failure::Socket(error) => crate::system::plain(&error),
+            pcp::Failure::NetworkFailure(_) => NO_ADDRESS.to_owned(),
             pcp::Failure::UnsupportedVersion(_) => "the router does not speak it".to_owned(),
             other => short(&other),
         })
@@ -154,6 +155,8 @@ fn nat_pmp_words(failure: natpmp::Failure) -> String {
     match failure {
         natpmp::Failure::Timeout => "no answer".to_owned(),
         natpmp::Failure::Socket(error) => crate::system::plain(&error),
+        // RFC 6886 §3.5: it has not been given an address, or none that it could open to anybody.
+        natpmp::Failure::NetworkFailure => NO_ADDRESS.to_owned(),
         natpmp::Failure::UnsupportedVersion(_) => "the router does not speak it".to_owned(),
         other => short(&other),
     }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use igd_next::aio::Gateway;
 use igd_next::aio::tokio::{Tokio, search_gateway};
-use igd_next::{AddPortError, GatewayIpVersion, PortMappingProtocol, SearchOptions};
+use igd_next::{AddPortError, GatewayIpVersion, GetExternalIpError, PortMappingProtocol, RequestError, SearchOptions};
 use tokio::time::timeout;
 
-use super::{LEASE_SECONDS, Router, Wish};
+use super::{LEASE_SECONDS, NO_ADDRESS, Router, Wish};
 use crate::relay::io::{Mapped, Mapping, MappingProtocol};
 
 /// Where routers listen for searches (UPnP Device Architecture §1.3.2).
@@ -91,7 +91,7 @@ impl Held {
     /// When nothing is granted any more.
     pub(super) async fn renew(&mut self, wishes: &[Wish]) -> Result<(), String> {
         self.problem = None;
-        self.outside = in_time(self.igd.gateway.get_external_ip()).await?;
+        self.outside = self.outside().await?;
         let mut granted = Vec::new();
         for wish in wishes {
             let outside = self.ports.iter().find(|(of, _)| of == wish).map_or(wish.port.get(), |(_, port)| *port);
@@ -104,6 +104,21 @@ impl Held {
         match (&self.problem, self.ports.is_empty()) {
             (Some(problem), true) => Err(problem.clone()),
             _ => Ok(()),
+        }
+    }
+
+    async fn outside(&self) -> Result<IpAddr, String> {
+        let asking = timeout(QUESTION_MAX, self.igd.gateway.get_external_ip());
+        match asking.await.map_err(|_| "no answer".to_owned())? {
+            Ok(outside) if outside.is_unspecified() => Err(NO_ADDRESS.to_owned()),
+            Ok(outside) => Ok(outside),
+            // An address that is none: usually an empty one.
+            Err(GetExternalIpError::RequestError(RequestError::InvalidResponse(text)))
+                if text.contains("NewExternalIPAddress") =>
+            {
+                Err(NO_ADDRESS.to_owned())
+            }
+            Err(error) => Err(words(&error)),
         }
     }
 

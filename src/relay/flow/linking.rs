@@ -233,6 +233,9 @@ impl State {
             && !self.planted.has(Defect::KeepBothLinks)
         {
             self.links.inherit(key, loser);
+            if loser == key {
+                self.gives_way(now, key, out);
+            }
             self.close_softly(now, loser, GoodbyeReason::Crossed, out);
         }
         self.has_come(host);

@@ -62,9 +62,17 @@ impl State {
         self.places_changed(now, out);
     }
 
+    /// A link gives way as soon as it is admitted. If we dialled it, what its other side sees holds for the one that stays.
+    pub(crate) fn gives_way(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
+        let Some(link) = self.links.find(key).filter(|link| link.role == Role::Dialler) else { return };
+        let Some(sees) = link.observed else { return };
+        self.reach.observers.confirm(link.host, normalised(link.address).ip(), normalised(sees));
+        self.places_changed(now, out);
+    }
+
     /// A link is not to be used any more, or nothing comes over it.
     pub(crate) fn neighbour_sees_no_more(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
-        self.reach.observers.remove(key);
+        self.reach.observers.remove(now, key);
         self.reach.checks.neighbour_left(now, key);
         self.places_changed(now, out);
     }

@@ -10,7 +10,8 @@ use aldis_wire::id::HostId;
 use crate::relay::bucket::Bucket;
 use crate::relay::io::{CheckTarget, LinkKey, Moment};
 use crate::relay::limits::{
-    CHECK_AGAIN, CHECK_ANSWER, CHECK_FAILURES_MAX, CHECK_HELPERS_MAX, CHECK_INTERVAL, CHECK_TOKENS, CHECKS, PLACES_MAX,
+    CHECK_AGAIN, CHECK_ANSWER, CHECK_FAILURES_MAX, CHECK_HELPERS_MAX, CHECK_INTERVAL, CHECK_REFUSED, CHECK_TOKENS,
+    CHECKS, PLACES_MAX,
 };
 
 /// What has come of the checks of one place.
@@ -229,6 +230,9 @@ impl Checks {
                 }
             }
             Verdict::Nobody | Verdict::TooOften => {
+                if verdict == Verdict::TooOften {
+                    check.round = check.round.min(now + CHECK_REFUSED + jitter / 10);
+                }
                 check.passed.insert(by);
                 check.due = now;
             }

@@ -19,6 +19,8 @@ pub(crate) struct Observer {
     pub(crate) at: IpAddr,
     /// Whether we dialled it. A host that dialled us sees what it dialled, whatever our router does with what we send.
     pub(crate) dialled: bool,
+    /// Whether it saw us there too when we had dialled it: dials crossed, and its own connection was kept.
+    confirmed: bool,
     /// Where it sees us; normalised.
     pub(crate) sees: SocketAddr,
     /// Since when.
@@ -30,7 +32,7 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn new(now: Moment, host: HostId, at: IpAddr, dialled: bool, sees: SocketAddr) -> Self {
-        Self { host, at, dialled, sees, since: now, moved: None, words: Bucket::default() }
+        Self { host, at, dialled, confirmed: false, sees, since: now, moved: None, words: Bucket::default() }
     }
 }
 
@@ -54,15 +56,29 @@ pub(crate) struct Observers {
     all: BTreeMap<LinkKey, Observer>,
     /// When somebody has last seen us move.
     moved: Option<Moment>,
+    /// Who was removed last, and when.
+    left: Option<(Moment, Observer)>,
 }
 
 impl Observers {
     pub(crate) fn insert(&mut self, link: LinkKey, observer: Observer) {
-        self.all.insert(link, observer);
+        let saw = |other: &Observer| (other.host, other.at, other.sees) == (observer.host, observer.at, observer.sees);
+        // The link that gives way is left before the other one counts, in the same moment.
+        let left = self.left.take().filter(|(at, _)| *at == observer.since).map(|(_, left)| left);
+        let confirmed = left.is_some_and(|left| saw(&left) && (left.dialled || left.confirmed));
+        self.all.insert(link, Observer { confirmed, ..observer });
     }
 
-    pub(crate) fn remove(&mut self, link: LinkKey) {
-        self.all.remove(&link);
+    /// A host saw us there when we had dialled it.
+    pub(crate) fn confirm(&mut self, host: HostId, at: IpAddr, sees: SocketAddr) {
+        let saw = |other: &&mut Observer| (other.host, other.at, other.sees) == (host, at, sees);
+        self.all.values_mut().filter(saw).for_each(|other| other.confirmed = true);
+    }
+
+    pub(crate) fn remove(&mut self, now: Moment, link: LinkKey) {
+        if let Some(observer) = self.all.remove(&link) {
+            self.left = Some((now, observer));
+        }
     }
 
     pub(crate) fn find(&self, link: LinkKey) -> Option<&Observer> {
@@ -80,7 +96,7 @@ impl Observers {
             return None;
         }
         self.moved = Some(now);
-        (observer.since, observer.moved) = (now, Some(now));
+        (observer.since, observer.moved, observer.confirmed) = (now, Some(now), false);
         Some(std::mem::replace(&mut observer.sees, address))
     }
 
@@ -151,9 +167,9 @@ impl Observers {
         if self.settles().is_some_and(|until| until > now) {
             return None;
         }
-        let dialled = || self.all.values().filter(|observer| observer.dialled && usable(observer.sees, private));
+        let tells = |observer: &&Observer| (observer.dialled || observer.confirmed) && usable(observer.sees, private);
         let mut words: Vec<(Option<IpAddr>, SocketAddr)> =
-            dialled().map(|observer| (Some(observer.at), observer.sees)).collect();
+            self.all.values().filter(tells).map(|observer| (Some(observer.at), observer.sees)).collect();
         words.extend(shared.filter(|address| usable(*address, private)).map(|address| (None, address)));
         // Of a private network's addresses those count only that no public one makes meaningless, and IPv6 only alone.
         let best = words.iter().map(|(_, sees)| rank(*sees)).min()?;
@@ -187,4 +203,35 @@ fn judged(words: &[(Option<IpAddr>, SocketAddr)]) -> Kind {
 
 fn rank(address: SocketAddr) -> (bool, bool) {
     (scope(address) != Scope::Global, address.is_ipv6())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_saw_when_it_was_dialled_counts_on_when_its_own_connection_is_kept() {
+        let (now, outside) = (Moment::default(), SocketAddr::from(([45, 9, 9, 9], 4_000)));
+        let seen_by = |number: u8, dialled| {
+            let at = IpAddr::from([46, 0, number, 1]);
+            Observer::new(now, HostId::new([number; 32]), at, dialled, outside)
+        };
+        let mut observers = Observers::default();
+        let kind = |observers: &Observers| observers.kind(now, &[], false, None);
+        observers.insert(LinkKey(1), seen_by(1, true));
+        observers.insert(LinkKey(2), seen_by(2, true));
+        assert_eq!(kind(&observers), Some(Kind::Cone));
+        observers.remove(now, LinkKey(2));
+        observers.insert(LinkKey(3), seen_by(2, false));
+        assert_eq!(kind(&observers), Some(Kind::Cone));
+        observers.insert(LinkKey(4), seen_by(4, false));
+        observers.remove(now, LinkKey(3));
+        observers.insert(LinkKey(3), seen_by(2, false));
+        observers.confirm(HostId::new([4; 32]), IpAddr::from([46, 0, 4, 1]), outside);
+        assert_eq!(kind(&observers), Some(Kind::Cone), "it stays when it is replaced again");
+        observers.remove(now, LinkKey(4));
+        observers.sees(now, LinkKey(3), SocketAddr::from(([45, 9, 9, 9], 5_000)));
+        let later = now + NAT_SETTLES;
+        assert_eq!(observers.kind(later, &[], false, None), Some(Kind::Unknown), "that is another address");
+    }
 }

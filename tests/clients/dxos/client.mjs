@@ -116,15 +116,20 @@ export async function openPeer(...hosts) {
   return peer;
 }
 
-/** The library gives an attempt up after 10 s and begins anew. Crossed offers on a machine that stalls cost it one (wire/DOORS.md). */
+/**
+ * The library gives an attempt up after 10 s and begins anew, maybe on both sides at once. Crossed offers on a machine that
+ * stalls cost it one (wire/DOORS.md).
+ */
 const CONNECTED_MS = 25_000;
 
 /** Peers meet in a swarm, and each calls the others over its connections to them. */
 export async function meet(peers, topic = randomKey()) {
   const swarms = await Promise.all(peers.map((peer) => peer.createSwarm(topic).join()));
   const pairs = swarms.flatMap((swarm) => peers.filter((peer) => peer !== swarm.peer).map((other) => [swarm, other.peerId]));
-  for (const [swarm, other] of pairs) await until(() => swarm.protocol.connections.has(other), "all are connected", CONNECTED_MS);
-  // Not before all connections stand: the library gives a call two seconds.
-  await Promise.all(pairs.map(([swarm, other]) => swarm.protocol.testConnection(other, `from ${swarm.peer.peerId}`)));
+  const calls = async ([swarm, other]) => {
+    await swarm.protocol.testConnection(other, `from ${swarm.peer.peerId}`);
+    return true;
+  };
+  await Promise.all(pairs.map((pair) => until(() => calls(pair), "each can call the others", CONNECTED_MS)));
   return swarms;
 }

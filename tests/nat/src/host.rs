@@ -129,12 +129,12 @@ impl Host {
         kill_process(pid, signal).context("cannot signal the host")
     }
 
-    /// What `aldis doctor` says of it, asked with the host's own options.
-    pub(crate) async fn doctor(&self, lab: &Lab) -> Result<String> {
+    /// What `aldis doctor` says of it, asked with the host's own options and these.
+    pub(crate) async fn doctor(&self, lab: &Lab, options: &[&str]) -> Result<String> {
         let mut command = lab.command(&self.node, &self.place.aldis);
         command.args(["doctor", "--genesis", "genesis.toml", "--data-dir", &self.node, "--listen-http", GATEWAY]);
         command.args(self.place.dht.iter().flat_map(|node| ["--dht-bootstrap", node.as_str()]));
-        command.current_dir(&self.place.directory).stdin(Stdio::null());
+        command.args(options).current_dir(&self.place.directory).stdin(Stdio::null());
         let said = timeout(DOCTOR_MAX, command.output()).await.context("the doctor takes too long")??;
         Ok(String::from_utf8_lossy(&said.stdout).into_owned())
     }

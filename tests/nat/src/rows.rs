@@ -2,6 +2,7 @@
 
 mod browsers;
 mod changes;
+mod doctor;
 mod five;
 mod mapped;
 mod moves;
@@ -77,6 +78,9 @@ pub(crate) const ROWS: &[Row] = &[
         mapped::TOPOLOGY,
         |scene| Box::pin(mapped::play(scene)),
     ),
+    row("mapped-twice", "two hosts behind one router that opens ports", mapped::SHARED, |scene| {
+        Box::pin(mapped::shared(scene))
+    }),
     row("sleep", "a host sleeps for 60 s", TWO, |scene| Box::pin(changes::sleeper(scene))),
     Row {
         quick: true,
@@ -105,6 +109,9 @@ pub(crate) const ROWS: &[Row] = &[
             Box::pin(browsers::play(scene))
         })
     },
+    row("doctor", "what the doctor says behind each kind of router", doctor::TOPOLOGY, |scene| {
+        Box::pin(doctor::play(scene))
+    }),
     row("poison", "a DHT that answers with 10,000 invented addresses", strangers::POISONED, |scene| {
         Box::pin(strangers::poison(scene))
     }),

@@ -36,6 +36,8 @@ struct Pages {
     taken: Vec<u16>,
     /// Whether it knows leases.
     permanent: bool,
+    /// Whether it has no address outside.
+    without_address: bool,
     /// Outside port to lease.
     mapped: BTreeMap<u16, u32>,
 }
@@ -119,6 +121,7 @@ impl Pages {
                 self.mapped.remove(&port);
                 said(action, "")
             }
+            _ if self.without_address => said(action, "<NewExternalIPAddress></NewExternalIPAddress>"),
             _ => said(action, "<NewExternalIPAddress>81.2.69.142</NewExternalIPAddress>"),
         }
     }
@@ -165,6 +168,13 @@ async fn a_port_is_mapped_by_upnp_renewed_and_taken_back() {
     assert_eq!(pages.lock().unwrap().mapped, BTreeMap::from([(LINKS, LEASE_SECONDS)]), "after it restarted");
     held.release().await.unwrap();
     assert_eq!(pages.lock().unwrap().mapped, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_router_that_tells_no_address_of_its_own_has_none() {
+    let (at, pages) = pretend_igd("/ctl").await;
+    pages.lock().unwrap().without_address = true;
+    assert_eq!(Held::new(found(at).await, &links()).await.unwrap_err(), NO_ADDRESS);
 }
 
 #[tokio::test]

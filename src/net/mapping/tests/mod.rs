@@ -98,6 +98,9 @@ impl State {
 
     fn nat_pmp(&mut self, packet: &[u8]) -> Vec<u8> {
         let head = [&[0, packet[1] | 0x80, 0, 0], &self.epoch.to_be_bytes()[..]].concat();
+        if packet[1] == 0 && self.outside.is_unspecified() {
+            return [&[0, 0x80, 0, 3], &self.epoch.to_be_bytes()[..], &[0; 4]].concat();
+        }
         if packet[1] == 0 {
             return [&head[..], &self.outside.octets()].concat();
         }
@@ -201,6 +204,15 @@ async fn a_router_that_speaks_nat_pmp_alone_is_asked_by_that() {
     assert_eq!(facts.problems.iter().map(|(protocol, _)| *protocol).collect::<Vec<_>>(), [MappingProtocol::Pcp]);
     working.end().await;
     assert_eq!(pretended.state.lock().unwrap().mapped, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_router_without_a_public_address_is_told_apart_from_one_that_refuses() {
+    let Pretended { router, state } = pretend(11, false, true).await;
+    let IpAddr::V4(address) = router.address else { panic!() };
+    assert_eq!(pmp::nat_pmp_outside(address).await, Ok(Ipv4Addr::new(81, 2, 69, 142)));
+    state.lock().unwrap().outside = Ipv4Addr::UNSPECIFIED;
+    assert_eq!(pmp::nat_pmp_outside(address).await.unwrap_err(), NO_ADDRESS);
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub(super) async fn udp_blocked(scene: &mut Scene<'_>) -> Result<()> {
     scene.demand("its status", said.clone(), "a word about UDP", said.contains("UDP"));
     let serves = status.takes_edges && status.links.is_empty();
     scene.demand("it takes edges, and has no link", format!("{serves}"), "true", serves);
-    let verdict = scene.host(1)?.doctor(scene.lab).await?;
+    let verdict = scene.host(1)?.doctor(scene.lab, &[]).await?;
     std::fs::write(scene.place.directory.join("doctor.txt"), &verdict)?;
     let line = verdict.lines().find(|line| line.contains("UDP is blocked")).unwrap_or_default().trim().to_owned();
     let clear = !line.is_empty();

@@ -7,10 +7,12 @@
 //! | `swarms` | the torrents that a client is in |
 //! | `crowd` | who else is there |
 //! | `ledger` | which offers were made to whom |
+//! | `outbox` | offers and answers on their way |
 
 mod codec;
 mod crowd;
 mod ledger;
+mod outbox;
 mod parcel;
 mod swarms;
 #[cfg(test)]
@@ -21,6 +23,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aldis_wire::door;
+use aldis_wire::host::Outcome;
 use aldis_wire::id::PeerId;
 use aldis_wire::network::Network;
 use aldis_wire::refusal::Refusal;
@@ -29,6 +32,7 @@ use axum::body::Bytes;
 use axum::routing::get;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use tokio::time::Instant;
 
 use super::super::dialect::{Desk, Dialect};
 use super::super::upgrade::Knock;
@@ -37,6 +41,7 @@ use crate::relay::io::{Event, Request, RequestId, Sample};
 use codec::{Announce, Answer, Asked, Counts, Failure, Id, Offer, Reply};
 use crowd::{Candidate, Crowd, LOOKED_AT_MAX};
 use ledger::{Entry, Ledger};
+use outbox::Outbox;
 use parcel::{Kind, NAME, Parcel};
 use swarms::{Half, Swarms, topic};
 
@@ -68,6 +73,7 @@ struct Tracker {
     made: Ledger,
     /// Offers to this client, that it may answer.
     got: Ledger,
+    outbox: Outbox,
     /// What the client wants; the first is looked up now.
     jobs: VecDeque<Job>,
     looking: Option<Looking>,
@@ -139,6 +145,7 @@ impl Dialect for Tracker {
                     self.arrived(from, &parcel, desk);
                 }
             }
+            Event::Receipt { id, outcome, .. } => self.outbox.ended(&id, outcome, desk),
             Event::Error { id: Some(id), refusal, .. } => self.refused(&id, refusal, desk),
             Event::Error { id: None, refusal, message, .. } => {
                 let failure = match message.is_empty() {
@@ -150,6 +157,14 @@ impl Dialect for Tracker {
             // A tracker's client is not told who comes and goes, nor what became of an offer.
             _ => {}
         }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.outbox.deadline()
+    }
+
+    fn woken(&mut self, desk: &mut Desk<'_>) {
+        self.outbox.woken(desk);
     }
 }
 
@@ -165,6 +180,7 @@ impl Tracker {
             swarms: Swarms::default(),
             made: Ledger::default(),
             got: Ledger::default(),
+            outbox: Outbox::default(),
             jobs: VecDeque::new(),
             looking: None,
             draws: 0,
@@ -236,6 +252,7 @@ impl Tracker {
     }
 
     fn refused(&mut self, id: &RequestId, refusal: Refusal, desk: &mut Desk<'_>) {
+        self.outbox.ended(id, Outcome::Refused(refusal), desk);
         self.swarms.refused(id);
         let concerned = |looking: &Looking| looking.changes.contains(id) || looking.look_ups.contains(id);
         if !self.looking.as_ref().is_some_and(concerned) {
@@ -289,7 +306,7 @@ impl Tracker {
         for (Offer { id: offer_id, offer }, (session, other)) in offers.into_iter().zip(drawn) {
             let parcel =
                 Parcel { kind: Kind::Offer, info_hash, from: own, to: other, offer_id: &offer_id, payload: &offer };
-            desk.signal(session, None, parcel.wrap());
+            self.outbox.send(session, parcel.wrap(), desk);
             self.made.enter(desk.now(), Entry { info_hash, own, other, offer_id, session });
         }
     }
@@ -316,7 +333,7 @@ impl Tracker {
                 offer_id: &offer_id,
                 payload: &answer,
             };
-            desk.signal(session, None, parcel.wrap());
+            self.outbox.send(session, parcel.wrap(), desk);
         }
         Ok(())
     }

@@ -5,6 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+/// What a UDP socket for links asks for, each way: half a second of 80 Mbit/s.
+pub(crate) const UDP_BUFFER_BYTES: usize = 4 << 20;
+
 /// A UDP socket at `address`. `[::]` takes IPv4 too, and where the system has no IPv6 it becomes `0.0.0.0`.
 ///
 /// # Errors
@@ -40,8 +43,22 @@ pub(crate) fn has_way(address: SocketAddr) -> io::Result<()> {
     UdpSocket::bind(any)?.connect(address)
 }
 
+/// Asks for room for datagrams that wait. The system gives as much as it allows; what it gives unasked is often less than
+/// one burst.
+pub(crate) fn enlarge<'a>(socket: impl Into<SockRef<'a>>) {
+    let socket = socket.into();
+    // Linux says twice what it was asked for, and keeps as much; who has more already keeps it.
+    let has = |size: io::Result<usize>| size.is_ok_and(|size| size >= 2 * UDP_BUFFER_BYTES);
+    let receives = has(socket.recv_buffer_size()) || socket.set_recv_buffer_size(UDP_BUFFER_BYTES).is_ok();
+    let sends = has(socket.send_buffer_size()) || socket.set_send_buffer_size(UDP_BUFFER_BYTES).is_ok();
+    if !(receives && sends) {
+        tracing::debug!(receives, sends, "the system refuses larger buffers for UDP");
+    }
+}
+
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    enlarge(&socket);
     take_both(&socket, address)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
@@ -74,6 +91,19 @@ mod tests {
             let (_, address) = socket.recv_from(&mut [0; 16]).unwrap();
             assert_eq!(address.ip().to_canonical(), ip);
         }
+    }
+
+    #[test]
+    fn a_socket_for_links_has_more_room_than_one_that_asks_for_nothing() {
+        let (plain, ours) = (UdpSocket::bind("127.0.0.1:0").unwrap(), udp("127.0.0.1:0".parse().unwrap()).unwrap());
+        let sizes = |socket: &UdpSocket| {
+            let socket = SockRef::from(socket);
+            (socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap())
+        };
+        let (plain, ours) = (sizes(&plain), sizes(&ours));
+        let most = 2 * UDP_BUFFER_BYTES;
+        assert!(ours.0 > plain.0 || plain.0 >= most, "{ours:?} {plain:?}");
+        assert!(ours.1 > plain.1 || plain.1 >= most, "{ours:?} {plain:?}");
     }
 
     #[test]

@@ -68,6 +68,19 @@ impl Interfaces {
         !before.present.is_subset(&self.present) || way(self.v4) != way(before.v4) || way(self.v6) != way(before.v6)
     }
 
+    /// The addresses that are still here, but not the way out any more, as they were `before`. Unless the operator has rules for
+    /// it, what is sent from them leaves by another interface, under a name that is not its own there; a router that
+    /// translates it then keeps our port for that.
+    pub(super) fn left(&self, before: &Self) -> BTreeSet<IpAddr> {
+        let pairs = [(before.v4, self.v4), (before.v6, self.v6)];
+        let left = pairs.into_iter().filter_map(|(was, is)| {
+            let (was, is) = (was?, is?);
+            let elsewhere = was.router != is.router || !self.addresses.contains(&was.own);
+            (was.own != is.own && elsewhere).then_some(was.own)
+        });
+        left.filter(|address| self.present.contains(address)).collect()
+    }
+
     /// The addresses that a socket bound to `bound` is reached at, with its port, at most 8. Loopback only if `private`
     /// addresses are allowed.
     pub(super) fn reached(&self, bound: SocketAddr, private: bool) -> Vec<SocketAddr> {
@@ -262,6 +275,15 @@ fe80000000000000000000000000cafe 02 40 20 80     eth0
         let way = Interfaces { v4: v4("10.0.0.5", "10.0.0.1"), ..before.clone() };
         assert!(way.is_elsewhere(&before));
         assert!(Interfaces { v4: None, ..before.clone() }.is_elsewhere(&before));
+        assert_eq!(way.left(&before), addresses(&["192.168.1.5"]), "what leaves from there leaves under a wrong name");
+        assert_eq!(before.left(&way), addresses(&["10.0.0.5"]));
+        assert_eq!(more.left(&before), BTreeSet::new());
+        let gone = Interfaces { present: addresses(&["10.0.0.5"]), ..way.clone() };
+        assert_eq!(gone.left(&before), BTreeSet::new());
+        let renumbered = Interfaces { v4: v4("10.0.0.5", "192.168.1.1"), ..before.clone() };
+        let fit = Interfaces { addresses: vec![ip("192.168.1.5")], ..renumbered.clone() };
+        assert_eq!(fit.left(&before), BTreeSet::new(), "both are good behind this router");
+        assert_eq!(renumbered.left(&before), addresses(&["192.168.1.5"]), "it is told to nobody any more");
         let router = Interfaces { v4: v4("192.168.1.5", "192.168.1.254"), ..before.clone() };
         assert!(router.is_elsewhere(&before), "another home may have the same addresses");
     }

@@ -6,8 +6,10 @@
 //!
 //! The table decides in [`Discovery::poll`] alone. Everything else notes what happened.
 
+mod allowed;
 mod asking;
 mod dials;
+mod links_now;
 mod places;
 mod recent;
 mod seeds;
@@ -15,8 +17,9 @@ mod slots;
 mod task;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,64 +27,40 @@ use aldis_wire::id::HostId;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use self::allowed::Allowed;
 use self::asking::Asking;
+pub(crate) use self::dials::Dialled;
 use self::dials::{Dial, Dials};
+pub(crate) use self::links_now::LinksNow;
 use self::places::{Key, Places, Standing, families_in_turn};
 use self::recent::Recent;
 use self::seeds::Seeds;
 use self::slots::Slots;
+use self::wanted::Wanted;
 use super::io::{DialFailure, DialKey, Hint, HintSource, Moment, Outbox, Output, Registration, Stored};
 use super::limits::{
     BACK_OFF_MIN, BACK_OFF_STATIC_MAX, BACK_OFF_UNANSWERED_MAX, CACHE_MAX, FULL_MESH_MAX, LINKS_CHOSEN,
-    LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL, TURNED_AWAY_PAUSE, WANTED_AFTER,
-    WANTED_FOR, WANTED_MAX,
+    LOOK_UP_INTERVAL_ALONE, OTHER_NETWORK_PAUSE, RECORD_JITTER, STORE_INTERVAL, TURNED_AWAY_PAUSE,
 };
 use super::planted::{Defect, Planted};
-use super::scope::{Scope, is_inside, normalised, on_own_link, scope, usable};
+use super::scope::{Scope, normalised, scope};
 use super::setup::Setup;
 use super::view::DiscoveryView;
 
 /// Which part of the random numbers that one seed gives is this table's.
 const STREAM: u64 = u64::from_be_bytes(*b"discover");
 
-/// What discovery must know of the links; handed in, since another table keeps them.
-#[derive(Debug)]
-pub(crate) struct LinksNow<F, G> {
-    /// Whether this host is not to be dialled: an admitted link leads to it, or it is barred.
-    pub(crate) linked: F,
-    /// Whether a link that we chose leads near this address.
-    pub(crate) crowded: G,
-    /// How many admitted links there are.
-    pub(crate) count: usize,
-    /// How many of them we dialled.
-    pub(crate) chosen: usize,
-    /// How many other hosts are known by their rosters.
-    pub(crate) known_hosts: usize,
-    /// What the DHT is to be told of us.
-    pub(crate) registration: Registration,
-}
-
-/// A dial that ended in a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dialled {
-    /// Whether it was made to see how near the other side is.
-    pub(crate) probe: bool,
-    /// Whether a common neighbour has introduced the other side.
-    pub(crate) punch: bool,
-}
-
 /// Hints, dials, and our talk with the DHT.
 #[derive(Debug)]
 pub(crate) struct Discovery {
     own: HostId,
-    own_addresses: BTreeSet<SocketAddr>,
-    private_addresses: bool,
+    allowed: Allowed,
     rng: ChaCha8Rng,
     places: Places,
     dials: Dials,
     recent: Recent,
-    /// Hosts to which a direct link is wanted, until when, and how many frames went there by others.
-    wanted: BTreeMap<HostId, (Moment, u32)>,
+    /// Hosts to which a direct link is wanted.
+    pub(crate) wanted: Wanted,
     asking: Asking,
     seeds: Seeds,
     slots: Slots,
@@ -101,13 +80,12 @@ impl Discovery {
         rng.set_stream(STREAM);
         let mut discovery = Self {
             own,
-            own_addresses: settings.addresses.iter().copied().map(normalised).collect(),
-            private_addresses: settings.private_addresses,
+            allowed: Allowed::new(&settings.addresses, settings.private_addresses),
             rng,
             places: Places::default(),
             dials: Dials::default(),
             recent: Recent::default(),
-            wanted: BTreeMap::new(),
+            wanted: Wanted::default(),
             asking: Asking::new(settings.dht),
             seeds: Seeds::new(settings.seeds),
             slots: Slots::new(setup.unix),
@@ -130,8 +108,8 @@ impl Discovery {
             .filter(|hint| hint.host != Some(self.own))
             .filter(|hint| match source {
                 HintSource::Static => true,
-                HintSource::Lan => hint.host.is_some() && self.may_be_near(hint.address),
-                _ => self.may_be_dialled(hint.address),
+                HintSource::Lan => hint.host.is_some() && self.allowed.near(hint.address),
+                _ => self.allowed.hinted(hint.address),
             })
             .collect();
         if source == HintSource::Record {
@@ -150,40 +128,18 @@ impl Discovery {
         }
     }
 
-    /// A direct link to this host is wanted for a while, even if there are links enough.
+    /// Something goes to this host by way of others: a direct link is wanted for a while, even if there are links enough.
     pub(crate) fn want_link(&mut self, now: Moment, host: HostId) {
-        let (until, frames) = self.wanted.entry(host).or_insert((now, 0));
-        *frames = frames.saturating_add(1);
-        let frames = *frames;
-        if frames == 1 || frames >= WANTED_AFTER {
-            *until = now + WANTED_FOR;
-        }
-        if frames == 1 || frames == WANTED_AFTER {
+        if self.wanted.note(now, host) {
             self.wake = now;
         }
-        if self.wanted.len() > WANTED_MAX
-            && let Some(first) = self.wanted.iter().min_by_key(|(_, (until, _))| *until).map(|(host, _)| *host)
-        {
-            self.wanted.remove(&first);
-        }
-    }
-
-    /// Whether a direct link to this host is wanted.
-    #[must_use]
-    pub(crate) fn wants(&self, now: Moment, host: HostId) -> bool {
-        self.wanted.get(&host).is_some_and(|(until, frames)| *until > now && *frames >= WANTED_AFTER)
-    }
-
-    /// The hosts to which a direct link is wanted.
-    pub(crate) fn wanted(&self, now: Moment) -> impl Iterator<Item = HostId> {
-        self.wanted.keys().copied().filter(move |host| self.wants(now, *host))
     }
 
     /// Dials a host out of its record to see how near it is, if it may be dialled now at this address. Whether it does.
     pub(crate) fn probe(&mut self, now: Moment, address: SocketAddr, host: HostId, out: &mut Outbox) -> bool {
         let address = normalised(address);
         let free = self.dials.has_slot(Standing::Stranger) && !self.dials.lead_to(address);
-        if !free || !self.may_be_dialled(address) {
+        if !free || !self.allowed.hinted(address) {
             return false;
         }
         let key = (address, Some(host));
@@ -222,9 +178,7 @@ impl Discovery {
     /// the same router.
     #[must_use]
     pub(crate) fn candidate(&self, address: SocketAddr, near: bool) -> Option<SocketAddr> {
-        let address = normalised(address);
-        let private = near && is_inside(address) && !self.own_addresses.contains(&address);
-        (self.may_be_dialled(address) || private).then_some(address)
+        self.allowed.introduced(normalised(address), near)
     }
 
     /// Asks for what the policy allows now: `Dial`, `LookUp`, `Register`. Costs nothing unless something is due.
@@ -239,7 +193,7 @@ impl Discovery {
         let dials = &self.dials;
         self.places.forget(now, |address| dials.lead_to(address));
         self.recent.forget(now);
-        self.wanted.retain(|_, (until, _)| *until > now);
+        self.wanted.forget(now);
         // The numbers of links and hosts change without our being told.
         let mut wake = now + LOOK_UP_INTERVAL_ALONE;
         let asked = self.asking.poll(now, links.count, links.registration, out);
@@ -474,7 +428,7 @@ impl Discovery {
     fn is_wanted<F, G>(&self, now: Moment, host: Option<HostId>, links: &LinksNow<F, G>) -> bool {
         links.known_hosts <= FULL_MESH_MAX
             || links.chosen + self.dials.for_links() < LINKS_CHOSEN
-            || host.is_some_and(|host| self.wants(now, host))
+            || host.is_some_and(|host| self.wanted.has(now, host))
     }
 
     fn start(&mut self, now: Moment, key: Key, probe: bool, out: &mut Outbox) {
@@ -523,17 +477,6 @@ impl Discovery {
     fn name(&mut self, now: Moment, key: Key, source: HintSource, first_dial: Moment) -> bool {
         let dials = &self.dials;
         self.places.name(now, key, source, first_dial, |address| dials.lead_to(address))
-    }
-
-    /// Whether a hint may lead to this normalised address.
-    fn may_be_dialled(&self, address: SocketAddr) -> bool {
-        usable(address, self.private_addresses) && !self.own_addresses.contains(&address)
-    }
-
-    /// The same of a hint that came over a link of this machine to others.
-    fn may_be_near(&self, address: SocketAddr) -> bool {
-        let own_link = on_own_link(address) && scope(address) == Scope::Private;
-        (own_link || self.may_be_dialled(address)) && !self.own_addresses.contains(&address)
     }
 
     fn cache_due(&self) -> Option<Moment> {

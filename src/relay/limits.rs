@@ -178,8 +178,8 @@ pub const GRAFT_AFTER: Duration = Duration::from_millis(200);
 pub const LEAD: Duration = Duration::from_millis(20);
 /// See `LEAD`.
 pub const LEADS_MAX: u8 = 2;
-/// The first of an epoch's announcements that is passed on here goes over all links, if it is one of these: so the tree
-/// of a new origin is cut at once, and by a race.
+/// The first of an epoch's announcements that is passed on here goes over links that do not push the origin as well, if it
+/// is one of these: so the tree of a new origin grows at once, and by a race.
 pub const FLOODED_SEQ_MAX: u64 = 4;
 /// Links over which a host passes such an announcement on, if it is not its own. Half of them are the nearest.
 pub const FLOODED_LINKS_MAX: usize = 8;

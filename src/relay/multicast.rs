@@ -130,8 +130,8 @@ pub(crate) struct Origin {
     volume: Bucket,
     /// Of signatures checked.
     checks: Bucket,
-    /// The epoch in which an announcement of it went over all links.
-    flooded: u64,
+    /// The announcement that went over all links: one of each epoch.
+    flooded: Mark,
     /// It said goodbye in this epoch: it is shown until then.
     left: Option<(u64, Moment)>,
     /// The newest announcements applied, oldest first, all of one epoch and without gaps; but of heartbeats that follow
@@ -182,7 +182,7 @@ impl Origin {
             compared: Bucket::default(),
             checks: Bucket::default(),
             tells: Bucket::default(),
-            flooded: 0,
+            flooded: (0, 0),
             floods: Bucket::default(),
         }
     }
@@ -273,11 +273,17 @@ impl Origin {
 
     /// Whether this announcement is to go over all links, since no tree leads from here yet. Takes note of it.
     pub(crate) fn floods(&mut self, now: Moment, head: &Head) -> bool {
-        if self.flooded == head.epoch || head.seq > FLOODED_SEQ_MAX || self.floods.take(now, FLOODS, 1).is_err() {
+        if self.flooded.0 == head.epoch || head.seq > FLOODED_SEQ_MAX || self.floods.take(now, FLOODS, 1).is_err() {
             return false;
         }
-        self.flooded = head.epoch;
+        self.flooded = head.mark();
         true
+    }
+
+    /// Whether this is the announcement that went over all links: also over those that do not push the origin.
+    #[must_use]
+    pub(crate) fn is_flooded(&self, mark: Mark) -> bool {
+        self.flooded == mark
     }
 
     /// Whether another signature of the origin may be checked now. Takes note of it.

@@ -525,10 +525,14 @@ def switch_uplink(lab, name, up):
     if "second" not in d:
         raise Error(f"{name} has no second uplink")
     ns = nsname(lab, name)
-    ip(ns, "link", "set", "eth0", "up" if up else "down")
-    if up:  # the route went away with the link
+    if up:
         gw = lab["nodes"][d["via"]]["lan"].rsplit(".", 1)[0] + ".1"
+        ip(ns, "link", "set", "eth0", "up")
+        ip(ns, "addr", "add", d["ip"] + "/24", "dev", "eth0")
         ip(ns, "route", "replace", "default", "via", gw, "dev", "eth0")
+    else:  # as a network manager does it when there is no carrier; the route goes with the link
+        ip(ns, "addr", "del", d["ip"] + "/24", "dev", "eth0")
+        ip(ns, "link", "set", "eth0", "down")
 
 
 def change_prefix(lab, name, keep):

@@ -283,6 +283,31 @@ fn neighbours_of_near_neighbours_are_looked_at_one_at_a_time_and_linked_with_if_
 // ---- Which link carries an origin's announcements ---------------------------------------------------------------
 
 #[test]
+fn the_first_announcement_of_an_epoch_goes_to_everybody_and_what_follows_to_those_who_ask_for_it() {
+    let mut house = House::new();
+    let (one, two, mut origin) = (Player::new(1), Player::new(2), seldom(3, &[]));
+    let (first, other) = (house.link(&one), house.link(&two));
+    let announced = |effects: &Effects, link| {
+        effects.frames(link).iter().filter(|frame| matches!(frame, Frame::Announcement(_))).count()
+    };
+    let record = Op::Record(origin.record());
+    let announcement = Frame::Announcement(origin.announce(&[record]));
+    let effects = house.send(first, &announcement);
+    assert_eq!(effects.frames(first), [Frame::Graft(origin.id, origin.epoch, 1)], "who was first is to go on");
+    assert_eq!(announced(&effects, other), 1);
+    let effects = house.send(other, &announcement);
+    assert!(effects.frames(other).is_empty(), "that it came twice was to be expected: nothing is closed for it");
+    let second = Frame::Announcement(origin.announce(&[]));
+    assert_eq!(announced(&house.send(first, &second), other), 0, "it did not ask");
+    let effects = house.send(other, &Frame::Graft(origin.id, origin.epoch, 1));
+    assert_eq!(announced(&effects, other), 1, "what was missed");
+    let third = Frame::Announcement(origin.announce(&[]));
+    assert_eq!(announced(&house.send(first, &third), other), 1);
+    let effects = house.send(other, &third);
+    assert_eq!(effects.frames(other), [Frame::Prune(origin.id)], "copies of what follows are too many");
+}
+
+#[test]
 fn a_link_whose_summaries_lead_twice_in_a_row_takes_over_and_once_is_not_enough() {
     let mut house = House::new();
     let (one, two, mut origin) = (Player::new(1), Player::new(2), seldom(3, &[]));

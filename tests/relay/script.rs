@@ -250,8 +250,7 @@ fn an_announcement_goes_to_the_members_here_and_on_to_those_who_want_it_and_to_n
     let (eager, lazy) = (house.link(&Player::new(2)), house.link(&Player::new(3)));
     let (mut player, link, peer) = neighbour(&mut house, 1);
     house.wait(Duration::from_secs(2));
-    // Its first announcements went to everybody, who may not have known it.
-    house.send(lazy, &Frame::Prune(player.id));
+    // Its first announcement went to everybody, who may not have known it; what follows goes to who asks for it.
     house.send(eager, &Frame::Graft(player.id, player.epoch, player.seq));
     let leaves = player.announce(&[Op::Leave { topic: named("s0").id, peer: peer.0 }]);
     let effects = house.send(link, &Frame::Announcement(leaves.clone()));

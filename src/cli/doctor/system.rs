@@ -20,9 +20,9 @@ const FUTURE_MAX: Duration = Duration::from_secs(300);
 const FILES_MIN: u64 = 1_024;
 /// Below this a busy host refuses edges.
 const FILES_GOOD: u64 = 8_192;
-/// What Linux gives a UDP socket that asks for nothing, and neither we nor our QUIC library ask.
-const BUFFER_GOOD_BYTES: u64 = 212_992;
-/// What holds half a second of 80 Mbit/s.
+/// What Linux gives a UDP socket that asks for more than it may have: twice the usual limit, half of it for its own books.
+const BUFFER_GOOD_BYTES: u64 = 2 * 212_992;
+/// What a host asks for: half a second of 80 Mbit/s (`net::dual_stack`).
 const BUFFER_BETTER_BYTES: u64 = 4 << 20;
 
 /// Both clocks at the beginning.
@@ -117,10 +117,11 @@ pub(super) fn udp_buffers(config: &Config, seen: &Seen) -> Finding {
     // A port of a host that does not run belongs to nobody, or to somebody else.
     let dropped = seen.status().and_then(|_| dropped(config.listen_quic.port()));
     let raise = format!(
-        "sudo sysctl -w net.core.rmem_default={BUFFER_BETTER_BYTES} net.core.wmem_default={BUFFER_BETTER_BYTES}, then start the \
+        "sudo sysctl -w net.core.rmem_max={BUFFER_BETTER_BYTES} net.core.wmem_max={BUFFER_BETTER_BYTES}, then start the \
          host again; the same lines in /etc/sysctl.d/ keep it"
     );
-    let finding = match (receive, send, dropped) {
+    let given = |default: Option<u64>, most: Option<u64>| Some(default?.max(2 * most?.min(BUFFER_BETTER_BYTES)));
+    let finding = match (given(receive, receive_max), given(send, send_max), dropped) {
         (_, _, Some(dropped)) if dropped > 0 => Finding::note(
             "udp_buffers",
             format!("{dropped} packets for the host were lost because its receive buffer was full; links repeat them, later"),

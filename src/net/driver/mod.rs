@@ -8,7 +8,7 @@ mod port;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aldis_wire::id::HostId;
@@ -42,13 +42,16 @@ use crate::relay::{Settings, Setup};
 use crate::textfile::FileError;
 use checks::Checks;
 use commands::Commands;
-use places::{Locator, Moved, Wanted};
+use places::{Locator, Moved, Stand, Wanted};
 use port::Bound;
 
 /// How long a graceful stop may take: the machine's last words, their way to edges and hosts, the last write to disk.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// The part of it that the machine may take.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// From an address that is not the way out any more nothing is sent for so long: links that came there are gone by then.
+const LEFT_FOR: Duration = Duration::from_secs(10);
 
 /// Everything a host is made of.
 #[derive(Clone, Debug)]
@@ -464,12 +467,24 @@ fn wanted(config: &HostConfig, stun: Vec<u16>, links: SocketAddr, http: SocketAd
     }
 }
 
-/// What is done when this machine has other addresses.
+/// What is done when this machine is somewhere else.
 fn moved(port: Arc<Port>, quic: Quic) -> Moved {
-    Box::new(move |present| {
+    let moves = Arc::new(AtomicU64::new(0));
+    Box::new(move |Stand { present, left }| {
+        let Some(left) = left else { return port.moved(&present) };
         tracing::info!("the addresses of this machine have changed: looking after its links");
-        port.moved(present);
-        quic.moved(present);
+        let fit = &present - &left;
+        port.moved(&fit);
+        quic.moved(&fit);
+        // The operator may have rules by which they are good for what comes from now on.
+        let (port, moves) = (port.clone(), moves.clone());
+        let number = moves.fetch_add(1, Ordering::AcqRel) + 1;
+        tokio::spawn(async move {
+            tokio::time::sleep(LEFT_FOR).await;
+            if moves.load(Ordering::Acquire) == number {
+                port.moved(&present);
+            }
+        });
     })
 }
 

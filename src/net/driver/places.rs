@@ -21,7 +21,7 @@ use crate::relay::may_be_tried;
 /// How often the interfaces are looked at where the system does not tell of changes, and for a machine that slept. Another
 /// uplink is noticed before its links are given up, at 7 s.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// So long after the system's word of a change one looks: changes seldom come alone.
+/// So long after the system's word of a change one looks again, if there were more: changes seldom come alone.
 const CHANGE_SETTLES: Duration = Duration::from_millis(100);
 /// The wall clock gained so much on the one that stands still in sleep: the machine slept, and routers have forgotten it.
 /// A clock that is set does the same, and costs one needless question.
@@ -52,8 +52,17 @@ pub(super) struct Locator {
     mapping: Vec<JoinHandle<()>>,
 }
 
-/// Who is told the addresses that this machine has, when they are others than before.
-pub(super) type Moved = Box<dyn Fn(&BTreeSet<IpAddr>) + Send + Sync>;
+/// Who is told when this machine is somewhere else.
+pub(super) type Moved = Box<dyn Fn(Stand) + Send + Sync>;
+
+/// What this machine has now.
+#[derive(Debug)]
+pub(super) struct Stand {
+    /// All its addresses.
+    pub(super) present: BTreeSet<IpAddr>,
+    /// Those of them that were the way out until now. `None` at the first look.
+    pub(super) left: Option<BTreeSet<IpAddr>>,
+}
 
 /// One family's router.
 #[derive(Debug)]
@@ -65,7 +74,7 @@ struct Way {
 
 impl Locator {
     /// Begins to look, and shows in `shown` what it knows.
-    /// Whenever we are somewhere else than before, `moved` is told the addresses that this machine has now.
+    /// `moved` is told at the first look, and whenever we are somewhere else than before.
     pub(super) fn start(hub: Arc<Hub>, wanted: Wanted, shown: watch::Sender<Places>, moved: Moved) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (mut ways, mut mapping) = (Vec::new(), Vec::new());
@@ -133,21 +142,27 @@ impl Looking {
         let mut tick = interval(LOOK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut clocks = (Instant::now(), SystemTime::now());
-        let (mut here, mut changes) = (Interfaces::default(), Changes::listen());
+        let mut here = Interfaces::default();
+        let mut changes = (Changes::listen(), tokio::time::Instant::now());
         let mut told = None;
         let mut gone = false;
         loop {
-            let mut moved = false;
+            let mut moved = None;
             if self.happened(&mut tick, &mut changes).await {
                 let now = tokio::task::spawn_blocking(Interfaces::read).await.unwrap_or_else(|_| here.clone());
                 if slept(&mut clocks) {
                     tracing::info!("this machine was asleep: asking its router and its neighbours anew");
                     self.ways.iter().for_each(|way| way.again.notify_one());
-                    moved = true;
+                    moved = Some(now.left(&here));
                 }
                 if now != here {
                     tracing::debug!(addresses = ?now.addresses, "the addresses of this machine");
-                    moved |= told.is_some() && now.is_elsewhere(&here);
+                    if now.is_elsewhere(&here) {
+                        moved = Some(now.left(&here));
+                    }
+                    if told.is_none() {
+                        (self.moved)(Stand { present: now.present.clone(), left: None });
+                    }
                     here = now;
                     self.aim(&here);
                 }
@@ -162,20 +177,24 @@ impl Looking {
             let mapping: Vec<MappingFacts> = self.ways.iter().map(|way| way.facts.borrow().clone()).collect();
             let mapped: Vec<Mapping> = mapping.iter().flat_map(|facts| facts.mapped.iter().copied()).collect();
             self.shown.send_replace(Places { local: local.iter().map(SocketAddr::ip).collect(), mapping });
-            let places = (local, mapped);
+            let (places, told_before) = ((local, mapped), told.is_some());
             if told.as_ref() != Some(&places) {
                 let (local, mapped) = places.clone();
                 self.hub.happened(Input::PlacesFound { local, mapped, stun: self.wanted.stun.clone() });
                 told = Some(places);
             }
-            if moved {
-                (self.moved)(&here.present);
+            if let Some(left) = moved.filter(|_| told_before) {
+                (self.moved)(Stand { present: here.present.clone(), left: Some(left) });
             }
         }
     }
 
     /// Waits until it is time to look, which is true, or a router has said something.
-    async fn happened(&mut self, tick: &mut tokio::time::Interval, changes: &mut Changes) -> bool {
+    async fn happened(
+        &mut self,
+        tick: &mut tokio::time::Interval,
+        (changes, rested): &mut (Changes, tokio::time::Instant),
+    ) -> bool {
         let routers = async {
             match self.ways.as_mut_slice() {
                 [v4, v6] => tokio::select! {
@@ -189,8 +208,9 @@ impl Looking {
         tokio::select! {
             _ = tick.tick() => true,
             () = changes.next() => {
-                // What comes meanwhile is looked at as well, and heard of again: that look is cheap and finds nothing new.
-                tokio::time::sleep(CHANGE_SETTLES).await;
+                // At once, since links send meanwhile from where we are not any more; and then not again so soon.
+                tokio::time::sleep_until(*rested).await;
+                *rested = tokio::time::Instant::now() + CHANGE_SETTLES;
                 true
             }
             () = routers => false,

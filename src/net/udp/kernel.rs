@@ -15,6 +15,8 @@ use nix::sys::socket::sockopt::{AttachReusePortCbpf, ReusePort};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::net::dual_stack;
+
 /// Which socket a packet goes to, in the order in which they were bound.
 const FIRST: u32 = 0;
 const SECOND: u32 = 1;
@@ -29,6 +31,7 @@ const SECOND: u32 = 1;
 pub(super) fn join(address: SocketAddrV4) -> io::Result<UdpSocket> {
     setsockopt(&socket_at(address)?, ReusePort, &true)?;
     let ours = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    dual_stack::enlarge(&ours);
     setsockopt(&ours, ReusePort, &true)?;
     ours.bind(&SocketAddr::V4(address).into())?;
     choose_by_first_bytes(&ours)?;

@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::swap::Swap;
 use super::twin::Twin;
+use crate::net::dual_stack;
 
 /// A node that was ended closes its socket within 50 ms; a loaded machine takes longer.
 const FREE_MAX: Duration = Duration::from_secs(2);
@@ -77,6 +78,7 @@ impl Split {
 
     fn bind_v4(address: SocketAddrV4, v6: Option<UdpSocket>) -> Result<Self, SplitError> {
         let v4 = UdpSocket::bind(address).map_err(SplitError::Bind)?;
+        dual_stack::enlarge(&v4);
         match v4.local_addr().map_err(SplitError::Bind)? {
             SocketAddr::V4(address) => Ok(Self { v4, v6, address }),
             SocketAddr::V6(_) => Err(SplitError::NoIpv4),
@@ -169,13 +171,14 @@ fn bind_when_free(address: SocketAddrV4) -> io::Result<UdpSocket> {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                 std::thread::sleep(AGAIN);
             }
-            outcome => return outcome,
+            outcome => return outcome.inspect(|socket| dual_stack::enlarge(socket)),
         }
     }
 }
 
 fn only_v6(port: u16) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    dual_stack::enlarge(&socket);
     socket.set_only_v6(true)?;
     socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
     Ok(socket.into())

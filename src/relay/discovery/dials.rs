@@ -21,6 +21,15 @@ pub(crate) struct Dial {
     pub(crate) began: Moment,
 }
 
+/// A dial that ended in a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialled {
+    /// Whether it was made to see how near the other side is.
+    pub(crate) probe: bool,
+    /// Whether a common neighbour has introduced the other side.
+    pub(crate) punch: bool,
+}
+
 /// All dials under way.
 #[derive(Debug, Default)]
 pub(crate) struct Dials {

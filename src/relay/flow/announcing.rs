@@ -158,20 +158,25 @@ impl State {
         HEARTBEAT.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)).min(HEARTBEAT_MAX)
     }
 
-    /// Pushes an announcement to all neighbours that want the origin's; the others hear of it in the next summary.
-    pub(crate) fn pass_on(&mut self, now: Moment, heard: &Heard, except: Option<LinkKey>, out: &mut Outbox) {
+    /// Pushes an announcement to all neighbours that want the origin's; the others hear of it in the next summary. True
+    /// if it is one that goes to others as well.
+    pub(crate) fn pass_on(&mut self, now: Moment, heard: &Heard, except: Option<LinkKey>, out: &mut Outbox) -> bool {
         let (origin, mark) = (heard.head.origin, heard.head.mark());
-        if self.origins.find_mut(origin).is_some_and(|known| known.floods(now, &heard.head)) {
+        let mut wanting = self.links.wanting(origin, mark);
+        let floods = self.origins.find_mut(origin).is_some_and(|known| known.floods(now, &heard.head));
+        if floods {
             for key in self.flooded_links(origin, except) {
-                self.links.push(key, origin, true);
+                if self.links.theirs(key, origin) < mark && !wanting.contains(&key) {
+                    wanting.push(key);
+                }
             }
         }
-        let wanting = self.links.wanting(origin, mark);
         if wanting.iter().any(|key| Some(*key) != except) {
             self.push_to(now, heard, wanting.into_iter().filter(|key| Some(*key) != except), out);
         }
         self.unsummed.insert(origin);
         self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
+        floods
     }
 
     /// Where the first announcement of an epoch goes: over all links at its origin and where they are few, elsewhere over

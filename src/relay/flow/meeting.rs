@@ -85,7 +85,7 @@ impl State {
         if self.directory.hosts_count().saturating_sub(1) <= FULL_MESH_MAX {
             return self.directory.hosts().filter(meets).collect();
         }
-        let signalled = self.discovery.wanted(now);
+        let signalled = self.discovery.wanted.iter(now);
         let mut wanted: BTreeSet<HostId> = signalled.filter(meets).collect();
         let chosen = self.links.admitted().filter(|(_, link)| link.role == Role::Dialler).count();
         if chosen < LINKS_CHOSEN {

@@ -66,10 +66,13 @@ impl State {
             // newest. Comparing digests brings what is left out.
             return self.timers.set_earlier(Timer::Behind(origin), now + GRAFT_AFTER.max(2 * rtt));
         }
-        if newer || whole {
-            self.pass_on(now, &heard, Some(link), out);
-        }
+        let floods = (newer || whole) && self.pass_on(now, &heard, Some(link), out);
         self.take_in(now, heard, out);
+        if floods && self.links.find(link).is_some_and(|link| link.host != origin) {
+            // It was sent to many, and whom it came from first is asked for what follows. The origin's own link is anyway.
+            let mark = self.origins.find(origin).map_or((0, 0), Origin::mark);
+            self.graft(link, origin, mark, out);
+        }
     }
 
     /// Applies an announcement, or keeps it waiting.
@@ -103,7 +106,10 @@ impl State {
         let mark = head.mark();
         let Some(known) = self.origins.find(head.origin) else { return };
         // While no way is the wanted one, none is closed: the next announcement decides which it is.
-        let elsewhere = known.next_hop.filter(|hop| *hop != link && !known.is_behind() && known.newest == mark);
+        // What is sent to many once says nothing of who goes on sending.
+        let once = known.is_flooded(mark);
+        let elsewhere =
+            known.next_hop.filter(|hop| *hop != link && !once && !known.is_behind() && known.newest == mark);
         let direct = elsewhere.and_then(|hop| self.links.find(hop)).is_some_and(|hop| hop.host == head.origin);
         let keeps = direct || now.since(known.came) > LEAD;
         let Some(found) = self.links.find(link) else { return };

@@ -56,7 +56,7 @@ impl State {
         let mut spare: Vec<Chosen> = chosen
             .into_iter()
             .filter(|link| link.near == (near > LINKS_NEAR))
-            .filter(|link| !few(link.host) && !self.discovery.wants(now, link.host))
+            .filter(|link| !few(link.host) && !self.discovery.wanted.has(now, link.host))
             .collect();
         spare.sort_by_key(|link| link.rtt);
         let at = if near > LINKS_NEAR { spare.len() - 1 } else { self.rng.next_u32() as usize % spare.len().max(1) };

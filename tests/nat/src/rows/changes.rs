@@ -17,8 +17,9 @@ const MENDED_MAX: Duration = Duration::from_secs(60);
 const AT_ONCE: Duration = Duration::from_secs(5);
 /// A silent link is given up after 7 s (PROTOCOL.md §5).
 const IDLE: Duration = Duration::from_secs(7);
-/// By then connections that crossed have long been told apart (relay::limits::CROSSED_WITHIN).
-const SETTLED: Duration = Duration::from_secs(13);
+/// Links are young then: less old than two connections need to be told apart by their age (relay::limits::CROSSED_WITHIN), and
+/// old enough to be given up when a neighbour sees the host move (relay::limits::STRANDED_AFTER).
+const SETTLED: Duration = Duration::from_secs(6);
 /// Signals are watched for so long after a change.
 const AFTER: Duration = Duration::from_secs(5);
 

@@ -183,11 +183,9 @@ impl Places {
             return false;
         }
         let known_until = (source == HintSource::Cache).then(|| now + KNOWN_FOR);
-        // Who is linked with us from there need not be dialled to learn who it is.
-        let answered = self.at(key.0).find(|(_, place)| place.linked).and_then(|(_, place)| place.answered);
         let place = Place {
             source,
-            answered: answered.filter(|_| key.1.is_none()),
+            answered: None,
             failures: 0,
             deserted: 0,
             not_before: first_dial,

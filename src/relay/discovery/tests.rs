@@ -562,17 +562,6 @@ fn the_record_of_a_linked_host_causes_no_dial() {
     assert_eq!(world.wait(seconds(1_000)), []);
 }
 
-#[test]
-fn a_hint_of_an_address_from_which_somebody_is_linked_causes_no_dial_until_that_link_is_gone() {
-    let mut world = World::new(quiet(), Vec::new());
-    world.link(host(1), at("45.1.2.3:4000"));
-    world.found(HintSource::Dht, &[hint("45.1.2.3:4000")]);
-    assert_eq!(world.wait(seconds(300)), []);
-    world.unlink(host(1), at("45.1.2.3:4000"));
-    let addresses: Vec<_> = world.wait(seconds(1)).into_iter().map(|dialled| dialled.address).collect();
-    assert_eq!(addresses, [at("45.1.2.3:4000")]);
-}
-
 // ---- The cache --------------------------------------------------------------------------------------------------
 
 #[test]

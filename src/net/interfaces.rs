@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Addresses that are told to others; a machine may have hundreds, for containers.
@@ -45,21 +45,27 @@ pub(super) struct Interfaces {
 
 impl Interfaces {
     /// Looks now. Takes well under a millisecond, but for machines with very many routes.
-    pub(super) fn read() -> Self {
-        let (inet6, routes6) = (file("/proc/net/if_inet6"), file("/proc/net/ipv6_route"));
-        let present = own_addresses();
+    ///
+    /// # Errors
+    /// When the system does not tell, above all since this process has no file left: then nothing is known to have changed.
+    pub(super) fn read() -> io::Result<Self> {
+        let (inet6, routes6) = (file("/proc/net/if_inet6")?, file("/proc/net/ipv6_route")?);
+        let found = if_addrs::get_if_addrs()?;
+        // One that is down keeps its addresses.
+        let present: BTreeSet<IpAddr> =
+            found.iter().filter(|it| it.is_oper_up()).map(if_addrs::Interface::ip).collect();
         let mut addresses = usable(&present, &unfit(&inet6));
-        let v4 = v4_router(&file("/proc/net/route")).and_then(|router| {
-            let own = own_towards(router.into())?;
-            Some(Route { router: router.into(), zone: None, own })
-        });
+        let v4 = match v4_router(&file("/proc/net/route")?) {
+            Some(router) => own_towards(router.into())?.map(|own| Route { router: router.into(), zone: None, own }),
+            None => None,
+        };
         let v6 = v6_router(&routes6).and_then(|(router, interface)| {
             let (zone, own) = v6_towards(&inet6, &interface, &addresses)?;
             Some(Route { router: router.into(), zone: Some(zone), own })
         });
         let ways: Vec<IpAddr> = [v4, v6].into_iter().flatten().map(|route| route.own).collect();
         addresses.sort_by_key(|address| !ways.contains(address));
-        Self { addresses, present, v4, v6 }
+        Ok(Self { addresses, present, v4, v6 })
     }
 
     /// Whether what others sent to where we were may not reach us any more: an address is gone, or the way out is another.
@@ -95,23 +101,11 @@ impl Interfaces {
 }
 
 /// The beginning of a file that the system makes; empty where there is none.
-fn file(name: &str) -> String {
+fn file(name: &str) -> io::Result<String> {
     let mut text = String::new();
-    let whole = File::open(name).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
-    if let Err(error) = whole {
-        tracing::trace!(name, %error, "nothing to read");
-    }
-    text
-}
-
-fn own_addresses() -> BTreeSet<IpAddr> {
-    match if_addrs::get_if_addrs() {
-        // One that is down keeps its addresses.
-        Ok(found) => found.iter().filter(|it| it.is_oper_up()).map(if_addrs::Interface::ip).collect(),
-        Err(error) => {
-            tracing::debug!(%error, "the system does not tell our addresses");
-            BTreeSet::new()
-        }
+    match File::open(name).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(text),
     }
 }
 
@@ -178,11 +172,11 @@ fn v6_of(digits: &str) -> Option<Ipv6Addr> {
     u128::from_str_radix(digits, 16).ok().map(Ipv6Addr::from)
 }
 
-/// Our address on the way to another one. Sends nothing.
-fn own_towards(other: IpAddr) -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect((other, NOWHERE)).ok()?;
-    socket.local_addr().ok().map(|address| address.ip())
+/// Our address on the way to another one, if there is a way. Sends nothing.
+fn own_towards(other: IpAddr) -> io::Result<Option<IpAddr>> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let own = socket.connect((other, NOWHERE)).and_then(|()| socket.local_addr());
+    Ok(own.ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -290,6 +284,15 @@ fe80000000000000000000000000cafe 02 40 20 80     eth0
 
     #[test]
     fn this_machine_has_its_loopback() {
-        assert!(Interfaces::read().addresses.contains(&ip("127.0.0.1")));
+        assert!(Interfaces::read().unwrap().addresses.contains(&ip("127.0.0.1")));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_empty() {
+        assert_eq!(file("/nowhere/route").unwrap(), "");
+        assert!(
+            file(env!("CARGO_MANIFEST_DIR")).is_err(),
+            "a folder opens and cannot be read, as one without a file left"
+        );
     }
 }

@@ -149,7 +149,7 @@ impl Looking {
         loop {
             let mut moved = None;
             if self.happened(&mut tick, &mut changes).await {
-                let now = tokio::task::spawn_blocking(Interfaces::read).await.unwrap_or_else(|_| here.clone());
+                let now = look().await.unwrap_or_else(|| here.clone());
                 if slept(&mut clocks) {
                     tracing::info!("this machine was asleep: asking its router and its neighbours anew");
                     self.ways.iter().for_each(|way| way.again.notify_one());
@@ -224,6 +224,12 @@ impl Looking {
             way.target.send_if_modified(|before| std::mem::replace(before, target) != target);
         }
     }
+}
+
+/// What this machine has now; `None` if the system does not say, which is no reason to think that it has changed.
+async fn look() -> Option<Interfaces> {
+    let looked = tokio::task::spawn_blocking(Interfaces::read).await.ok()?;
+    looked.inspect_err(|error| tracing::debug!(%error, "the system does not tell our addresses")).ok()
 }
 
 /// Whom to ask for IPv4, for a socket bound to `bound`.

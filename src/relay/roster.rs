@@ -6,6 +6,7 @@
 mod change;
 mod counts;
 mod slots;
+mod towards;
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,6 @@
 mod change;
 mod counts;
 mod slots;
-mod towards;
 
 use std::collections::BTreeMap;
 

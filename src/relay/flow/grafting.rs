@@ -1,6 +1,7 @@
 //! What a neighbour has missed, asked for and told (PROTOCOL.md §6.5): the announcements themselves if they are few,
 //! otherwise a delta that stands for them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
@@ -115,11 +116,11 @@ impl State {
         let known = self.origins.find(host).ok_or(Fault::OutOfOrder)?;
         let (ours, alive) = (known.mark(), known.expires() > now);
         let (ops, shown) = if ours.0 == head.epoch && delta.since <= ours.1 {
-            let ops = self.directory.roster(host).ok_or(Fault::OutOfOrder)?.towards(ops);
+            let ops = still_to_do(self.directory.roster(host).ok_or(Fault::OutOfOrder)?, ops);
             let shown = self.directory.advance(&head, &ops, expected)?;
             (ops, shown)
         } else if ours.0 < head.epoch && delta.since == 0 {
-            let ops = Roster::new(host, self.network.trust).towards(ops);
+            let ops = still_to_do(&Roster::new(host, self.network.trust), ops);
             let shown = self.directory.begin(&head, &ops, expected, alive)?;
             out.note(Note::HostAppeared { host, epoch: head.epoch });
             (ops, shown)
@@ -170,4 +171,24 @@ fn delta_frame(now: Moment, known: &Origin, mark: Mark) -> Option<(Bytes, usize)
     let age_ms = u32::try_from(now.since(newest.made).as_millis()).unwrap_or(u32::MAX);
     let frame = Frame::Delta(DeltaFrame { age_ms, head: newest.signed.clone(), since, ops });
     Some((frame.encode().ok()?, read_bytes))
+}
+
+/// Those of a delta's ops that change something: it may name what is done here already, or never came to be.
+fn still_to_do(roster: &Roster, ops: Vec<Op>) -> Vec<Op> {
+    let mut gone = BTreeSet::new();
+    let mut is_done = |op: &Op| match op {
+        Op::Gone { peer, .. } => {
+            gone.insert(*peer);
+            roster.find(*peer).is_none()
+        }
+        Op::Present { peer, proof } => {
+            let known = roster.find(*peer).and_then(|slot| roster.proof_at(slot));
+            !gone.contains(peer) && known.is_some_and(|known| known.is(proof))
+        }
+        Op::Join { topic, peer, meta } => !gone.contains(peer) && roster.meta(*topic, *peer) == Some(meta),
+        Op::Leave { topic, peer } => roster.meta(*topic, *peer).is_none(),
+        Op::Record(signed) => roster.record().is_some_and(|known| known.signed == *signed),
+        Op::Status(_) | Op::Lost { .. } => true,
+    };
+    ops.into_iter().filter(|op| !is_done(op)).collect()
 }

@@ -151,6 +151,9 @@ pub const LOG_BYTES: usize = 64 << 10;
 /// Each host that is known is looked at so long before it would expire, at most; see `multicast/watch.rs`. In small networks,
 /// where one expires after 9 s, half of the looks find that it has been heard since.
 pub const EXPIRY_LOOK: Duration = Duration::from_secs(4);
+/// From so many missing announcements on, one delta stands for them. Fewer are told as they are, so that they go on down
+/// the tree at once.
+pub const DELTA_MIN: usize = 4;
 /// Heads of an origin that wait for the announcements before them.
 pub const WAITING_MAX: usize = 64;
 /// Signatures of one origin's heads that are checked: twice what it may announce, since a head may come bare and then

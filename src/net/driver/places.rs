@@ -145,7 +145,8 @@ impl Looking {
         let mut here = Interfaces::default();
         let mut changes = (Changes::listen(), tokio::time::Instant::now());
         let mut told = None;
-        let mut gone = false;
+        // The first look may come before the system shows an address that we are bound to already.
+        let mut stood = false;
         loop {
             let mut moved = None;
             if self.happened(&mut tick, &mut changes).await {
@@ -169,11 +170,11 @@ impl Looking {
             }
             let local = here.reached(self.wanted.links, self.wanted.private);
             let bound = self.wanted.links.ip();
-            let lost = !bound.is_unspecified() && !here.addresses.contains(&bound.to_canonical());
-            if lost && !std::mem::replace(&mut gone, lost) {
+            let stands = bound.is_unspecified() || here.addresses.contains(&bound.to_canonical());
+            if stood && !stands {
                 tracing::warn!(address = %bound, "the address for links is not on this machine any more");
             }
-            gone = lost;
+            stood = stands;
             let mapping: Vec<MappingFacts> = self.ways.iter().map(|way| way.facts.borrow().clone()).collect();
             let mapped: Vec<Mapping> = mapping.iter().flat_map(|facts| facts.mapped.iter().copied()).collect();
             self.shown.send_replace(Places { local: local.iter().map(SocketAddr::ip).collect(), mapping });

@@ -33,6 +33,7 @@ impl State {
         if self.draining || self.directory.hosts_count() <= FULL_MESH_SHED {
             return;
         }
+        self.take_for_near();
         let chosen = self.chosen();
         if chosen.len() > LINKS_CHOSEN {
             self.shed(now, chosen, out);
@@ -40,6 +41,21 @@ impl State {
             self.tender.pause = (self.tender.pause * 5 / 4).clamp(PROBE_INTERVAL_MIN, PROBE_INTERVAL_MAX);
             self.tender.next_probe = now + self.tender.pause;
             self.probe(now, out);
+        }
+    }
+
+    /// A host that begins, or begins again, has looked at nobody: the nearest of those that it has dialled are its near ones, until nearer
+    /// ones are found.
+    fn take_for_near(&mut self) {
+        let mut chosen = self.chosen();
+        if chosen.len() < LINKS_CHOSEN || chosen.iter().any(|link| link.near) {
+            return;
+        }
+        chosen.sort_by_key(|link| link.rtt);
+        for link in chosen.iter().take(LINKS_NEAR) {
+            if let Some(link) = self.links.find_mut(link.key) {
+                link.near = true;
+            }
         }
     }
 

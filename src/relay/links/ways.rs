@@ -31,6 +31,8 @@ pub(super) struct Way {
     pub(super) eager: bool,
     /// Whether we have asked not to be pushed its announcements.
     pub(super) closed: bool,
+    /// Whether we have asked for its announcements, and a delta may come in their place.
+    pub(super) asked: bool,
     /// Whether the other side had the newest mark of which it told before we had it.
     pub(super) ahead: bool,
     /// How often in a row this link would have brought the newest announcement earlier than the one that did.
@@ -47,6 +49,7 @@ impl Way {
             named: 0,
             eager: false,
             closed: false,
+            asked: false,
             ahead: false,
             leads: 0,
         }
@@ -101,14 +104,15 @@ struct Packed {
     /// `u16::MAX` for none.
     number: u16,
     named: u16,
-    /// Three bits for what holds or does not, and above them how often it led.
+    /// Four bits for what holds or does not, and above them how often it led.
     state: u8,
 }
 
 const EAGER: u8 = 1;
 const CLOSED: u8 = 2;
 const AHEAD: u8 = 4;
-const LEADS: u8 = 8;
+const ASKED: u8 = 8;
+const LEADS: u8 = 16;
 const _: () = assert!(size_of::<Packed>() == 24);
 const _: () = assert!(HAVE_NUMBERS_MAX < u16::MAX && limits::LEADS_MAX <= u8::MAX / LEADS);
 
@@ -176,6 +180,7 @@ impl Origin {
             named: packed.named,
             eager: is(EAGER),
             closed: is(CLOSED),
+            asked: is(ASKED),
             ahead: is(AHEAD),
             leads: packed.state / LEADS,
         }
@@ -184,7 +189,7 @@ impl Origin {
     fn packed(&mut self, way: &Way) -> Packed {
         let (theirs_upper, theirs) = self.split(way.theirs, None);
         let (told_upper, told) = self.split(way.told, Some(theirs_upper));
-        let bits = [(way.eager, EAGER), (way.closed, CLOSED), (way.ahead, AHEAD)];
+        let bits = [(way.eager, EAGER), (way.closed, CLOSED), (way.ahead, AHEAD), (way.asked, ASKED)];
         let state = bits.into_iter().filter(|(is, _)| *is).fold(way.leads * LEADS, |state, (_, bit)| state | bit);
         Packed {
             link: way.link,

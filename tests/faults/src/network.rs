@@ -14,8 +14,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use aldis_laboratory::process::{self, Helper, run, run_with};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tokio::process::Command;
+use tokio::time::{Instant, sleep};
 
 /// The five hosts of the load, one that may come later, and the DHT.
 pub(crate) const CABLES: usize = 7;
@@ -23,6 +24,9 @@ pub(crate) const NEWCOMER: usize = 5;
 pub(crate) const DHT: usize = 6;
 const QUIC_PORT: u16 = 47_474;
 const HTTP_PORT: u16 = 8_400;
+/// What was killed has ended after this.
+const ENDED_MAX: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Where a host is.
 pub(crate) fn address(host: usize) -> Ipv4Addr {
@@ -62,12 +66,35 @@ pub(crate) async fn build() -> Result<()> {
     Ok(())
 }
 
+/// Waits until no process is left where hosts run: one that was killed a moment ago still has its ports, on a busy machine.
+pub(crate) async fn deserted() -> Result<()> {
+    let deadline = Instant::now() + ENDED_MAX;
+    loop {
+        let mut left = String::new();
+        for host in 0..DHT {
+            left += &run(["ip", "netns", "pids", &name(host)]).await?;
+        }
+        if left.trim().is_empty() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "processes of the run before do not end: {left:?}");
+        sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Puts these rules, and no others, on packets between hosts.
 pub(crate) async fn rules(rules: &[String]) -> Result<()> {
     let rules = rules.join("\n  ");
     // What is delayed is forwarded twice: into the delay and out of it. The rules are for the second time.
     let chain = "type filter hook forward priority 0; oifname != \"h*\" accept";
     nft(&format!("flush ruleset\ntable ip lab {{\n chain forward {{\n  {chain}\n  {rules}\n }}\n}}\n")).await
+}
+
+/// Packets that rules with a `counter` have met.
+pub(crate) async fn counted() -> Result<u64> {
+    let listed = run(["nft", "list", "ruleset"]).await?;
+    let counts = listed.split("counter packets ").skip(1).map(|rest| rest.split(' ').next().unwrap_or_default());
+    Ok(counts.map(str::parse::<u64>).sum::<Result<u64, _>>()?)
 }
 
 /// Cuts every way between these hosts and those.
@@ -83,6 +110,32 @@ pub(crate) async fn unplug(host: usize) -> Result<()> {
         format!(" chain {hook} {{ type filter hook {hook} priority 0; {drop} }}\n")
     };
     nft(&format!("flush ruleset\ntable ip lab {{\n{}}}\n", ["input", "output", "forward"].map(chain).concat())).await
+}
+
+/// Where others see a host that is behind a router: one address of its cable that nothing else has, with a last number
+/// from 3 on, and a port of the router's choice.
+pub(crate) fn outside(host: usize, last: u8, port: u16) -> SocketAddr {
+    let [a, b, c, _] = address(host).octets();
+    (Ipv4Addr::new(a, b, c, last), port).into()
+}
+
+/// Puts a router before a host, and takes every other rule away: the host is seen at this address, and reached at no other
+/// one. A second call gives it another router, which has no open port of the first.
+pub(crate) async fn translate(host: usize, outside: SocketAddr) -> Result<()> {
+    let inside = quic(host);
+    let rule = |end: &str, from: SocketAddr, to: SocketAddr| {
+        let (is, becomes) = ((from.ip(), from.port()), (to.ip(), to.port()));
+        let is = format!("ip {end}addr {} udp {end}port {}", is.0, is.1);
+        format!("{is} ip {end}addr set {} udp {end}port set {}", becomes.0, becomes.1)
+    };
+    let chain = |name: &str, hook: &str, rules: &[String]| {
+        let rules = rules.join("\n  ");
+        format!(" chain {name} {{\n  type filter hook {hook};\n  {rules}\n }}\n")
+    };
+    let around = format!("ip daddr {} udp dport {} drop", inside.ip(), inside.port());
+    let into = chain("into", "prerouting priority raw", &[around, rule("d", outside, inside)]);
+    let out = chain("out", "postrouting priority srcnat", &[rule("s", inside, outside)]);
+    nft(&format!("flush ruleset\ntable ip lab {{\n{into}{out}}}\n")).await
 }
 
 /// Everything passes again.

@@ -61,7 +61,10 @@ pub(crate) const ROWS: &[Row] = &[
     row("loss-10", "10 % of packets between hosts lost", true, |run| Box::pin(links::loss(run, 10))),
     row("loss-30", "30 % of packets between hosts lost", false, |run| Box::pin(links::loss(run, 30))),
     row("far", "500 ms round trip between hosts", false, |run| Box::pin(links::far(run))),
-    row("slow-host", "a host that takes 30 kB/s from others", false, |run| Box::pin(links::slow_host(run))),
+    row("rebind", "a host's router forgets its port, then has another address", false, |run| {
+        Box::pin(links::rebind(run))
+    }),
+    row("slow-host", "a host that takes 10 kB/s from others", false, |run| Box::pin(links::slow_host(run))),
     Row {
         how: machine::clocks,
         ..row("clocks", "clocks 400 days off, and set while they run", false, |run| {
@@ -110,6 +113,7 @@ pub(crate) struct Run {
 impl Row {
     /// One run: mesh, load, calm, fault, end of the load.
     pub(crate) async fn run(&self, place: Place) -> Result<Outcomes> {
+        network::deserted().await?;
         let mut hosts = Vec::new();
         for number in 0..HOSTS {
             hosts.push(Host::start(&place, number, (self.how)(&place, number)?).await?);
@@ -167,10 +171,20 @@ impl Run {
         self.figure("edges that lost their socket", broke.to_string(), "0", broke == 0);
     }
 
-    /// No link was closed, but for those that were one too many.
-    pub(crate) fn links_kept(&mut self) {
+    /// Links that were closed so far, but for those that were one too many, counted at each end.
+    pub(crate) fn links_closed(&self) -> usize {
         let closed = |line: &&str| line.contains("a link is gone") && !line.contains("another connection");
-        let gone: usize = self.hosts.iter().map(|host| host.log().lines().filter(closed).count()).sum();
+        self.hosts.iter().map(|host| host.log().lines().filter(closed).count()).sum()
+    }
+
+    /// No link was closed.
+    pub(crate) fn links_kept(&mut self) {
+        self.links_kept_since(0);
+    }
+
+    /// No link was closed beside so many.
+    pub(crate) fn links_kept_since(&mut self, before: usize) {
+        let gone = self.links_closed() - before;
         self.figure("links that were closed", gone.to_string(), "0", gone == 0);
     }
 

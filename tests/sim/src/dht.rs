@@ -37,6 +37,15 @@ pub(crate) struct Dht {
     known: BTreeSet<SocketAddr>,
 }
 
+impl Dht {
+    /// Somebody has registered, at this address.
+    pub(crate) fn knows(&mut self, here: SocketAddr) {
+        if self.known.insert(here) {
+            self.registered.push(here);
+        }
+    }
+}
+
 /// Where the nodes of the DHT are.
 const NODES: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)), 6_881);
 
@@ -99,8 +108,8 @@ impl World {
         let here = SocketAddr::new(seen.ip(), port.unwrap_or(seen.port()));
         let takes = self.dht_takes();
         let outcome = if self.dht.mood == DhtMood::Absent { Err("no answer".to_owned()) } else { Ok(()) };
-        if outcome.is_ok() && self.dht.known.insert(here) {
-            self.dht.registered.push(here);
+        if outcome.is_ok() {
+            self.dht.knows(here);
         }
         self.dht_tells(place, takes, Input::RegistrationEnded { outcome });
     }

@@ -101,6 +101,11 @@ impl Host {
         (due.as_nanos() as u64).saturating_sub(self.ahead)
     }
 
+    /// These stand on its disk as hosts with which it was linked.
+    pub(crate) fn knows(&mut self, hints: Vec<Hint>) {
+        self.disk.hints = hints;
+    }
+
     pub(crate) fn store(&mut self, stored: Stored) {
         match stored {
             Stored::Epoch(epoch) => self.disk.epoch = epoch,

@@ -12,6 +12,7 @@
 //! | `hosts`, `wires`, `map`, `dht` | machines and what lies between them |
 //! | [`nats`], `dials` | routers before hosts, and the packets that they let in |
 //! | [`memo`] | signatures that were checked before |
+//! | `settled` | what stands on the disks of hosts that restart in a network which has settled |
 //! | `edges`, `probes` | the crowd, and joins whose way is measured |
 //! | `healing` | what it takes to agree again after a partition |
 //! | `faults`, `liars` | what may go wrong, and who says what is not so |
@@ -46,6 +47,7 @@ pub mod queue;
 pub mod report;
 pub mod run;
 pub mod scenario;
+mod settled;
 pub mod shouts;
 pub mod trace;
 pub mod wires;

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use aldis::relay::limits::LINKS_NEAR;
+use aldis_wire::host::Role;
+
 use crate::healing;
 use crate::memo::Counts;
 use crate::meter::{FRAMES, Meter, Sighting};
@@ -68,9 +71,16 @@ pub fn report(run: &Run) -> String {
     );
     let _ = writeln!(
         text,
-        "mesh            {} links admitted, {} ended, {} dials failed; caught up by graft {}, by digest {}; {} rosters expired",
-        meter.links[0], meter.links[1], meter.dials_failed, meter.caught_up[0], meter.caught_up[1], meter.expired
+        "mesh            {} links admitted, {} ended, {} dials failed; caught up by graft {}, by delta {}, by digest {}; {} rosters expired",
+        meter.links[0],
+        meter.links[1],
+        meter.dials_failed,
+        meter.caught_up[0],
+        meter.caught_up[1],
+        meter.caught_up[2],
+        meter.expired
     );
+    neighbours(&mut text, world);
     let [delivered, refused, unknown] = meter.signals;
     let _ = writeln!(text, "signals         {delivered} delivered, {refused} refused, {unknown} unknown");
     healing::report(&mut text, world);
@@ -121,6 +131,32 @@ fn bytes(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
             );
         }
     }
+}
+
+/// How many links hosts have at the end, and how near the nearest are.
+fn neighbours(text: &mut String, world: &World) {
+    let (mut counts, mut near) = (Vec::new(), Vec::new());
+    for host in &world.hosts {
+        let Some(relay) = host.running() else { continue };
+        let links = relay.view(host.clock(world.now)).links;
+        let mut dialled: Vec<f64> = links
+            .iter()
+            .filter(|link| link.role == Role::Dialler)
+            .map(|link| link.rtt.as_secs_f64() * 1_000.0)
+            .collect();
+        dialled.sort_by(f64::total_cmp);
+        near.extend(dialled.into_iter().take(LINKS_NEAR));
+        counts.push(links.len() as f64);
+    }
+    let (counts, near) = (sorted(counts), sorted(near));
+    let _ = writeln!(
+        text,
+        "at the end      {:.1} links a host on average, {:.0} at most; the three nearest that each has dialled: half within {:.0} ms, 90 % within {:.0}",
+        counts.iter().sum::<f64>() / counts.len().max(1) as f64,
+        percentile(&counts, 100.0),
+        percentile(&near, 50.0),
+        percentile(&near, 90.0)
+    );
 }
 
 fn sightings(text: &mut String, list: &[Sighting]) {

@@ -35,6 +35,8 @@ pub struct Scenario {
     pub hosts: usize,
     /// Edges at each host at the beginning.
     pub edges: usize,
+    /// Whether hosts begin as if each had run in this network for long.
+    pub settled: bool,
     /// Hosts start spread over this time.
     pub start: At,
     /// The edges of a host come spread over this time after it; half of `start` unless it is given.
@@ -101,6 +103,7 @@ impl Default for Scenario {
             seed: 1,
             hosts: 10,
             edges: 10,
+            settled: false,
             start: 10 * SEC,
             come: None,
             warm: 120 * SEC,
@@ -181,6 +184,13 @@ impl Scenario {
             "seed" => self.seed = number(value)?,
             "hosts" => self.hosts = number(value)? as usize,
             "edges" => self.edges = number(value)? as usize,
+            "begin" => {
+                self.settled = match value {
+                    "fresh" => false,
+                    "settled" => true,
+                    _ => return Err(format!("'{value}' is no beginning: fresh or settled?")),
+                };
+            }
             "start" => self.start = time(value)?,
             "come" => self.come = Some(time(value)?),
             "warm" => self.warm = time(value)?,

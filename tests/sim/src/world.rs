@@ -149,6 +149,9 @@ impl World {
             taken: Vec::new(),
             scenario,
         };
+        if world.scenario.settled {
+            world.settle();
+        }
         for place in 0..world.hosts.len() {
             let at = world.chance.below(world.scenario.start.max(1));
             world.later(at, Happening::Start(place));

@@ -41,6 +41,21 @@ fn a_scenario_that_cannot_be_read_is_refused_with_the_line() {
     assert_eq!(error, "x:2: 'hots' is no setting");
 }
 
+#[test]
+fn hosts_that_begin_settled_have_their_neighbours_and_keep_them() {
+    let text = "hosts 100\nedges 0\nbegin settled\nstart 2s\nwarm 60s\nmeasure 60s\n";
+    let run = run(Scenario::parse("settled", text).unwrap());
+    // Each is counted at both of its ends. Hosts that begin fresh make 150, since they have just found whom they look for.
+    assert!(run.meter.links[0] < 75, "{:?} links admitted and ended in the second minute", run.meter.links);
+    let neighbours = |place: usize| {
+        let host = &run.world.hosts[place];
+        host.running().unwrap().view(host.clock(run.world.now)).links.len()
+    };
+    let all: usize = (0..100).map(neighbours).sum();
+    assert!((1_150..1_300).contains(&all), "{all} ends of links: twelve a host");
+    assert_eq!(run.world.checks.count, 0, "{:?}", run.world.checks.violations);
+}
+
 /// Two hosts behind routers that let in nobody unknown, with a DHT and no third host.
 fn two_alone(shared: &str) -> usize {
     let text =

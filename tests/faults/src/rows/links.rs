@@ -1,5 +1,6 @@
 //! What goes wrong on the way between hosts. Edges and their hosts are not touched.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -17,6 +18,10 @@ const ALL: [usize; HOSTS] = [0, 1, 2, 3, 4];
 const CONVERGENCE: Duration = Duration::from_secs(5);
 /// An edge asks after 25 s of silence and waits for 10 s (PROTOCOL.md §4.3).
 const EDGES_NOTICE: Duration = Duration::from_secs(37);
+/// A host that is silent for so long is dead.
+const DETECTION: Duration = Duration::from_secs(10);
+/// Packets go the new way after this.
+const MIGRATION: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(super) async fn partition(run: &mut Run) -> Result<()> {
@@ -148,12 +153,58 @@ pub(super) async fn far(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
+/// The host dials everybody from behind a router, which then sees it under another port, and under another address.
+pub(super) async fn rebind(run: &mut Run) -> Result<()> {
+    run.fault(&[VICTIM], DETECTION);
+    run.hosts[VICTIM].kill().await?;
+    network::translate(VICTIM, network::outside(VICTIM, 9, 50_001)).await?;
+    run.hosts[VICTIM].begin().await?;
+    linked(&run.hosts, HOSTS - 1, DETECTION * 3).await?;
+    sleep(DETECTION).await;
+    let closed = run.links_closed();
+    for (outside, names) in [
+        (network::outside(VICTIM, 9, 50_002), ["seen at another port", "delivered meanwhile", "slowest receipt"]),
+        (network::outside(VICTIM, 10, 50_003), ["seen at another address", "delivered then", "slowest receipt then"]),
+    ] {
+        let changed = run.now();
+        network::translate(VICTIM, outside).await?;
+        let seen = seen_at(&run.hosts[..VICTIM], outside, run, MIGRATION * 3).await?;
+        run.time(names[0], seen, MIGRATION);
+        sleep(CONVERGENCE * 2).await;
+        run.delivered(names[1], changed, 100.0);
+        let slowest = run.load.shared.history().between(changed, run.now()).filter_map(Signal::took).max();
+        run.time(names[2], slowest, MIGRATION);
+    }
+    run.links_kept_since(closed);
+    Ok(())
+}
+
+/// How long from now until each of these hosts has a link with that address.
+async fn seen_at(hosts: &[Host], address: SocketAddr, run: &Run, patience: Duration) -> Result<Option<Duration>> {
+    let begun = run.now();
+    for host in hosts {
+        while !host.status().await?.links.iter().any(|link| link.address == address) {
+            if run.now() > begun + patience {
+                return Ok(None);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(Some(run.now() - begun))
+}
+
 pub(super) async fn slow_host(run: &mut Run) -> Result<()> {
     let slow = Duration::from_secs(15);
-    run.fault(&[4], slow + CONVERGENCE);
+    let begun = run.fault(&[4], slow + CONVERGENCE);
     let address = network::address(4);
-    network::rules(&[format!("ip daddr {address} limit rate over 30 kbytes/second burst 16 kbytes drop")]).await?;
+    // Less than half of what the load sends there.
+    network::rules(&[format!("ip daddr {address} limit rate over 10 kbytes/second burst 8 kbytes counter drop")])
+        .await?;
     sleep(slow).await;
     ensure!(run.hosts[4].status().await.is_ok(), "the slow host does not answer");
+    let dropped = network::counted().await?;
+    run.figure("packets that were too many for it", dropped.to_string(), "some", dropped > 0);
+    // Three fifths of the load have no business with it.
+    run.delivered("delivered meanwhile", begun, 60.0);
     healed(run).await
 }

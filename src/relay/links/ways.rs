@@ -33,6 +33,8 @@ pub(super) struct Way {
     pub(super) eager: bool,
     /// Whether we have asked not to be pushed its announcements.
     pub(super) closed: bool,
+    /// Whether we have asked for its announcements, and a delta may come in their place.
+    pub(super) asked: bool,
     /// Whether the other side had the newest mark of which it told before we had it.
     pub(super) ahead: bool,
     /// How often in a row this link would have brought the newest announcement earlier than the one that did.
@@ -49,6 +51,7 @@ impl Way {
             named: 0,
             eager: false,
             closed: false,
+            asked: false,
             ahead: false,
             leads: 0,
         }

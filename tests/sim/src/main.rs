@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 /// What is played before each commit: everything that is small.
-const SET: [&str; 21] = [
+const SET: [&str; 22] = [
     "trouble",
     "crash",
     "partition",
@@ -59,6 +59,7 @@ const SET: [&str; 21] = [
     "replays",
     "silence",
     "withheld",
+    "inventions",
     "shouts",
     "unheard",
     "nats",

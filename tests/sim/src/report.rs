@@ -71,8 +71,14 @@ pub fn report(run: &Run) -> String {
     );
     let _ = writeln!(
         text,
-        "mesh            {} links admitted, {} ended, {} dials failed; caught up by graft {}, by digest {}; {} rosters expired",
-        meter.links[0], meter.links[1], meter.dials_failed, meter.caught_up[0], meter.caught_up[1], meter.expired
+        "mesh            {} links admitted, {} ended, {} dials failed; caught up by graft {}, by delta {}, by digest {}; {} rosters expired",
+        meter.links[0],
+        meter.links[1],
+        meter.dials_failed,
+        meter.caught_up[0],
+        meter.caught_up[1],
+        meter.caught_up[2],
+        meter.expired
     );
     neighbours(&mut text, world);
     let [delivered, refused, unknown] = meter.signals;

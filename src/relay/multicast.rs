@@ -21,7 +21,7 @@ use aldis_wire::proof::Trust;
 use bytes::Bytes;
 
 use super::bucket::Bucket;
-use super::by_host::{ByHost, Row};
+use super::by_host::ByHost;
 use super::hashing::Seed;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{
@@ -32,6 +32,7 @@ use super::roster::Roster;
 pub(crate) use delta::Delta;
 use delta::Ends;
 pub(crate) use watch::Watch;
+use watch::{Look, Looks};
 
 /// Room in a log for so many announcements more, whenever there is none.
 const LOG_ADDED: usize = 4;
@@ -132,7 +133,7 @@ pub(crate) struct Origin {
     /// A neighbour says that it is gone: it must be heard until then.
     pub(crate) suspected: Option<Moment>,
     /// The number of the look at it that comes next; 0 for none.
-    watched: u32,
+    watched: Look,
     /// How often the present gap has been asked about.
     pub(crate) asked: u32,
     /// Of announcements taken.
@@ -522,8 +523,7 @@ fn size(heard: &Heard) -> usize {
 #[derive(Debug)]
 pub(crate) struct Origins {
     all: ByHost<Origin>,
-    /// By the number of the look: whose turn it is.
-    looks: BTreeMap<u32, Vec<Row>>,
+    looks: Looks,
     marks: HashMap<HostId, (Mark, Moment)>,
     by_age: VecDeque<(Moment, HostId)>,
 }
@@ -532,7 +532,7 @@ impl Origins {
     /// No origin is known.
     #[must_use]
     pub(crate) fn new(seed: Seed) -> Self {
-        Self { all: ByHost::new(seed), looks: BTreeMap::new(), marks: HashMap::new(), by_age: VecDeque::new() }
+        Self { all: ByHost::new(seed), looks: Looks::default(), marks: HashMap::new(), by_age: VecDeque::new() }
     }
 
     /// Marks kept from an earlier run.
@@ -577,6 +577,30 @@ impl Origins {
     /// All origins, to be changed, in the order of their places.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (HostId, &mut Origin)> {
         self.all.iter_mut()
+    }
+
+    /// Sees to it that an origin's expiry is not missed. `None` if it is looked at soon enough anyway.
+    pub(crate) fn watch(&mut self, now: Moment, host: HostId) -> Option<Watch> {
+        let row = self.all.row(host)?;
+        let origin = self.all.at_mut(row)?;
+        self.looks.watch(now, row, origin.expires(), &mut origin.watched)
+    }
+
+    /// Those that are to be looked at now, and when to look again.
+    pub(crate) fn watched(&mut self, now: Moment) -> (Vec<HostId>, Option<Moment>) {
+        let mut hosts = Vec::new();
+        while let Some((look, rows)) = self.looks.due(now) {
+            for row in rows {
+                // One that is looked at earlier, or another one in the row of one that is forgotten, stands elsewhere.
+                if let Some(origin) = self.all.at_mut(row).filter(|origin| origin.watched == look) {
+                    origin.watched = 0;
+                    if origin.expired.is_none() {
+                        hosts.extend(self.all.host(row));
+                    }
+                }
+            }
+        }
+        (hosts, self.looks.next())
     }
 
     /// Forgets an origin but for its mark.

@@ -2,6 +2,7 @@
 //! wants to be pushed more. By origin first, since whatever comes of an origin concerns all links at once.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aldis_wire::id::HostId;
 
@@ -35,8 +36,8 @@ pub(super) struct Way {
     pub(super) closed: bool,
     /// Whether the other side had the newest mark of which it told before we had it.
     pub(super) ahead: bool,
-    /// How often in a row this link would have brought the newest announcement earlier than the one that did.
-    pub(super) leads: u8,
+    /// By how many milliseconds, in sum, this link would have brought announcements earlier than the one that did.
+    leads_ms: u8,
 }
 
 impl Way {
@@ -50,7 +51,7 @@ impl Way {
             eager: false,
             closed: false,
             ahead: false,
-            leads: 0,
+            leads_ms: 0,
         }
     }
 
@@ -79,14 +80,14 @@ impl Way {
         if self.eager { 2 } else { u8::from(!self.ahead) }
     }
 
-    /// Notes whether this link would have brought the newest announcement earlier than the one that did. True when it has
-    /// led often enough to take its place.
-    pub(super) fn led(&mut self, led: bool) -> bool {
-        self.leads = if led { self.leads + 1 } else { 0 };
-        let enough = self.leads >= limits::LEADS_MAX;
-        if enough {
-            self.leads = 0;
-        }
+    /// Notes that the other side has had the newest announcement for as long as `theirs`, on our side of the link, and we,
+    /// by another one, for as long as `ours`. True when this link has led by enough, in sum, to take the other's place.
+    pub(super) fn led(&mut self, theirs: Duration, ours: Duration) -> bool {
+        let lead = theirs.saturating_sub(ours).min(limits::LEAD_COUNTED_MAX);
+        let lag = ours.saturating_sub(theirs) + limits::LEAD_FREE;
+        let leads = (Duration::from_millis(self.leads_ms.into()) + lead).saturating_sub(lag);
+        let enough = leads >= limits::LEADS;
+        self.leads_ms = if enough { 0 } else { u8::try_from(leads.as_millis()).unwrap_or(u8::MAX) };
         enough
     }
 }

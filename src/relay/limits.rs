@@ -148,6 +148,9 @@ pub const HEARTBEATS_PER_STATUS: u64 = 5;
 pub const LOG_MAX: usize = 64;
 /// Bytes of the same.
 pub const LOG_BYTES: usize = 64 << 10;
+/// From so many missing announcements on, one delta stands for them. Fewer are told as they are, so that they go on down
+/// the tree at once.
+pub const DELTA_MIN: usize = 4;
 /// Heads of an origin that wait for the announcements before them.
 pub const WAITING_MAX: usize = 64;
 /// Signatures of one origin's heads that are checked: twice what it may announce, since a head may come bare and then

@@ -482,7 +482,12 @@ impl Links {
 
     /// Notes whether we have asked for an origin's announcements not to be pushed on a link.
     pub(crate) fn close(&mut self, key: LinkKey, origin: HostId, closed: bool) {
-        self.change(key, origin, |way| way.closed = closed);
+        self.change(key, origin, |way| (way.closed, way.asked) = (closed, !closed));
+    }
+
+    /// Whether we have asked for an origin's announcements on a link, and had no delta since. Takes note of one.
+    pub(crate) fn is_answer(&mut self, key: LinkKey, origin: HostId) -> bool {
+        self.change(key, origin, |way| std::mem::take(&mut way.asked))
     }
 
     /// Whether we have asked for an origin's announcements not to be pushed on a link.

@@ -1,6 +1,8 @@
 //! What is known of each origin's announcements: how far its roster is applied, what waits for what is missing, and
 //! what is kept for neighbours that are a little behind. The trees themselves are the links' `eager` sets.
 
+mod delta;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,8 @@ use super::limits::{
     LOST_RATE, LOST_TOKENS, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX, Rate, WAITING_BYTES, WAITING_MAX,
 };
 use super::roster::Roster;
+pub(crate) use delta::Delta;
+use delta::Ends;
 
 /// Epoch and seq.
 pub(crate) type Mark = (u64, u64);
@@ -140,6 +144,8 @@ pub(crate) struct Origin {
     log_bytes: usize,
     /// The seq after which the log holds everything.
     log_from: u64,
+    /// What was before the log, as far as that is known: up to `log_from`.
+    before: Option<Box<Delta>>,
     /// Under way when the log of a neighbour does not reach back far enough.
     pub(crate) comparison: Option<Box<Comparison>>,
     /// How often the present gap has been asked about.
@@ -169,6 +175,7 @@ impl Origin {
             log: VecDeque::new(),
             log_bytes: 0,
             log_from: 0,
+            before: None,
             next_hop: None,
             quarantined: None,
             comparison: None,
@@ -390,9 +397,9 @@ impl Origin {
         self.keep(heard);
     }
 
-    /// Whether the newest announcement of the log is the one before this.
+    /// Whether the newest announcement that is applied is the one before this.
     fn precedes(&self, heard: &Heard) -> bool {
-        self.log.back().is_some_and(|last| {
+        self.applied.as_ref().is_some_and(|last| {
             last.head.epoch == heard.head.epoch && last.head.seq.checked_add(1) == Some(heard.head.seq)
         })
     }
@@ -402,6 +409,7 @@ impl Origin {
             let Some(oldest) = self.log.pop_front() else { break };
             self.log_bytes -= size(&oldest);
             self.log_from = oldest.head.seq;
+            self.before = None;
         }
         if heard.is_whole() {
             self.log_bytes += size(&heard);
@@ -413,7 +421,7 @@ impl Origin {
 
     fn clear_log(&mut self, from: u64) {
         self.log.clear();
-        (self.log_bytes, self.log_from) = (0, from);
+        (self.log_bytes, self.log_from, self.before) = (0, from, None);
     }
 
     /// Notes that the roster as a whole is that of `heard`, whose ops were not applied one by one.
@@ -427,12 +435,59 @@ impl Origin {
     #[must_use]
     pub(crate) fn after(&self, mark: Mark) -> Option<Vec<&Heard>> {
         let own = self.mark();
-        let from = if mark.0 == own.0 { mark.1 } else { 0 };
+        let from = self.after_seq(mark);
         if own == mark || from > own.1 {
             return Some(Vec::new());
         }
         let has_all = self.log_from <= from && !self.log.is_empty();
         has_all.then(|| self.log.iter().filter(|heard| heard.head.seq > from).collect())
+    }
+
+    /// The seq of our epoch after which somebody at `mark` misses everything.
+    fn after_seq(&self, mark: Mark) -> u64 {
+        if mark.0 == self.mark().0 { mark.1 } else { 0 }
+    }
+
+    /// What stands for everything after `mark`, and the bytes that were read for it; `None` if not all of it is known, or
+    /// it is too much.
+    #[must_use]
+    pub(crate) fn delta_after(&self, mark: Mark) -> Option<(Delta, usize)> {
+        let since = self.after_seq(mark);
+        if since >= self.mark().1 {
+            return None;
+        }
+        let before = match &self.before {
+            _ if self.log_from <= since => None,
+            Some(before) if before.since <= since => Some(&before.ops),
+            _ => return None,
+        };
+        let after = self.log.iter().filter(|heard| heard.head.seq > since).filter_map(|heard| heard.ops.as_ref());
+        let (mut ends, mut bytes) = (Ends::default(), 0);
+        for ops in before.into_iter().chain(after) {
+            bytes += ops.len();
+            if !ends.add(ops) {
+                return None;
+            }
+        }
+        Some((Delta { since, ops: ends.encoded()? }, bytes))
+    }
+
+    /// Notes that `delta` has led from where we were to `heard`, and keeps it for neighbours, with what is known of before.
+    pub(crate) fn took(&mut self, heard: Heard, delta: Delta) {
+        let oldest = match &self.before {
+            Some(before) => before.since,
+            None => self.log_from,
+        };
+        let same_epoch = self.mark().0 == heard.head.epoch;
+        let known =
+            (same_epoch && oldest < delta.since).then(|| self.delta_after((heard.head.epoch, oldest))).flatten();
+        let joined = known.and_then(|(known, _)| {
+            let mut ends = Ends::default();
+            (ends.add(&known.ops) && ends.add(&delta.ops)).then_some(())?;
+            Some(Delta { since: known.since, ops: ends.encoded()? })
+        });
+        self.adopted(heard);
+        self.before = Some(Box::new(joined.unwrap_or(delta)));
     }
 }
 
@@ -569,7 +624,8 @@ impl Origins {
 
 #[cfg(test)]
 mod tests {
-    use aldis_wire::announcement::ops_hash;
+    use aldis_wire::announcement::{GoneReason, Op, decode_ops, encode_ops, ops_hash};
+    use aldis_wire::id::PeerId;
     use aldis_wire::network::NetworkTag;
     use ed25519_dalek::SigningKey;
 
@@ -641,6 +697,41 @@ mod tests {
         let mut own = Origin::new(Moment::default());
         (1..=20).for_each(|seq| own.issued(heard(1, seq, b"")));
         assert_eq!(own.log.len(), 20, "all of our own");
+    }
+
+    #[test]
+    fn a_delta_is_kept_for_as_long_as_the_log_goes_on_from_it() {
+        let mut origin = Origin::new(Moment::default());
+        let gone = |peer| {
+            let gone = Op::Gone { peer: PeerId::new([peer; 32]), reason: GoneReason::Closed };
+            encode_ops(&[gone]).unwrap()
+        };
+        let since = |origin: &Origin, seq| {
+            let (delta, _) = origin.delta_after((1, seq))?;
+            assert_eq!(delta.since, seq);
+            Some(decode_ops(&delta.ops).unwrap().len())
+        };
+        (1..=3).for_each(|seq| origin.applied(heard(1, seq, b"")));
+        assert_eq!((since(&origin, 1), since(&origin, 3)), (Some(0), None), "nothing has changed, nothing is missing");
+        origin.took(heard(1, 9, b"bare"), Delta { since: 2, ops: gone(1) });
+        assert_eq!((since(&origin, 0), since(&origin, 2), since(&origin, 8)), (Some(1), Some(1), Some(1)));
+        origin.took(heard(1, 12, b"bare"), Delta { since: 9, ops: gone(2) });
+        assert_eq!((since(&origin, 0), since(&origin, 9), since(&origin, 12)), (Some(2), Some(2), None), "joined");
+        origin.took(heard(2, 5, b"bare"), Delta { since: 0, ops: gone(3) });
+        assert_eq!(origin.delta_after((1, 12)).map(|(delta, _)| (delta.since, delta.ops)), Some((0, gone(3))));
+        for seq in 6..6 + LOG_MAX as u64 {
+            assert!(origin.delta_after((2, 0)).is_some());
+            let ops = gone(4);
+            origin.applied(Heard {
+                what: Arc::new(Announced { ops: Some(ops), ..(*heard(2, seq, b"x").what).clone() }),
+                ..heard(2, seq, b"x")
+            });
+        }
+        assert!(origin.delta_after((2, 0)).is_some() && origin.delta_after((2, 5)).is_some());
+        origin.applied(heard(2, 6 + LOG_MAX as u64, b""));
+        assert!(origin.delta_after((2, 5)).is_none() && origin.delta_after((2, 6)).is_some(), "there is a gap");
+        origin.adopted(heard(2, 90, b"bare"));
+        assert!(origin.delta_after((2, 80)).is_none(), "it is known as a roster alone");
     }
 
     #[test]

@@ -8,6 +8,8 @@
 pub enum Defect {
     /// Announcements are applied without a look at the digest.
     SkipDigest,
+    /// What stands for many announcements is applied without a look at the digest.
+    SkipDeltaDigest,
     /// Heads are taken without a look at their signatures.
     SkipSignature,
     /// What was heard of a forgotten host counts for nothing, so that its old epochs are taken for new.
@@ -77,8 +79,9 @@ pub enum Defect {
 #[cfg(feature = "planted")]
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::SkipDigest,
+        Self::SkipDeltaDigest,
         Self::SkipSignature,
         Self::AcceptReplay,
         Self::ForgetGraft,

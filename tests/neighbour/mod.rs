@@ -447,7 +447,7 @@ impl House {
 
     /// A frame arrives, on a channel where it belongs.
     pub fn send(&mut self, link: LinkKey, frame: &Frame) -> Effects {
-        let channels = [Channel::Control, Channel::Sync, Channel::Lane(0)];
+        let channels = [Channel::Control, Channel::Announce, Channel::Sync, Channel::Lane(0)];
         let channel = channels.into_iter().find(|channel| frame.belongs_on(*channel)).unwrap();
         let (kind, body) = frame.kind_and_body().unwrap();
         self.send_raw(link, channel, kind, Bytes::from(body))

@@ -64,7 +64,7 @@ fn a_few_missed_announcements_are_asked_for_and_nothing_else_is_sent() {
     world.settle(&[0, 1, 2], secs(12));
     assert!((0..5).all(|topic| world.total(2, &format!("{topic}")) == 1));
     assert_eq!(caught_up(&world, 2, CatchUp::Digest), before, "no comparison was needed");
-    assert!(caught_up(&world, 2, CatchUp::Graft) > 0, "and it is noted how the gap was closed");
+    assert!(caught_up(&world, 2, CatchUp::Delta) > 0, "and it is noted how the gap was closed");
 }
 
 #[test]

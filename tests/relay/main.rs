@@ -14,6 +14,7 @@ mod bounds;
 mod broadcasts;
 mod catching_up;
 mod chaos;
+mod deltas;
 mod edges;
 mod faults;
 mod fuzz;

@@ -180,6 +180,19 @@ pub struct Announcement {
     pub ops: Option<Bytes>,
 }
 
+/// What stands for several announcements of an origin: how everything that they touch ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// As in an [`Announcement`].
+    pub age_ms: u32,
+    /// That of the last of them, signed by the origin: its digest is that of the roster after the ops.
+    pub head: SignedHead,
+    /// The seq after which the first of them comes, in the epoch of the head; 0: before all of the epoch.
+    pub since: u64,
+    /// Encoded ops, at most [`OPS_BYTES`](crate::limits::OPS_BYTES).
+    pub ops: Bytes,
+}
+
 /// A part of a roster: all entries whose key begins with the first `nibbles` nibbles of `key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Range {

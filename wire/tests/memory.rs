@@ -32,7 +32,7 @@ fn peak<T>(read: impl FnOnce() -> T) -> usize {
 
 /// Reads the bytes as everything that they could be; gives the most memory that any of it took.
 fn worst(bytes: &[u8]) -> usize {
-    let as_frame = (0..=14).map(|kind| peak(|| Frame::decode(kind, bytes)));
+    let as_frame = (0..=24).map(|kind| peak(|| Frame::decode(kind, bytes)));
     let as_ops = peak(|| decode_ops(bytes)).max(peak(|| entries(bytes)));
     let as_record = peak(|| aldis_wire::codec::decode_prefix::<HostRecord>(bytes));
     as_frame.max().unwrap_or(0).max(as_ops).max(as_record)

@@ -67,6 +67,7 @@ pub(super) fn not_introduced_name(why: NotIntroducedReason) -> &'static str {
 pub(super) fn catch_up_name(by: CatchUp) -> &'static str {
     match by {
         CatchUp::Graft => "graft",
+        CatchUp::Delta => "delta",
         CatchUp::Digest => "digest",
     }
 }

@@ -312,10 +312,14 @@ impl State {
         if let Some(known) = self.origins.find_mut(origin) {
             known.comparison = None;
         }
-        // As after any other attempt: nobody can keep us comparing without a pause.
+        self.ask_later(now, origin);
+        self.compare_next(now, out);
+    }
+
+    /// An attempt to close a gap has failed; another one follows. Nobody can keep us asking without a pause.
+    pub(crate) fn ask_later(&mut self, now: Moment, origin: HostId) {
         let asked = self.asking.get(&origin).map_or(0, |asked| asked.saturating_sub(1));
         self.timers.set(Timer::Behind(origin), now + pause(asked, Duration::ZERO));
-        self.compare_next(now, out);
     }
 }
 

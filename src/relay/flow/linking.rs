@@ -144,6 +144,7 @@ impl State {
             Frame::Prune(origin) => self.prune_came(key, origin),
             Frame::Graft(origin, epoch, seq) => self.graft_came(now, key, origin, (epoch, seq), out),
             Frame::Announcement(announcement) => self.announcement_came(now, key, announcement, out),
+            Frame::Delta(delta) => self.delta_came(now, key, delta, out),
             Frame::Query(query) => self.query_came(now, key, query, out),
             Frame::Reply(reply) => self.reply_came(now, key, reply, out),
             Frame::Signal(signal) => self.signal_came(now, key, signal, out),

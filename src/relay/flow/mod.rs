@@ -9,7 +9,8 @@
 //! | `broadcasts` | a session sends to a topic; a broadcast or a tally arrives |
 //! | `ways` | a frame must get from home to home |
 //! | `announcing` | our own roster changes; a heartbeat is due |
-//! | `receiving` | an announcement, a summary, a prune or a graft arrives |
+//! | `receiving` | an announcement, a summary or a prune arrives |
+//! | `grafting` | a neighbour asks for what it has missed, or answers with a delta |
 //! | `introducing` | a link brings the first head of an origin |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
 //! | `reaching` | somebody tells where we are; a place of ours is to be checked |
@@ -31,6 +32,7 @@ mod broadcasts;
 mod catching_up;
 mod checking;
 mod edges;
+mod grafting;
 mod holding;
 mod introducing;
 mod life;

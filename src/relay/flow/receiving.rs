@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aldis_wire::announcement::GoneReason;
-use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
+use aldis_wire::announcement::{Head, Op, SignedHead, decode_ops, ops_hash};
 use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::HAVE_ENTRIES_MAX;
@@ -12,7 +12,7 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{ANSWERS, GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD};
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::state::State;
@@ -35,15 +35,8 @@ impl State {
         if self.is_old(&head, whole) {
             return self.duplicate_came(now, link, &head, out);
         }
-        if self.origins.find_mut(head.origin).is_some_and(|known| !known.may_check(now)) {
-            // Its next head shows that something is missing.
+        if !self.is_genuine(now, link, &head, &came.head, out) {
             return;
-        }
-        if self.origins.find(head.origin).is_none() && !self.may_introduce(now, link, head.origin) {
-            return;
-        }
-        if !came.head.is_signed(&head, self.network.trust) && !self.planted.has(Defect::SkipSignature) {
-            return self.misbehaved(now, link, Fault::BadSignature, out);
         }
         if came.ops.as_ref().is_some_and(|ops| ops_hash(ops) != head.ops_hash) {
             return self.misbehaved(now, link, Fault::BadFrame, out);
@@ -75,6 +68,29 @@ impl State {
         }
     }
 
+    /// Whether a head is signed by its origin. Not looked at if the origin has no place here, or has too many.
+    pub(crate) fn is_genuine(
+        &mut self,
+        now: Moment,
+        link: LinkKey,
+        head: &Head,
+        signed: &SignedHead,
+        out: &mut Outbox,
+    ) -> bool {
+        if self.origins.find_mut(head.origin).is_some_and(|known| !known.may_check(now)) {
+            // Its next head shows that something is missing.
+            return false;
+        }
+        if self.origins.find(head.origin).is_none() && !self.may_introduce(now, link, head.origin) {
+            return false;
+        }
+        let genuine = signed.is_signed(head, self.network.trust) || self.planted.has(Defect::SkipSignature);
+        if !genuine {
+            self.misbehaved(now, link, Fault::BadSignature, out);
+        }
+        genuine
+    }
+
     /// Applies an announcement, or keeps it waiting.
     fn take_in(&mut self, now: Moment, heard: Heard, out: &mut Outbox) {
         let host = heard.head.origin;
@@ -95,7 +111,7 @@ impl State {
         }
     }
 
-    fn is_quarantined(&self, origin: HostId, mark: Mark) -> bool {
+    pub(crate) fn is_quarantined(&self, origin: HostId, mark: Mark) -> bool {
         let quarantined = self.origins.find(origin).and_then(|origin| origin.quarantined);
         quarantined.is_some_and(|(epoch, _)| mark.0 <= epoch)
     }
@@ -316,20 +332,26 @@ impl State {
         let mut waiting = origin.waiting.iter().rev();
         let Some((seq, heard)) = waiting.find(|(_, heard)| heard.head.digest == digest) else { return false };
         let (seq, heard) = (*seq, heard.clone());
-        // What no digest covers was said all the same: a host that is said to be gone must hear of it.
-        let ops = origin.waiting.range(..=seq).filter_map(|(_, heard)| decode_ops(heard.ops.as_ref()?).ok());
-        let said: Vec<Op> = ops.flatten().filter(|op| matches!(op, Op::Lost { .. })).collect();
-        origin.waiting = seq.checked_add(1).map(|next| origin.waiting.split_off(&next)).unwrap_or_default();
         origin.adopted(heard);
         if !origin.is_behind() {
             out.note(Note::CaughtUp { host, by: CatchUp::Digest });
         }
+        self.pass_over(now, host, seq);
+        true
+    }
+
+    /// What waits is part of the roster already, up to `seq`. What no digest covers was said all the same: a host that is
+    /// said to be gone must hear of it.
+    pub(crate) fn pass_over(&mut self, now: Moment, host: HostId, seq: u64) {
+        let Some(origin) = self.origins.find_mut(host) else { return };
+        let ops = origin.waiting.range(..=seq).filter_map(|(_, heard)| decode_ops(heard.ops.as_ref()?).ok());
+        let said: Vec<Op> = ops.flatten().filter(|op| matches!(op, Op::Lost { .. })).collect();
+        origin.waiting = seq.checked_add(1).map(|next| origin.waiting.split_off(&next)).unwrap_or_default();
         for op in said {
             if let Op::Lost { host: lost, epoch, seq } = op {
                 self.lost_told(now, host, lost, (epoch, seq));
             }
         }
-        true
     }
 
     /// An origin that lies is hidden and refused until its next epoch.
@@ -411,44 +433,6 @@ impl State {
     /// A neighbour does not want an origin's announcements on this link.
     pub(crate) fn prune_came(&mut self, key: LinkKey, origin: HostId) {
         self.links.push(key, origin, false);
-    }
-
-    /// A neighbour wants an origin's announcements on this link, beginning after `mark`.
-    pub(crate) fn graft_came(&mut self, now: Moment, key: LinkKey, origin: HostId, mark: Mark, out: &mut Outbox) {
-        let Some(link) = self.links.find_mut(key) else { return };
-        if link.answers.take(now, ANSWERS, 1).is_err() {
-            return out.note(Note::QuestionDropped { host: link.host });
-        }
-        let Some(known) = self.origins.find(origin).filter(|_| self.directory.is_shown(origin)) else { return };
-        self.links.push(key, origin, true);
-        self.links.has_only(key, origin, mark);
-        let (missing, whole) = match known.after(mark) {
-            Some(missing) => (missing, true),
-            // Too far behind for the log: the newest head alone tells how far, and digests do the rest.
-            None => (known.applied.iter().collect(), false),
-        };
-        let mut told = None;
-        for heard in missing {
-            let (Ok(frame), Some(link)) = (heard.frame(now, whole), self.links.find_mut(key)) else { break };
-            let channel = if whole { Channel::Announce } else { Channel::Control };
-            if !link.has_room(channel, frame.len()) {
-                // How much is missing is told all the same, so that it is asked for again.
-                let newest = known.applied.as_ref().filter(|_| whole);
-                let bare = newest.and_then(|newest| newest.frame(now, false).ok());
-                if let Some(frame) = bare.filter(|frame| link.has_room(Channel::Control, frame.len())) {
-                    link.sending(Channel::Control, frame.len());
-                    out.push(Output::Send { link: key, channel: Channel::Control, frame });
-                }
-                break;
-            }
-            link.sending(channel, frame.len());
-            link.answers.charge(now, ANSWERS, frame.len() / 1_024);
-            told = whole.then(|| heard.head.mark()).or(told);
-            out.push(Output::Send { link: key, channel, frame });
-        }
-        if let Some(mark) = told {
-            self.links.has(key, origin, mark);
-        }
     }
 
     /// Tells each neighbour what it may not have: of the origins that moved since the last time, those not pushed to it.

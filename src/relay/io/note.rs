@@ -239,6 +239,8 @@ impl PunchOutcome {
 pub enum CatchUp {
     /// By asking for the announcements that were missing.
     Graft,
+    /// By what stands for many of them.
+    Delta,
     /// By comparing digests.
     Digest,
 }

@@ -34,6 +34,8 @@ pub(super) struct Way {
     pub(super) eager: bool,
     /// Whether we have asked not to be pushed its announcements.
     pub(super) closed: bool,
+    /// Whether we have asked for its announcements, and a delta may come in their place.
+    pub(super) asked: bool,
     /// Whether the other side had the newest mark of which it told before we had it.
     pub(super) ahead: bool,
     /// By how many milliseconds, in sum, this link would have brought announcements earlier than the one that did.
@@ -50,6 +52,7 @@ impl Way {
             named: 0,
             eager: false,
             closed: false,
+            asked: false,
             ahead: false,
             leads_ms: 0,
         }

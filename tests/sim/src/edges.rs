@@ -234,7 +234,8 @@ impl World {
             }
             for _ in 0..self.scenario.edges {
                 let edge = self.add_edge(place, false);
-                let (first, spread) = self.scenario.come.map_or((SEC, self.scenario.start / 2), |come| (0, come));
+                let (first, spread) =
+                    self.scenario.come.map_or((SEC, self.scenario.start / 2), |come| (self.scenario.come_after, come));
                 let after = first + self.crowd.chance.below(spread + 1);
                 self.plan(edge, after, Wish::Come);
             }

@@ -20,8 +20,8 @@ const LOOK_MAX: At = 60 * SEC;
 const BEFORE: At = 20 * SEC;
 /// What is still on its way when all agree counts too.
 const AFTER: At = 2 * SEC;
-/// Kinds of frames that carry what hosts know of each other (PROTOCOL.md §5.3): `Have` to `Reply`.
-const KINDS: std::ops::RangeInclusive<usize> = 4..=9;
+/// Kinds of frames that carry what hosts know of each other (PROTOCOL.md §5.3): `Have` to `Reply`, and `Delta`.
+const KINDS: [usize; 7] = [4, 5, 6, 7, 8, 9, 24];
 const ANNOUNCEMENT: u8 = 7;
 
 /// One partition and its healing.
@@ -49,7 +49,7 @@ pub(crate) struct Healing {
 
 impl World {
     fn told_bytes(&self) -> u64 {
-        self.meter.received[KINDS].iter().map(|(_, bytes)| bytes).sum()
+        KINDS.iter().map(|kind| self.meter.received[*kind].1).sum()
     }
 
     /// Each second: how much has been told so far.

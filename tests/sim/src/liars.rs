@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
 use aldis_wire::codec::HEADER_BYTES;
-use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry, Outcome, Query, Range, Receipt, Signal};
+use aldis_wire::host::{Announcement, Channel, Delta, Frame, HaveEntry, Outcome, Query, Range, Receipt, Signal};
 use aldis_wire::id::HostId;
 use aldis_wire::proof::Proof;
 use bytes::Bytes;
@@ -50,10 +50,12 @@ pub enum Lie {
     Floods,
     /// It says of everybody that he is gone.
     Losses,
+    /// It says that nothing has changed to who asks what he has missed.
+    Inventions,
 }
 
 impl Lie {
-    const ALL: [(&'static str, Self); 10] = [
+    const ALL: [(&'static str, Self); 11] = [
         ("digests", Self::Digests),
         ("forges", Self::Forges),
         ("replays", Self::Replays),
@@ -64,6 +66,7 @@ impl Lie {
         ("withholds", Self::Withholds),
         ("floods", Self::Floods),
         ("losses", Self::Losses),
+        ("inventions", Self::Inventions),
     ];
 
     /// Reads the words of a scenario; `all` are all of them.
@@ -129,6 +132,7 @@ impl World {
         let (Some(kind), Some(body)) = (frame.first().copied(), frame.get(HEADER_BYTES..)) else { return Some(frame) };
         match Frame::decode(kind, body) {
             Ok(Some(Frame::Announcement(announcement))) => self.announcement_told(place, announcement),
+            Ok(Some(Frame::Delta(delta))) if self.lies_now() => self.delta_told(delta),
             Ok(Some(Frame::Routed(_))) if self.lies_now() && self.withholds() => None,
             _ => Some(frame),
         }
@@ -175,6 +179,19 @@ impl World {
             told.head = SignedHead::make(&self.hosts[place].key, self.network.tag, &head).ok()?;
         }
         Frame::Announcement(told).encode().ok()
+    }
+
+    fn delta_told(&mut self, mut told: Delta) -> Option<Bytes> {
+        if self.withholds() {
+            return None;
+        }
+        if self.tells(Lie::Ages) {
+            told.age_ms = AGE_MS;
+        }
+        if self.tells(Lie::Inventions) {
+            told.ops = Bytes::new();
+        }
+        Frame::Delta(told).encode().ok()
     }
 
     /// A liar says something of its own.

@@ -1,9 +1,10 @@
 //! `aldis-sim SCENARIO [--SETTING VALUE]...`: plays a scenario and prints its report. `aldis-sim --all [--SETTING VALUE]...`
-//! plays the fixed set, `--most` the part of it that holds with any seed, and `--planted [DEFECT]` hunts the planted defects. See `scripts/sim`.
+//! plays the fixed set, `--most` the part of it that holds with any seed, `--sizes N,N SCENARIO [--SETTING VALUE]...` plays one scenario
+//! with each number of hosts, and `--planted [DEFECT]` hunts the planted defects. See `scripts/sim`.
 
 #![allow(clippy::disallowed_methods, reason = "a program: it has arguments")]
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use aldis_sim::report::{ROW_HEAD, report, row};
 use aldis_sim::scenario::Scenario;
@@ -21,6 +22,9 @@ fn main() -> ExitCode {
         let most: Vec<&str> = SET.into_iter().filter(|name| !UNSTEADY.contains(name)).collect();
         return all(&most, settings);
     }
+    if let Some((_, rest)) = arguments.split_first().filter(|(first, _)| *first == "--sizes") {
+        return sizes(rest);
+    }
     match scenario(&arguments) {
         Ok(scenario) => {
             let run = aldis_sim::run::run(scenario);
@@ -36,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 /// What is played before each commit: everything that is small.
-const SET: [&str; 21] = [
+const SET: [&str; 22] = [
     "trouble",
     "crash",
     "partition",
@@ -55,6 +59,7 @@ const SET: [&str; 21] = [
     "replays",
     "silence",
     "withheld",
+    "inventions",
     "shouts",
     "unheard",
     "nats",
@@ -86,6 +91,37 @@ fn all(names: &[&str], settings: &[String]) -> ExitCode {
     }
     println!("sim: {passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays a scenario with each number of hosts, one after the other, and prints a table of them. Each run is a process of its own,
+/// so that what it takes of the memory is its own too; its report is printed if something was violated.
+fn sizes(arguments: &[String]) -> ExitCode {
+    let Some((sizes, rest)) = arguments.split_first() else {
+        eprintln!("usage: scripts/sim --sizes 10,100,300 SCENARIO [--SETTING VALUE]...");
+        return ExitCode::from(2);
+    };
+    println!("{ROW_HEAD}");
+    let mut all_well = true;
+    for hosts in sizes.split(',') {
+        let run = std::env::current_exe().and_then(|program| {
+            Command::new(program).args(rest).args(["--hosts", hosts]).stderr(Stdio::inherit()).output()
+        });
+        let run = match run {
+            Ok(run) => run,
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(2);
+            }
+        };
+        let report = String::from_utf8_lossy(&run.stdout);
+        if run.status.success() {
+            println!("{}", report.lines().last().unwrap_or_default());
+        } else {
+            all_well = false;
+            print!("{report}");
+        }
+    }
+    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn scenario(arguments: &[String]) -> Result<Scenario, String> {

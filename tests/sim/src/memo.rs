@@ -16,8 +16,10 @@ use crate::meter::processor_nanos;
 /// Answers kept; beyond it all are forgotten. About 150 bytes each.
 const KEPT_MAX: usize = 1 << 18;
 
-/// Rosters after an announcement that are remembered for those to which it comes later: some 4 KB each.
-const REMEMBERED_MAX: usize = 1 << 14;
+/// Rosters after an announcement that are remembered for those to which it comes later: some seconds of a crowd at each host. They take
+/// 0.2 KB for each edge of a host, so that few must do where few hosts have many.
+const REMEMBERED_PER_HOST: usize = 16;
+const REMEMBERED: std::ops::RangeInclusive<usize> = 1 << 12..=1 << 14;
 
 /// The first look for announcements that nobody keeps any more.
 const SWEEP_MIN: usize = 1 << 16;
@@ -55,6 +57,7 @@ struct Kept {
     /// What one machine has worked out and others take over, and in which order it came.
     remembered: HashMap<[u8; 32], Arc<dyn Any + Send + Sync>, BuildHasherDefault<First>>,
     in_order: VecDeque<[u8; 32]>,
+    remembered_max: usize,
     /// So many announcements are kept before those are looked for that nobody keeps any more.
     sweep_at: usize,
     counts: Counts,
@@ -87,6 +90,12 @@ pub struct Memo(LazyLock<Mutex<Kept>>);
 pub static MEMO: Memo = Memo(LazyLock::new(Mutex::default));
 
 impl Memo {
+    /// So many hosts are to take over from each other what one of them has worked out.
+    pub fn serve(&self, hosts: usize) {
+        let most = (hosts * REMEMBERED_PER_HOST).clamp(*REMEMBERED.start(), *REMEMBERED.end());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remembered_max = most;
+    }
+
     /// The counts since the process began.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -124,7 +133,7 @@ impl Verifier for Memo {
         if kept.remembered.insert(name, what).is_none() {
             kept.in_order.push_back(name);
         }
-        if kept.in_order.len() > REMEMBERED_MAX {
+        while kept.in_order.len() > kept.remembered_max {
             let oldest = kept.in_order.pop_front();
             oldest.and_then(|oldest| kept.remembered.remove(&oldest));
         }

@@ -7,7 +7,7 @@ use crate::memo::Counts;
 use crate::queue::At;
 
 /// Names of the frame kinds (PROTOCOL.md §5.3), by number.
-pub const FRAMES: [&str; 25] = [
+pub const FRAMES: [&str; 26] = [
     "?",
     "hello",
     "admitted",
@@ -32,6 +32,7 @@ pub const FRAMES: [&str; 25] = [
     "verify",
     "dial back",
     "verified",
+    "delta",
     "?",
 ];
 
@@ -142,8 +143,8 @@ pub struct Meter {
     pub tallies: [u64; 4],
     /// Places in queues that broadcasts took, and that were not free.
     pub spread: [u64; 2],
-    /// Replicas caught up by graft, and by digest.
-    pub caught_up: [u64; 2],
+    /// Replicas caught up by graft, by delta, and by digest.
+    pub caught_up: [u64; 3],
     /// Links admitted, and admitted ones that ended.
     pub links: [u64; 2],
     /// Dials that came to nothing.
@@ -227,7 +228,14 @@ impl Meter {
                 self.spread[0] += u64::from(*members);
                 self.spread[1] += u64::from(*missed);
             }
-            Note::CaughtUp { by, .. } => self.caught_up[usize::from(*by == CatchUp::Digest)] += 1,
+            Note::CaughtUp { by, .. } => {
+                let which = match by {
+                    CatchUp::Graft => 0,
+                    CatchUp::Delta => 1,
+                    CatchUp::Digest => 2,
+                };
+                self.caught_up[which] += 1;
+            }
             Note::LinkAdmitted { .. } => self.links[0] += 1,
             Note::LinkEnded { admitted: true, .. } => self.links[1] += 1,
             Note::DialFailed { .. } => self.dials_failed += 1,

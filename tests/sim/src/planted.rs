@@ -12,6 +12,7 @@ use crate::scenario::Scenario;
 pub fn scenario(defect: Defect) -> (&'static str, u64) {
     match defect {
         Defect::SkipDigest => ("digests", 3),
+        Defect::SkipDeltaDigest => ("inventions", 3),
         Defect::SkipSignature | Defect::AcceptForeignSender | Defect::BelieveAnyReceipt => ("liars", 3),
         Defect::TrustAge | Defect::ForgetGraft => ("withheld", 2),
         Defect::AcceptReplay | Defect::NoBackOff => ("replays", 3),

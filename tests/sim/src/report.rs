@@ -13,7 +13,7 @@ use crate::run::{Minute, Run};
 use crate::world::World;
 
 /// The head of the table of runs.
-pub const ROW_HEAD: &str = "| scenario | hosts | edges | bytes a s and host | at most | redundancy | join to visible / direct, 50 / 99 % | % of a core a host | processor s | MiB | violations |\n|---|---|---|---|---|---|---|---|---|---|---|";
+pub const ROW_HEAD: &str = "| scenario | hosts | edges | bytes a s and host | at most | redundancy | worst minute | join to visible / direct, 50 / 99 % | late | % of a core a host | and signatures | processor s | MiB | violations |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// The value below which so many percent of a sorted list lie.
 fn percentile(sorted: &[f64], percent: f64) -> f64 {
@@ -71,8 +71,14 @@ pub fn report(run: &Run) -> String {
     );
     let _ = writeln!(
         text,
-        "mesh            {} links admitted, {} ended, {} dials failed; caught up by graft {}, by digest {}; {} rosters expired",
-        meter.links[0], meter.links[1], meter.dials_failed, meter.caught_up[0], meter.caught_up[1], meter.expired
+        "mesh            {} links admitted, {} ended, {} dials failed; caught up by graft {}, by delta {}, by digest {}; {} rosters expired",
+        meter.links[0],
+        meter.links[1],
+        meter.dials_failed,
+        meter.caught_up[0],
+        meter.caught_up[1],
+        meter.caught_up[2],
+        meter.expired
     );
     neighbours(&mut text, world);
     let [delivered, refused, unknown] = meter.signals;
@@ -161,20 +167,19 @@ fn sightings(text: &mut String, list: &[Sighting]) {
     let more = |seen: &Sighting| (seen.after as f64 - seen.direct as f64) / MS as f64;
     let excess = sorted(list.iter().map(more).collect());
     let after = sorted(list.iter().map(|seen| seen.after as f64 / MS as f64).collect());
-    // The greater of 2.5 times and 60 ms more.
-    let bound = |seen: &&Sighting| seen.after > (seen.direct * 5 / 2).max(seen.direct + 60 * MS);
-    let beyond = list.iter().filter(bound).count();
     let probes = list.iter().map(|seen| seen.probe).max().unwrap_or(0);
     let _ = writeln!(text, "join to visible {} sightings of {probes} joins", list.len());
     for (what, list, digits) in [("ms", after, 1), ("ms more than direct", excess, 1), ("times direct", ratio, 2)] {
         let [half, most, all] = [50.0, 99.0, 100.0].map(|percent| percentile(&list, percent));
         let _ = writeln!(text, "  {what:<20} 50 % {half:.digits$}, 99 % {most:.digits$}, 100 % {all:.digits$}");
     }
-    let _ = writeln!(
-        text,
-        "  later than the greater of 2.5 times and +60 ms: {:.3} %",
-        beyond as f64 * 100.0 / list.len() as f64
-    );
+    let _ = writeln!(text, "  later than the greater of 2.5 times and +60 ms: {:.3} %", late(list));
+}
+
+/// How many of a hundred were later than the greater of 2.5 times and 60 ms more than direct.
+fn late(list: &[Sighting]) -> f64 {
+    let late = |seen: &&Sighting| seen.after > (seen.direct * 5 / 2).max(seen.direct + 60 * MS);
+    list.iter().filter(late).count() as f64 * 100.0 / list.len().max(1) as f64
 }
 
 fn latest(text: &mut String, world: &World) {
@@ -210,10 +215,16 @@ fn costs(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
     }
 }
 
-fn signatures(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
+/// What it costs to check a signature, in µs, and how much of a core it would take each host to check all of its own.
+fn checking(meter: &Meter, hosts: f64, seconds: f64) -> (f64, f64) {
     let Counts { asked, done, nanos } = meter.signatures;
     let each = nanos as f64 / 1_000.0 / done.max(1) as f64;
-    let share = asked as f64 * each / 10_000.0 / hosts / seconds;
+    (each, asked as f64 * each / 10_000.0 / hosts / seconds)
+}
+
+fn signatures(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
+    let Counts { asked, done, .. } = meter.signatures;
+    let (each, share) = checking(meter, hosts, seconds);
     let _ = writeln!(
         text,
         "signatures      {asked} to be checked, {done} checked, {each:.0} µs each: without remembering {share:.4} % of a core for each host"
@@ -223,7 +234,7 @@ fn signatures(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
 /// The run in one line of a table, below [`ROW_HEAD`].
 #[must_use]
 pub fn row(run: &Run) -> String {
-    let Run { world, meter, seconds: cpu, .. } = run;
+    let Run { world, meter, seconds: cpu, minutes, .. } = run;
     let scenario = &world.scenario;
     let (hosts, seconds) = (scenario.hosts as f64, scenario.measure as f64 / SEC as f64);
     let received = meter.host_received.iter().sum::<u64>() as f64 / hosts / seconds;
@@ -232,14 +243,17 @@ pub fn row(run: &Run) -> String {
     let machine: u64 = meter.costs_by_name().iter().map(|(_, cost)| cost.nanos()).sum();
     let ratio = sorted(meter.sightings.iter().map(|seen| seen.after as f64 / seen.direct.max(1) as f64).collect());
     format!(
-        "| {} | {} | {} | {received:.0} | {worst:.0} | {:.4} | {:.2} / {:.2} | {:.4} | {cpu:.0} | {} | {} |",
+        "| {} | {} | {} | {received:.0} | {worst:.0} | {:.4} | {:.4} | {:.2} / {:.2} | {:.2} % | {:.4} | {:.4} | {cpu:.1} | {} | {} |",
         scenario.name,
         scenario.hosts,
         scenario.edges,
         copies as f64 / new.max(1) as f64,
+        minutes.iter().map(|minute| minute.redundancy).fold(0.0, f64::max),
         percentile(&ratio, 50.0),
         percentile(&ratio, 99.0),
+        late(&meter.sightings),
         machine as f64 * 100.0 / SEC as f64 / hosts / seconds,
+        checking(meter, hosts, seconds).1,
         peak_mib(),
         world.checks.count
     )

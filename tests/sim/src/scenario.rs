@@ -41,6 +41,8 @@ pub struct Scenario {
     pub start: At,
     /// The edges of a host come spread over this time after it; half of `start` unless it is given.
     pub come: Option<At>,
+    /// So long after it has begun the first of them may come.
+    pub come_after: At,
     /// Until then nothing is measured.
     pub warm: At,
     /// So long it is measured.
@@ -106,6 +108,7 @@ impl Default for Scenario {
             settled: false,
             start: 10 * SEC,
             come: None,
+            come_after: 0,
             warm: 120 * SEC,
             measure: 60 * SEC,
             quiet: 0,
@@ -192,7 +195,10 @@ impl Scenario {
                 };
             }
             "start" => self.start = time(value)?,
-            "come" => self.come = Some(time(value)?),
+            "come" => {
+                self.come = Some(time(value)?);
+                self.come_after = rest.get(1).map_or(Ok(0), |after| time(after))?;
+            }
             "warm" => self.warm = time(value)?,
             "measure" => self.measure = time(value)?,
             "quiet" => self.quiet = time(value)?,

@@ -124,6 +124,7 @@ impl World {
         let map = Map::new(scenario.hosts, &mut chance);
         let mut network = Network::new(&Genesis::open("simulated").expect("a good name"));
         network.trust = Trust::new(network.tag, &MEMO);
+        MEMO.serve(scenario.hosts);
         let hosts = (0..scenario.hosts).map(|place| Host::new(&scenario, place)).collect();
         let mut world = Self {
             now: 0,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{
-    Announcement, Bounce, Broadcast, Channel, DialBack, GoodbyeReason, HaveEntry, Hello, Introduce, NotIntroduced,
-    Part, Punch, Query, Range, Receipt, Reply, Routed, Signal, Tally, Verified, Verify,
+    Announcement, Bounce, Broadcast, Channel, Delta, DialBack, GoodbyeReason, HaveEntry, Hello, Introduce,
+    NotIntroduced, Part, Punch, Query, Range, Receipt, Reply, Routed, Signal, Tally, Verified, Verify,
 };
 use crate::codec::{self, CodecError, at_most};
 use crate::id::HostId;
@@ -67,6 +67,8 @@ pub enum Frame {
     DialBack(DialBack),
     /// See [`Verified`].
     Verified(Verified),
+    /// See [`Delta`].
+    Delta(Delta),
 }
 
 // The registry of frame kinds. A removed kind leaves its number unused.
@@ -93,6 +95,7 @@ const NOT_INTRODUCED: u8 = 20;
 const VERIFY: u8 = 21;
 const DIAL_BACK: u8 = 22;
 const VERIFIED: u8 = 23;
+const DELTA: u8 = 24;
 
 impl Frame {
     /// The frame as it goes onto a stream, header included.
@@ -140,6 +143,7 @@ impl Frame {
             Self::Verify(verify) => (VERIFY, codec::encode(verify)?),
             Self::DialBack(dial_back) => (DIAL_BACK, codec::encode(dial_back)?),
             Self::Verified(verified) => (VERIFIED, codec::encode(verified)?),
+            Self::Delta(delta) => (DELTA, codec::encode(delta)?),
         })
     }
 
@@ -178,6 +182,7 @@ impl Frame {
             VERIFY => Self::Verify(codec::decode(body)?),
             DIAL_BACK => Self::DialBack(codec::decode(body)?),
             VERIFIED => Self::Verified(codec::decode(body)?),
+            DELTA => Self::Delta(codec::decode(body)?),
             _ => return Ok(None),
         };
         frame.check()?;
@@ -204,6 +209,7 @@ impl Frame {
                 entries.iter().try_for_each(HaveEntry::check)
             }
             Self::Announcement(announcement) => at_most(announcement.ops.as_ref().map_or(0, Bytes::len), OPS_BYTES),
+            Self::Delta(delta) => at_most(delta.ops.len(), OPS_BYTES),
             Self::Query(query) => {
                 at_most(query.ranges.len(), QUERY_RANGES_MAX)?;
                 query.ranges.iter().try_for_each(Range::check)
@@ -246,6 +252,7 @@ impl Frame {
             | Self::DialBack(_)
             | Self::Verified(_) => channel == Channel::Control,
             Self::Announcement(_) => matches!(channel, Channel::Control | Channel::Announce),
+            Self::Delta(_) => channel == Channel::Announce,
             Self::Query(_) | Self::Reply(_) => channel == Channel::Sync,
             Self::Revoked(_) => matches!(channel, Channel::Control | Channel::Sync),
             Self::Signal(_)

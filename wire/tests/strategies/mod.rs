@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use aldis_wire::announcement::{GoneReason, Head, Op, SignedHead, Status, encode_ops};
 use aldis_wire::host::{
-    Announcement, Bounce, Broadcast, DialBack, Frame, GoodbyeReason, HaveEntry, Hello, Introduce, Nat, NotIntroduced,
-    NotIntroducedReason, Outcome, Part, Place, Punch, Query, Range, Receipt, Reply, Routed, Signal, Spread, Tally,
-    Verdict, Verified, Verify,
+    Announcement, Bounce, Broadcast, Delta, DialBack, Frame, GoodbyeReason, HaveEntry, Hello, Introduce, Nat,
+    NotIntroduced, NotIntroducedReason, Outcome, Part, Place, Punch, Query, Range, Receipt, Reply, Routed, Signal,
+    Spread, Tally, Verdict, Verified, Verify,
 };
 use aldis_wire::id::Id;
 use aldis_wire::limits::{
@@ -222,6 +222,16 @@ fn announcement() -> impl Strategy<Value = Announcement> {
     (any::<u32>(), signed_head(), ops).prop_map(|(age_ms, head, ops)| Announcement { age_ms, head, ops })
 }
 
+fn delta() -> impl Strategy<Value = Delta> {
+    let ops = vec(op(), 0..8).prop_map(|ops| encode_ops(&ops).unwrap());
+    (any::<u32>(), signed_head(), any::<u64>(), ops).prop_map(|(age_ms, head, since, ops)| Delta {
+        age_ms,
+        head,
+        since,
+        ops,
+    })
+}
+
 fn part() -> impl Strategy<Value = Part> {
     prop_oneof![
         vec(entry(), 0..5).prop_map(|ops| Part::Entries(encode_ops(&ops).unwrap())),
@@ -287,6 +297,7 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         id().prop_map(Frame::Prune),
         (id(), any::<u64>(), any::<u64>()).prop_map(|(origin, epoch, seq)| Frame::Graft(origin, epoch, seq)),
         announcement().prop_map(Frame::Announcement),
+        delta().prop_map(Frame::Delta),
         (id(), vec(range(), 0..50)).prop_map(|(origin, ranges)| Frame::Query(Query { origin, ranges })),
         reply.prop_map(|(origin, head, parts)| Frame::Reply(Reply { origin, head, parts })),
         signal().prop_map(Frame::Signal),

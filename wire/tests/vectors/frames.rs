@@ -3,7 +3,7 @@
 use aldis_wire::announcement::{Op, encode_ops};
 use aldis_wire::codec::cut;
 use aldis_wire::host::{
-    Announcement, Bounce, Broadcast, Channel, DialBack, Frame, GoodbyeReason, HaveEntry, Hello, Introduce, Nat,
+    Announcement, Bounce, Broadcast, Channel, Delta, DialBack, Frame, GoodbyeReason, HaveEntry, Hello, Introduce, Nat,
     NotIntroduced, NotIntroducedReason, Outcome, Part, Place, Punch, Query, Range, Receipt, Reply, Routed, Signal,
     Spread, Tally, Verdict, Verified, Verify, connection_name,
 };
@@ -53,6 +53,7 @@ fn multicast_frames() -> Vec<(&'static str, Frame)> {
     key[0] = 0xa0;
     let below = Range { key, nibbles: 1 };
     let full = Announcement { age_ms: 250, head: head(2, &ops, [0xd1; 32]), ops: Some(ops.clone()) };
+    let delta = Delta { age_ms: 300, head: head(9, &ops, [0xd1; 32]), since: 3, ops: ops.clone() };
     let parts = vec![(range, Part::Below(vec![(below, [0xdd; 32])])), (below, Part::Entries(ops))];
     vec![
         ("have", Frame::Have(vec![named, later])),
@@ -61,6 +62,7 @@ fn multicast_frames() -> Vec<(&'static str, Frame)> {
         ("graft", Frame::Graft(host_id(1), 1_800_000_000, 12)),
         ("announcement with ops", Frame::Announcement(full)),
         ("heartbeat", Frame::Announcement(Announcement { age_ms: 0, head: head(3, b"", [0xd1; 32]), ops: None })),
+        ("delta", Frame::Delta(delta)),
         ("query", Frame::Query(Query { origin: host_id(1), ranges: vec![range, below] })),
         ("reply", Frame::Reply(Reply { origin: host_id(1), head: Some((40, head(3, b"", [0xd1; 32]))), parts })),
         ("reply that knows nothing", Frame::Reply(Reply { origin: host_id(1), head: None, parts: Vec::new() })),

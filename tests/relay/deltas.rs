@@ -1,0 +1,278 @@
+//! What stands for many missed announcements: taken from whoever knows, and believed because of the origin's digest alone.
+
+use std::time::Duration;
+
+use aldis::relay::io::{CatchUp, Fault, LinkKey, Note};
+use aldis::relay::limits::DELTA_MIN;
+use aldis_wire::announcement::{GoneReason, Op, decode_ops, encode_ops};
+use aldis_wire::codec::encode;
+use aldis_wire::host::{Announcement, Channel, Delta, Frame, GoodbyeReason, HaveEntry, Query};
+use aldis_wire::limits::OPS_BYTES;
+use bytes::Bytes;
+
+use crate::neighbour::{Effects, House, Player, named};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A host whose edges come, go, return and change their metas, and all that it announced.
+fn busy() -> (Player, Vec<Announcement>) {
+    let mut origin = Player::new(1);
+    let peers: Vec<_> = (0..6).map(|number| origin.mint(number)).collect();
+    let present = |at: usize| Op::Present { peer: peers[at].0, proof: peers[at].1.clone() };
+    let meta = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let join = |at: usize, topic: &str, text| Op::Join { topic: named(topic).id, peer: peers[at].0, meta: meta(text) };
+    let leave = |at: usize, topic: &str| Op::Leave { topic: named(topic).id, peer: peers[at].0 };
+    let gone = |at: usize| Op::Gone { peer: peers[at].0, reason: GoneReason::Closed };
+    let record = Op::Record(origin.record());
+    let steps = vec![
+        vec![record, present(0), join(0, "s0", "a"), present(1), join(1, "s0", "b"), join(1, "s1", "b")],
+        vec![present(2), join(2, "s0", "c")],
+        vec![join(0, "s0", "A")],
+        vec![],
+        vec![leave(0, "s0"), leave(1, "s0"), leave(1, "s1"), gone(1)],
+        vec![join(0, "s0", "a"), present(3), join(3, "s0", "d")],
+        vec![leave(2, "s0"), gone(2)],
+        vec![present(1), join(1, "s1", "b"), leave(3, "s0"), gone(3)],
+        vec![present(4), join(4, "s0", "e"), leave(1, "s1"), join(1, "s0", "b")],
+        vec![],
+        vec![join(4, "s1", "e"), leave(4, "s1"), present(2), join(2, "s1", "c")],
+    ];
+    // The test's host counts keys, and a peer that goes takes its memberships along: it has left its topics just before.
+    let all = steps.iter().map(|ops| origin.announce(ops)).collect();
+    (origin, all)
+}
+
+fn announced(announcement: &Announcement) -> Frame {
+    Frame::Announcement(announcement.clone())
+}
+
+/// How far a host's roster has come here, and its digest.
+fn seen(house: &House, player: &Player) -> (u64, Option<[u8; 32]>) {
+    let view = house.relay.view(house.now);
+    let seq = view.hosts.iter().find(|host| host.host == player.id).map_or(0, |host| host.seq);
+    (seq, house.relay.digest(player.id))
+}
+
+/// A house that has heard so many of them, and a neighbour of the origin through which.
+fn heard(all: &[Announcement], middle: &Player) -> (House, LinkKey) {
+    let mut house = House::new();
+    let link = house.link(middle);
+    for announcement in all {
+        let effects = house.send(link, &announced(announcement));
+        assert_eq!(effects.faults(), []);
+    }
+    (house, link)
+}
+
+/// What a house answers who has come so far.
+fn asked(house: &mut House, link: LinkKey, origin: &Player, seq: u64) -> Vec<Frame> {
+    house.send(link, &Frame::Graft(origin.id, origin.epoch, seq)).frames(link)
+}
+
+/// The delta that a house answers with.
+fn delta_of(house: &mut House, link: LinkKey, origin: &Player, seq: u64) -> Delta {
+    match asked(house, link, origin, seq).as_slice() {
+        [Frame::Delta(delta)] => delta.clone(),
+        other => panic!("no delta: {other:?}"),
+    }
+}
+
+/// A house that has come to `seq` and is behind: it has heard the newest head and asked a neighbour for the rest.
+fn behind(all: &[Announcement], seq: usize, middle: &Player, origin: &Player) -> (House, LinkKey) {
+    let (mut house, link) = heard(&all[..seq], middle);
+    let newest = &all[all.len() - 1];
+    house.send(link, &announced(&Announcement { ops: None, ..newest.clone() }));
+    house.send(link, &has(origin, newest.head.peek().unwrap().seq));
+    let effects = house.wait(Duration::from_millis(500));
+    let seq = u64::try_from(seq).unwrap();
+    assert!(effects.frames(link).contains(&Frame::Graft(origin.id, if seq == 0 { 0 } else { origin.epoch }, seq)));
+    (house, link)
+}
+
+/// A summary: its sender has a host's roster up to there.
+fn has(origin: &Player, seq: u64) -> Frame {
+    Frame::Have(vec![HaveEntry::Named { number: 0, origin: origin.id, epoch: origin.epoch, seq }])
+}
+
+fn caught_up(effects: &Effects) -> Option<CatchUp> {
+    effects.notes.iter().find_map(|note| if let Note::CaughtUp { by, .. } = note { Some(*by) } else { None })
+}
+
+fn queries(effects: &Effects, link: LinkKey) -> Vec<Query> {
+    let query = |frame| if let Frame::Query(query) = frame { Some(query) } else { None };
+    effects.frames(link).into_iter().filter_map(query).collect()
+}
+
+#[test]
+fn a_delta_leads_to_the_same_roster_from_wherever_one_stands_between_its_ends() {
+    let ((origin, all), middle) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &middle);
+    let end = seen(&knows, &origin);
+    assert_eq!(end.0, 11);
+    for since in 0..=all.len() - DELTA_MIN {
+        let delta = delta_of(&mut knows, link, &origin, u64::try_from(since).unwrap());
+        for stands in since..all.len() {
+            let (mut house, link) = behind(&all, stands, &middle, &origin);
+            let effects = house.send(link, &Frame::Delta(delta.clone()));
+            let case = format!("since {since}, at {stands}");
+            assert_eq!((seen(&house, &origin), caught_up(&effects)), (end, Some(CatchUp::Delta)), "{case}");
+            assert_eq!(effects.faults(), [], "{case}");
+        }
+    }
+}
+
+#[test]
+fn members_are_told_what_a_delta_changed_and_nothing_of_what_came_and_went() {
+    let ((origin, all), middle) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &middle);
+    let delta = delta_of(&mut knows, link, &origin, 1);
+    let (mut house, link) = heard(&all[..1], &middle);
+    let (edge, _) = house.edge("s0");
+    let before = house.members(edge, "s0");
+    let effects = house.send(link, &Frame::Delta(delta));
+    let told = effects.told(edge);
+    let members = house.members(edge, "s0");
+    // The first is as it was in the end, the second left and came again, the fifth is new; the third and the fourth were
+    // never seen.
+    assert_eq!((before.len(), members.len(), told.len()), (2, 3, 3), "{told:?}");
+    assert!((0..6).filter(|number| members.contains(&origin.mint(*number).0)).eq([0, 1, 4]));
+}
+
+#[test]
+fn who_took_a_delta_tells_it_on_and_whoever_follows_has_the_same() {
+    let ((origin, all), middle) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all[..8], &middle);
+    let first = delta_of(&mut knows, link, &origin, 1);
+    let (mut second, link) = behind(&all[..8], 1, &middle, &origin);
+    second.send(link, &Frame::Delta(first));
+    // Some more come one by one, and it knows all three parts: what was before, in one, and after.
+    for announcement in &all[8..] {
+        second.send(link, &announced(announcement));
+    }
+    let end = seen(&second, &origin);
+    for stands in [0, 1, 3, 6] {
+        let told = delta_of(&mut second, link, &origin, stands);
+        let (mut third, link) = behind(&all, usize::try_from(stands).unwrap(), &middle, &origin);
+        let effects = third.send(link, &Frame::Delta(told));
+        assert_eq!((seen(&third, &origin), caught_up(&effects)), (end, Some(CatchUp::Delta)), "from {stands}");
+    }
+}
+
+#[test]
+fn few_announcements_are_told_as_they_are_and_so_is_word_of_a_loss() {
+    let ((mut origin, all), middle) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &middle);
+    let few = u64::try_from(all.len() - DELTA_MIN + 1).unwrap();
+    let told = asked(&mut knows, link, &origin, few);
+    assert_eq!(told, all[all.len() - DELTA_MIN + 1..].iter().map(announced).collect::<Vec<_>>());
+    let lost = origin.announce(&[Op::Lost { host: Player::new(9).id, epoch: 1, seq: 1 }]);
+    knows.send(link, &announced(&lost));
+    let told = asked(&mut knows, link, &origin, 1);
+    assert_eq!((told.len(), told.last()), (all.len(), Some(&announced(&lost))), "no digest covers it");
+    knows.wait(20 * SECOND);
+    let beat = origin.announce(&[]);
+    knows.send(link, &announced(&beat));
+    delta_of(&mut knows, link, &origin, 1);
+}
+
+#[test]
+fn a_delta_that_leads_elsewhere_changes_nothing_and_only_costs_another_question() {
+    type Twist = fn(&mut Vec<Op>, &Player);
+    let less: Twist = |ops, _| ops.retain(|op| !matches!(op, Op::Join { .. }));
+    let more: Twist = |ops, origin| {
+        let (peer, proof) = origin.mint(77);
+        ops.push(Op::Present { peer, proof });
+    };
+    let foreign: Twist = |ops, _| {
+        let (peer, proof) = Player::new(9).mint(1);
+        ops.push(Op::Present { peer, proof });
+    };
+    let recorded: Twist = |ops, _| ops.push(Op::Record(Player::new(9).record()));
+    let orphan: Twist = |ops, origin| {
+        ops.insert(0, Op::Join { topic: named("s0").id, peer: origin.mint(77).0, meta: Bytes::new() });
+    };
+    let nothing: Twist = |ops, _| ops.clear();
+    for (number, twist) in [less, more, foreign, recorded, orphan, nothing].into_iter().enumerate() {
+        let ((mut origin, all), liar) = (busy(), Player::new(2));
+        let (mut knows, link) = heard(&all, &liar);
+        let truth = delta_of(&mut knows, link, &origin, 3);
+        let (mut house, link) = behind(&all, 3, &liar, &origin);
+        let before = seen(&house, &origin);
+        let mut ops = decode_ops(&truth.ops).unwrap();
+        twist(&mut ops, &origin);
+        let lie = Delta { ops: encode_ops(&ops).unwrap(), ..truth.clone() };
+        let effects = house.send(link, &Frame::Delta(lie));
+        assert_eq!((effects.faults(), effects.closed(link)), (vec![], None), "{number}: it may come from two tongues");
+        assert_eq!(seen(&house, &origin), before, "{number}");
+        // It had its answer: a second one, be it right, was not asked for.
+        house.send(link, &Frame::Delta(truth));
+        assert_eq!(seen(&house, &origin), before, "{number}: one answer for each question");
+        // Now it is compared; the origin itself is asked, since it is linked.
+        let direct = house.link(&origin);
+        for _ in 0..10 {
+            let effects = house.wait(SECOND);
+            for query in queries(&effects, direct) {
+                house.send(direct, &Frame::Reply(origin.answer(&query, 256, 60_000)));
+            }
+        }
+        assert_eq!(seen(&house, &origin), seen(&knows, &origin), "{number}");
+    }
+}
+
+#[test]
+fn what_was_not_asked_for_is_older_or_does_not_begin_where_we_are_is_dropped() {
+    let ((origin, all), middle) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &middle);
+    let (from_one, from_five) = (delta_of(&mut knows, link, &origin, 1), delta_of(&mut knows, link, &origin, 5));
+    // That neighbour was not asked.
+    let (mut house, _) = behind(&all, 1, &middle, &origin);
+    let other = house.link(&Player::new(3));
+    let effects = house.send(other, &Frame::Delta(from_one.clone()));
+    assert_eq!((seen(&house, &origin).0, effects.faults(), effects.outputs.len()), (1, vec![], 0));
+    // It begins later than we are.
+    let (mut house, link) = behind(&all, 1, &middle, &origin);
+    let effects = house.send(link, &Frame::Delta(from_five.clone()));
+    assert_eq!((seen(&house, &origin).0, effects.faults(), effects.closed(link)), (1, vec![], None));
+    // We have it already.
+    let (mut house, link) = behind(&all, 5, &middle, &origin);
+    for announcement in &all[5..] {
+        house.send(link, &announced(announcement));
+    }
+    let effects = house.send(link, &Frame::Delta(from_five));
+    assert_eq!((seen(&house, &origin), effects.faults(), effects.outputs.len()), (seen(&knows, &origin), vec![], 0));
+    // Of a host of which nobody has spoken, and of ourselves.
+    let mut house = House::new();
+    let link = house.link(&middle);
+    let effects = house.send(link, &Frame::Delta(Delta { since: 0, ..from_one }));
+    assert_eq!((seen(&house, &origin), effects.faults(), effects.closed(link)), ((0, None), vec![], None));
+}
+
+#[test]
+fn a_delta_that_nobody_signed_or_that_is_too_large_ends_the_link() {
+    let ((origin, all), liar) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &liar);
+    let truth = delta_of(&mut knows, link, &origin, 1);
+    let head = truth.head.peek().unwrap();
+    let (mut house, link) = behind(&all[..10], 1, &liar, &origin);
+    let forged = aldis_wire::announcement::SignedHead::make(&liar.key, crate::neighbour::network().tag, &head).unwrap();
+    let effects = house.send(link, &Frame::Delta(Delta { head: forged, ..truth.clone() }));
+    assert_eq!((effects.faults(), effects.closed(link)), (vec![Fault::BadSignature], Some(GoodbyeReason::Misbehaved)));
+    let (mut house, link) = behind(&all, 1, &liar, &origin);
+    let large = encode(&Delta { ops: vec![9; OPS_BYTES + 1].into(), ..truth }).unwrap();
+    let effects = house.send_raw(link, Channel::Announce, 24, large.into());
+    assert_eq!((effects.faults(), effects.closed(link)), (vec![Fault::BadFrame], Some(GoodbyeReason::Misbehaved)));
+}
+
+#[test]
+fn a_delta_from_the_beginning_brings_a_host_that_was_not_known() {
+    let ((origin, all), middle) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &middle);
+    let delta = delta_of(&mut knows, link, &origin, 0);
+    let mut house = House::new();
+    let link = house.link(&middle);
+    house.send(link, &has(&origin, 11));
+    let effects = house.wait(SECOND);
+    assert!(effects.frames(link).contains(&Frame::Graft(origin.id, 0, 0)));
+    let effects = house.send(link, &Frame::Delta(delta));
+    assert_eq!((seen(&house, &origin), caught_up(&effects)), (seen(&knows, &origin), Some(CatchUp::Delta)));
+}

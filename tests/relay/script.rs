@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aldis::relay::io::{DialKey, EdgeKey, Event, Input, LinkKey, Moment, Output, Request};
+use aldis::relay::io::{DialKey, EdgeKey, Event, Input, LinkKey, Output, Request};
 use aldis::relay::limits::RACE;
 use aldis_wire::announcement::Op;
 use aldis_wire::codec::cut;
@@ -362,11 +362,11 @@ fn a_signal_without_an_answer_is_unknown_after_five_seconds_to_the_millisecond()
     let (_, _, peer) = neighbour(&mut house, 1);
     let sent = Request::Signal { id: "a".into(), to: peer.0, topic: None, data: Bytes::from_static(b"{}") };
     house.handle(Input::EdgeAsked { edge, request: sent });
-    let Moment(start) = house.now;
+    let start = house.now;
     let told = format!("edge {} <- receipt a Unknown (seq 2)", edge.0);
     assert!(!chart(&house.wait(Duration::from_millis(4_999))).contains(&told));
     assert!(chart(&house.wait(Duration::from_millis(1))).contains(&told));
-    assert_eq!(house.now, Moment(start + Duration::from_secs(5)));
+    assert_eq!(house.now, start + Duration::from_secs(5));
 }
 
 #[test]

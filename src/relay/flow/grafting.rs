@@ -89,7 +89,7 @@ impl State {
         if !self.is_genuine(now, link, &head, &came.head, out) {
             return;
         }
-        let made = Moment(now.0.saturating_sub(Duration::from_millis(u64::from(came.age_ms))));
+        let made = now.before(Duration::from_millis(u64::from(came.age_ms)));
         let heard = Heard::new(self.network.trust, head, came.head, None, made);
         if self.head_heard(now, link, &heard.head, made).is_none() {
             return;

@@ -236,6 +236,15 @@ impl Origin {
         [self.suspected, left].into_iter().flatten().fold(silent, Moment::min)
     }
 
+    /// It was not heard for too long.
+    pub(crate) fn expire(&mut self, now: Moment) {
+        self.expired = Some(now);
+        self.suspected = None;
+        self.next_hop = None;
+        // Whatever comes of it next sees to its next expiry.
+        self.watched = 0;
+    }
+
     /// Notes that the origin has said that it ends: what it has said until then and comes late does not keep it alive.
     pub(crate) fn says_goodbye(&mut self, now: Moment) {
         self.left = Some((self.newest.0, now + LEFT_SHOWN));
@@ -594,9 +603,7 @@ impl Origins {
                 // One that is looked at earlier, or another one in the row of one that is forgotten, stands elsewhere.
                 if let Some(origin) = self.all.at_mut(row).filter(|origin| origin.watched == look) {
                     origin.watched = 0;
-                    if origin.expired.is_none() {
-                        hosts.extend(self.all.host(row));
-                    }
+                    hosts.extend(self.all.host(row));
                 }
             }
         }

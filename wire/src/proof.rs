@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
@@ -130,6 +131,19 @@ impl Trust {
     #[must_use]
     pub fn remembers(self) -> bool {
         self.verifier.remembers()
+    }
+
+    /// These bytes, whose hash is `name`: as one copy with all who keep the same, if anything is remembered.
+    #[must_use]
+    pub fn share(self, name: [u8; 32], bytes: Bytes) -> Bytes {
+        if !self.remembers() {
+            return bytes;
+        }
+        if let Some(kept) = self.recall(&name).and_then(|kept| kept.downcast::<Bytes>().ok()) {
+            return Bytes::clone(&kept);
+        }
+        self.remember(name, Arc::new(bytes.clone()));
+        bytes
     }
 
     /// As [`Verifier::remember`].

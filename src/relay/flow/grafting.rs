@@ -116,6 +116,7 @@ impl State {
         let ops = decode_ops(&delta.ops).map_err(|_| Fault::BadFrame)?;
         // Rosters to which the same was done are alike, and a head may be reached by several ways.
         let head = Head { ops_hash: ops_hash(&delta.ops), ..heard.head.clone() };
+        let delta = Delta { ops: self.network.trust.share(head.ops_hash, delta.ops), ..delta };
         let host = head.origin;
         let expected = (!self.planted.has(Defect::SkipDeltaDigest)).then_some(head.digest);
         let known = self.origins.find(host).ok_or(Fault::OutOfOrder)?;

@@ -62,9 +62,7 @@ impl State {
         if origin.expires() > now {
             return self.watch(now, host);
         }
-        origin.expired = Some(now);
-        origin.suspected = None;
-        origin.next_hop = None;
+        origin.expire(now);
         if self.directory.is_shown(host) {
             out.note(Note::HostExpired { host });
         }

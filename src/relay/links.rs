@@ -523,6 +523,13 @@ impl Links {
         let wanting = self.ways.links_of(origin).filter(|(_, way)| way.wants(mark)).map(|(key, _)| key);
         wanting.filter(|key| self.find(*key).is_some_and(Link::is_admitted)).collect()
     }
+
+    /// The admitted links over which an origin's announcements are pushed.
+    #[must_use]
+    pub(crate) fn pushed(&self, origin: HostId) -> Vec<LinkKey> {
+        let pushed = self.ways.links_of(origin).filter(|(_, way)| way.eager).map(|(key, _)| key);
+        pushed.filter(|key| self.find(*key).is_some_and(Link::is_admitted)).collect()
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ from pathlib import Path
 # Inside the machine: what every table may see, and why. None of these has a state that two tables could share.
 RELAY_SHARED = {
     "bucket": "the token bucket, a type; each table keeps its own buckets",
+    "by_host": "a table of hosts, a type; each table keeps its own rows",
+    "hashing": "where ids belong in hash tables; the numbers it takes are drawn once",
     "io": "the contract: what happened, what to do",
     "limits": "every tunable number",
     "planted": "what tests make a machine do wrong; a constant in the program",

@@ -235,7 +235,7 @@ impl Admin {
             gateways: self.gateways.clone(),
             epoch: *epoch,
             seq: *seq,
-            uptime_ms: millis(self.hub.now().0),
+            uptime_ms: millis(self.hub.now().time()),
             takes_edges: self.takes_edges.load(Ordering::Acquire),
             edges: *edges,
             sessions: *sessions,

@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
+        Moment::new(Duration::from_secs(seconds))
     }
 
     #[test]

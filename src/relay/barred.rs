@@ -172,12 +172,12 @@ mod tests {
             HostId::new(bytes)
         };
         for number in 0..2 * QUARANTINES_MAX {
-            let now = Moment(std::time::Duration::from_secs(number as u64));
+            let now = Moment::new(std::time::Duration::from_secs(number as u64));
             barred.quarantine(now, host(number), 1, Fault::WrongDigest);
         }
         assert_eq!(barred.quarantines().len(), QUARANTINES_MAX);
         assert!(barred.quarantines().all(|(at, _)| at >= host(QUARANTINES_MAX)), "the oldest went");
-        barred.tidy(Moment(QUARANTINES_KEPT * 2));
+        barred.tidy(Moment::new(QUARANTINES_KEPT * 2));
         assert_eq!(barred.quarantines().len(), 0);
     }
 }

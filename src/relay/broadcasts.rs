@@ -368,7 +368,7 @@ impl Heard {
 mod tests {
     use super::*;
 
-    const NOW: Moment = Moment(std::time::Duration::ZERO);
+    const NOW: Moment = Moment::START;
     const TOPIC: TopicId = TopicId::new([7; 32]);
     const TAKEN: Spread = Spread::Taken { members: 2, missed: 1 };
 
@@ -448,7 +448,7 @@ mod tests {
         assert_eq!(heard.len(), (REMEMBERED_SPREADS_MAX, REMEMBERED_SPREADS_MAX));
         assert_eq!((heard.find(peer(0), &id(0)), heard.find(peer(1), &id(1))), (None, Some((TOPIC, TAKEN))));
         assert!(heard.is_next(peer(0), 0, (1, 1)) && !heard.is_next(peer(1), 0, (1, 1)));
-        heard.tidy(Moment(DEDUPLICATION));
+        heard.tidy(Moment::new(DEDUPLICATION));
         assert_eq!(heard.len(), (0, 0));
     }
 

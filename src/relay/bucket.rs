@@ -61,7 +61,7 @@ fn time_of(tokens: u32, rate: Rate) -> u64 {
 
 /// 584 years fit; later moments are the last one.
 fn nanos(moment: Moment) -> u64 {
-    u64::try_from(moment.0.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(moment.time().as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
     const RATE: Rate = Rate { per_second: 10, burst: 5 };
 
     fn at(millis: u64) -> Moment {
-        Moment(Duration::from_millis(millis))
+        Moment::new(Duration::from_millis(millis))
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
             let mut bucket = Bucket::default();
             // Ten seconds, asked every 137 µs: more often than any of the rates allows.
             let passed = (0..73_000_u64)
-                .filter(|step| bucket.take(Moment(Duration::from_micros(step * 137)), rate, 1).is_ok())
+                .filter(|step| bucket.take(Moment::new(Duration::from_micros(step * 137)), rate, 1).is_ok())
                 .count();
             let allowed = usize::try_from(per_second * 10 + 20).unwrap_or(0);
             assert!(passed <= allowed, "{passed} of {allowed} at {per_second}/s");
@@ -152,9 +152,9 @@ mod tests {
     fn extreme_rates_and_moments_overflow_nothing() {
         let mut bucket = Bucket::default();
         for rate in [Rate { per_second: u32::MAX, burst: u32::MAX }, Rate { per_second: 1, burst: u32::MAX }] {
-            let _ = bucket.take(Moment(Duration::MAX), rate, u32::MAX);
+            let _ = bucket.take(Moment::new(Duration::MAX), rate, u32::MAX);
             let _ = bucket.take(Moment::default(), rate, u32::MAX);
-            bucket.charge(Moment(Duration::MAX), rate, usize::MAX);
+            bucket.charge(Moment::new(Duration::MAX), rate, usize::MAX);
         }
         assert_eq!(size_of::<Bucket>(), 8);
     }

@@ -69,7 +69,7 @@ mod tests {
         assert_eq!((counters.find(peer(0)), counters.find(peer(1))), (None, Some((5, home))));
         counters.insert(Moment::default(), peer(9), 4, HostId::new([2; 32]));
         assert_eq!(counters.find(peer(9)), Some((5, home)));
-        counters.tidy(Moment(COUNTER_MEMORY));
+        counters.tidy(Moment::new(COUNTER_MEMORY));
         assert_eq!(counters.len(), 0);
     }
 }

@@ -3,7 +3,6 @@
 //! A peer may stand in two rosters for a while when it moves. It is shown at the home with the highest counter only
 //! (PROTOCOL.md §3.2). Every change of what is shown is told as a [`Shown`].
 
-mod hashing;
 mod homes;
 mod hosts;
 mod shared;
@@ -21,10 +20,10 @@ use aldis_wire::record::{ShortId, short_id};
 use bytes::Bytes;
 
 use super::counters::Counters;
+use super::hashing::Seed;
 use super::io::{Fault, LeftReason, Member, Moment};
 use super::roster::{Change, Recorded, Roster, Slot};
 use super::view::Memory;
-use hashing::Seed;
 use homes::Homes;
 use hosts::{Held, Hosts, Place};
 use shown::{Gone, difference};
@@ -58,15 +57,22 @@ impl Directory {
     /// A directory that knows nobody; `random` numbers keep strangers from choosing places in its tables.
     #[must_use]
     pub(crate) fn new(trust: impl Into<Trust>, mut random: impl FnMut() -> u64) -> Self {
+        let (topics, homes) = (Seed::new(&mut random), Seed::new(random));
         Self {
             trust: trust.into(),
-            hosts: Hosts::default(),
-            topics: Topics::new(Seed::new(&mut random)),
-            homes: Homes::new(Seed::new(random)),
+            hosts: Hosts::new(homes.clone()),
+            topics: Topics::new(topics),
+            homes: Homes::new(homes),
             counters: Counters::default(),
             departed: Vec::new(),
             unfollowed: BTreeMap::new(),
         }
+    }
+
+    /// The numbers that keep strangers from choosing places, for other tables of hosts.
+    #[must_use]
+    pub(crate) fn seed(&self) -> Seed {
+        self.hosts.seed()
     }
 
     /// The roster of `origin`.
@@ -98,7 +104,8 @@ impl Directory {
     /// What the directory takes of the memory, by part.
     #[must_use]
     pub(crate) fn memory(&self) -> Memory {
-        let (entries, digests): (Vec<usize>, Vec<usize>) = self.hosts.iter().map(|held| held.roster.bytes()).unzip();
+        let (entries, digests): (Vec<usize>, Vec<usize>) =
+            self.hosts.iter().map(|(_, held)| held.roster.bytes()).unzip();
         Memory {
             entries_bytes: entries.iter().sum(),
             digests_bytes: digests.iter().sum(),
@@ -122,7 +129,7 @@ impl Directory {
     /// The host at which a peer is at home.
     #[must_use]
     pub(crate) fn home(&self, peer: PeerId) -> Option<HostId> {
-        self.hosts.at(self.homes.find(&self.hosts, peer)?.host).map(|held| held.host)
+        self.hosts.host(self.homes.find(&self.hosts, peer)?.host)
     }
 
     /// The highest counter of a keyed peer that is present anywhere, and where.
@@ -134,18 +141,17 @@ impl Directory {
     /// Whether a peer is present at `home`, by whatever claim, with this very proof.
     #[must_use]
     pub(crate) fn is_present(&self, peer: PeerId, home: HostId, proof: &Proof) -> bool {
-        let at_home =
-            self.homes.find(&self.hosts, peer).and_then(|place| Some((place.slot, self.hosts.at(place.host)?)));
+        let at_home = self.homes.find(&self.hosts, peer).filter(|place| self.hosts.host(place.host) == Some(home));
         let found = match at_home {
-            Some((slot, held)) if held.host == home => held.roster.proof_at(slot),
-            _ => self.roster(home).and_then(|roster| roster.proof_at(roster.find(peer)?)),
+            Some(place) => self.hosts.at(place.host).and_then(|held| held.roster.proof_at(place.slot)),
+            None => self.roster(home).and_then(|roster| roster.proof_at(roster.find(peer)?)),
         };
         found.is_some_and(|kept| kept.is(proof))
     }
 
     /// Hosts with a shown roster, in the order of their ids.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = HostId> {
-        self.hosts.iter().filter(|held| held.shown).map(|held| held.host)
+        self.hosts.iter().filter(|(_, held)| held.shown).map(|(host, _)| host)
     }
 
     /// The host with a shown roster whose id begins so.
@@ -188,7 +194,7 @@ impl Directory {
     #[must_use]
     pub(crate) fn homes_of(&self, topic: TopicId) -> Vec<HostId> {
         let Some(number) = self.topics.number(topic) else { return Vec::new() };
-        self.topics.homes(number, 0).filter_map(|slot| Some(self.hosts.at(slot)?.host)).collect()
+        self.topics.homes(number, 0).filter_map(|row| self.hosts.host(row)).collect()
     }
 
     /// Whether a membership is shown.
@@ -211,7 +217,7 @@ impl Directory {
         let Some(number) = self.topics.number(topic) else { return Vec::new() };
         // Each home gives one before any gives two: no more homes are looked at than one more than fit, and those are
         // drawn from not many more.
-        let from = u32::try_from(random(self.hosts.slots())).unwrap_or(0);
+        let from = u32::try_from(random(self.hosts.rows())).unwrap_or(0);
         let mut homes: Vec<u32> = self.topics.homes(number, from).take(HOMES_SHUFFLED * limit.max(1)).collect();
         shuffle(&mut homes, &mut random);
         homes.truncate(limit.saturating_add(1));
@@ -275,9 +281,9 @@ impl Directory {
 
     /// Begins the roster of a host, empty and shown.
     pub(crate) fn insert(&mut self, origin: HostId) {
-        if self.hosts.slot(origin).is_none() {
+        if self.hosts.row(origin).is_none() {
             let roster = Roster::new(origin, self.trust);
-            self.hosts.insert(Held { host: origin, roster: Arc::new(roster), shown: true, line: None });
+            self.hosts.insert(origin, Held { roster: Arc::new(roster), shown: true, line: None });
         }
     }
 
@@ -326,13 +332,13 @@ impl Directory {
         shown: bool,
     ) -> Result<Vec<Shown>, Fault> {
         let held = shared::begin(self.trust, head, ops, expected)?;
-        Ok(self.put(Held { shown, ..held }))
+        Ok(self.put(head.origin, Held { shown, ..held }))
     }
 
     /// Puts a roster that was caught up with in the place of a host's; `shown` unless the host is not heard any more.
     pub(crate) fn replace(&mut self, origin: HostId, roster: Roster, shown: bool) -> Vec<Shown> {
         let held = shared::caught_up(self.trust, origin, roster);
-        self.put(Held { shown, ..held })
+        self.put(origin, Held { shown, ..held })
     }
 
     /// The indexes follow the changes of a roster, if it is shown.
@@ -353,10 +359,10 @@ impl Directory {
     }
 
     /// Puts another roster in the place of a host's.
-    fn put(&mut self, held: Held) -> Vec<Shown> {
-        let (gone, mut come) = self.withdraw(held.host);
+    fn put(&mut self, origin: HostId, held: Held) -> Vec<Shown> {
+        let (gone, mut come) = self.withdraw(origin);
         let shown = held.shown;
-        let host = self.hosts.insert(held);
+        let host = self.hosts.insert(origin, held);
         if shown {
             come.extend(self.present_all(host));
         }
@@ -386,7 +392,7 @@ impl Directory {
     fn withdraw(&mut self, origin: HostId) -> (Vec<Gone>, Vec<Shown>) {
         let Some(held) = self.hosts.find(origin).filter(|held| held.shown) else { return Default::default() };
         let present: Vec<Slot> = held.roster.presences().collect();
-        let Some(host) = self.hosts.slot(origin) else { return Default::default() };
+        let Some(host) = self.hosts.row(origin) else { return Default::default() };
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         for slot in present {
             let (went, came) = self.move_out(Place { host, slot }, LeftReason::HostLost);

@@ -148,6 +148,9 @@ pub const HEARTBEATS_PER_STATUS: u64 = 5;
 pub const LOG_MAX: usize = 64;
 /// Bytes of the same.
 pub const LOG_BYTES: usize = 64 << 10;
+/// Each host that is known is looked at so long before it would expire, at most; see `multicast/watch.rs`. In small networks,
+/// where one expires after 9 s, half of the looks find that it has been heard since.
+pub const EXPIRY_LOOK: Duration = Duration::from_secs(4);
 /// From so many missing announcements on, one delta stands for them. Fewer are told as they are, so that they go on down
 /// the tree at once.
 pub const DELTA_MIN: usize = 4;

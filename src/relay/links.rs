@@ -17,11 +17,16 @@ use aldis_wire::id::HostId;
 use aldis_wire::limits::{CROSSED_WITHIN, HAVE_NUMBERS_MAX, LOST_NAMED_MAX};
 
 use super::bucket::Bucket;
+use super::by_host::{Row, make_room};
+use super::hashing::Seed;
 use super::io::{LinkKey, Moment};
 use super::limits;
 use super::prefix::Prefix;
 pub(crate) use ways::Mark;
-use ways::{Row, Way, Ways};
+use ways::{Way, Ways};
+
+/// Not the row of any origin: there are fewer.
+const NOBODY: Row = Row::MAX;
 
 /// How far a link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +97,8 @@ pub(crate) struct Link {
     named_out: Vec<Row>,
     /// Names given so far; the next one takes the number of the oldest.
     names: usize,
-    /// What each number of the other side stands for.
-    named_in: Vec<Option<Row>>,
+    /// What each number of the other side stands for, with a number given to nothing as [`NOBODY`].
+    named_in: Vec<Row>,
     on_way: [usize; 4],
 }
 
@@ -182,7 +187,7 @@ impl Link {
 
     /// Where the origin stands that a number of the other side names.
     fn row_in(&self, number: u16) -> Option<Row> {
-        self.named_in.get(usize::from(number)).copied().flatten()
+        self.named_in.get(usize::from(number)).copied().filter(|row| *row != NOBODY)
     }
 
     /// Counts bytes handed to the transport.
@@ -201,13 +206,19 @@ impl Link {
 }
 
 /// All connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Links {
     all: BTreeMap<LinkKey, Link>,
     ways: Ways,
 }
 
 impl Links {
+    /// No connections.
+    #[must_use]
+    pub(crate) fn new(seed: Seed) -> Self {
+        Self { all: BTreeMap::new(), ways: Ways::new(seed) }
+    }
+
     /// A connection that has come through TLS.
     pub(crate) fn insert(&mut self, key: LinkKey, link: Link) {
         self.all.insert(key, link);
@@ -402,7 +413,10 @@ impl Links {
         let (row, link) = (self.ways.row(origin)?, self.all.get_mut(&key)?);
         match link.named_out.get_mut(usize::from(number)) {
             Some(named) => *named = row,
-            None => link.named_out.push(row),
+            None => {
+                make_room(&mut link.named_out);
+                link.named_out.push(row);
+            }
         }
         link.names += 1;
         Some(number)
@@ -422,11 +436,12 @@ impl Links {
         }
         let (row, number) = (self.ways.row(origin), usize::from(number));
         let Some(link) = self.all.get_mut(&key) else { return };
-        if link.named_in.len() <= number {
-            link.named_in.resize(number + 1, None);
+        while link.named_in.len() <= number {
+            make_room(&mut link.named_in);
+            link.named_in.push(NOBODY);
         }
         if let Some(named) = link.named_in.get_mut(number) {
-            *named = row;
+            *named = row.unwrap_or(NOBODY);
         }
     }
 
@@ -445,8 +460,7 @@ impl Links {
 
     /// The origins that neighbours have named.
     pub(crate) fn named_in(&self) -> impl Iterator<Item = HostId> {
-        let named = |link: &Link| link.named_in.iter().copied().flatten().collect::<Vec<Row>>();
-        self.admitted().flat_map(move |(_, link)| named(link)).filter_map(|row| self.ways.host(row))
+        self.admitted().flat_map(|(_, link)| &link.named_in).filter_map(|row| self.ways.host(*row))
     }
 
     /// What neighbours say to have of an origin beyond `ours` is not so.
@@ -508,7 +522,7 @@ impl Links {
     /// out of the question if it has had one before us. Whoever is below us in a tree cannot bring us back to it.
     #[must_use]
     pub(crate) fn is_below(&self, key: LinkKey, origin: HostId) -> u8 {
-        self.ways.find(origin, key).map_or(1, Way::is_below)
+        self.ways.find(origin, key).map_or(1, |way| way.is_below())
     }
 
     /// Notes whether the other side of a link wants an origin's announcements pushed.
@@ -520,7 +534,7 @@ impl Links {
     /// to have it.
     #[must_use]
     pub(crate) fn wanting(&self, origin: HostId, mark: Mark) -> Vec<LinkKey> {
-        let wanting = self.ways.links_of(origin).filter(|(_, way)| way.wants(mark)).map(|(key, _)| key);
+        let wanting = self.ways.of(origin).filter(|way| way.wants(mark)).map(|way| way.link);
         wanting.filter(|key| self.find(*key).is_some_and(Link::is_admitted)).collect()
     }
 
@@ -571,7 +585,7 @@ mod tests {
                 for (last_one, last_two) in lasts.into_iter().take(if age.is_zero() { 4 } else { 1 }) {
                     let decide = |own: u64, id: HostId, other: HostId, last: LinkKey| {
                         let role = |role: Role| if own == 1 { role } else { role.other() };
-                        let mut links = Links::default();
+                        let mut links = Links::new(Seed::fixed());
                         links.insert(a, end(own, other, role(role_a), epochs_a, Duration::ZERO));
                         links.insert(b, end(own, other, role(role_b), epochs_b, age));
                         links.loser(id, last)
@@ -594,7 +608,7 @@ mod tests {
     fn a_link_that_is_silent_or_was_taken_where_we_are_not_any_more_gives_way_however_new_it_is() {
         let (one, two) = (HostId::new([1; 32]), HostId::new([2; 32]));
         for (silent, stranded) in [(true, false), (false, true), (false, false)] {
-            let mut links = Links::default();
+            let mut links = Links::new(Seed::fixed());
             // The lower id has dialled the old one, which stays otherwise.
             links.insert(LinkKey(1), end(2, one, Role::Acceptor, (5, 5), Duration::ZERO));
             links.insert(LinkKey(2), end(2, one, Role::Dialler, (5, 5), Duration::from_secs(1)));
@@ -610,7 +624,7 @@ mod tests {
     fn a_host_is_reached_over_a_link_that_is_heard_if_there_is_one() {
         let (one, two) = (HostId::new([1; 32]), HostId::new([2; 32]));
         for (silent, stranded) in [(true, false), (false, true)] {
-            let mut links = Links::default();
+            let mut links = Links::new(Seed::fixed());
             links.insert(LinkKey(1), end(1, two, Role::Acceptor, (5, 5), Duration::ZERO));
             if let Some(old) = links.find_mut(LinkKey(1)) {
                 (old.silent, old.stranded) = (silent, stranded.then(Moment::default));
@@ -623,7 +637,7 @@ mod tests {
 
     #[test]
     fn numbers_of_origins_are_given_anew_when_all_are_taken() {
-        let (key, mut sender, mut receiver) = (LinkKey(1), Links::default(), Links::default());
+        let (key, mut sender, mut receiver) = (LinkKey(1), Links::new(Seed::fixed()), Links::new(Seed::fixed()));
         sender.insert(key, link());
         receiver.insert(key, link());
         for number in 0..3 * u32::from(HAVE_NUMBERS_MAX) {
@@ -643,7 +657,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_a_link_that_is_gone_nor_of_an_origin_that_nobody_speaks_of() {
-        let mut links = Links::default();
+        let mut links = Links::new(Seed::fixed());
         for key in [1, 2, 3] {
             links.insert(LinkKey(key), Link { phase: Phase::Admitted, ..link() });
             links.push(LinkKey(key), origin(7), true);

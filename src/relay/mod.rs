@@ -8,7 +8,7 @@
 //! | [`io`], [`setup`], [`view`] | the contract: what goes in, what comes out, what may be seen |
 //! | [`limits`] | every number that is ours alone |
 //! | [`planted`] | what the simulator may make a machine do wrong; not in the program |
-//! | `timers`, `bucket`, `addresses`, `counters`, `scope` | deadlines, token buckets, counts by address, how far one reaches |
+//! | `timers`, `bucket`, `by_host`, `addresses`, `counters`, `scope` | deadlines, token buckets, tables of hosts, counts by address, how far one reaches |
 //! | `roster`, `directory` | who is where, in one host's words and in all of them |
 //! | `multicast`, `links` | how far each origin's announcements have come, and over which connection |
 //! | `sessions`, `signals`, `broadcasts`, `replays` | edges, and what they send each other, once |
@@ -22,10 +22,12 @@ mod addresses;
 mod barred;
 mod broadcasts;
 pub(crate) mod bucket;
+mod by_host;
 mod counters;
 mod directory;
 mod discovery;
 mod flow;
+mod hashing;
 pub mod io;
 pub mod limits;
 mod links;
@@ -164,6 +166,7 @@ impl Relay {
                 Timer::Closing(link) => state.link_closed_softly(link, out),
                 Timer::Awaited(host) => state.awaited_in_vain(now, host, out),
                 Timer::Expiry(host) => state.expire(now, host, out),
+                Timer::Watch => state.look_at_watched(now),
                 Timer::Lost(host) => state.tell_lost(now, host, out),
                 Timer::Answer => state.answer_lost(now, out),
                 Timer::Record => state.renew_record(now, out),

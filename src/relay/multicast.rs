@@ -2,6 +2,7 @@
 //! what is kept for neighbours that are a little behind. The trees themselves are the links' `eager` sets.
 
 mod delta;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use aldis_wire::proof::Trust;
 use bytes::Bytes;
 
 use super::bucket::Bucket;
+use super::by_host::ByHost;
+use super::hashing::Seed;
 use super::io::{Fault, LinkKey, Moment};
 use super::limits::{
     COMPARED, EXPIRED_KEPT, FLOODED_SEQ_MAX, FLOODS, HEAD_CHECKS, LEFT_BELIEVED, LEFT_SHOWN, LOG_BYTES, LOG_MAX,
@@ -28,6 +31,11 @@ use super::limits::{
 use super::roster::Roster;
 pub(crate) use delta::Delta;
 use delta::Ends;
+pub(crate) use watch::Watch;
+use watch::{Look, Looks};
+
+/// Room in a log for so many announcements more, whenever there is none.
+const LOG_ADDED: usize = 4;
 
 /// Epoch and seq.
 pub(crate) type Mark = (u64, u64);
@@ -108,32 +116,38 @@ pub(crate) struct Comparison {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Origin {
-    /// The newest announcement that is applied; `None` while nothing of the origin could be applied yet.
-    pub(crate) applied: Option<Heard>,
     /// The newest mark heard in a verified head.
     pub(crate) newest: Mark,
-    /// When its newest head came.
-    pub(crate) came: Moment,
+    /// That of `applied`.
+    mark: Mark,
     /// The link over which the newest announcement came first.
     pub(crate) next_hop: Option<LinkKey>,
+    /// When its newest head came.
+    pub(crate) came: Moment,
     /// When the roster was hidden because the origin was not heard.
     pub(crate) expired: Option<Moment>,
-    /// Refused until a higher epoch.
-    pub(crate) quarantined: Option<(u64, Fault)>,
     /// When the origin made its newest head, on our clock.
     pub(crate) made: Moment,
     /// The interval which that head states.
     pub(crate) interval: Duration,
     /// A neighbour says that it is gone: it must be heard until then.
     pub(crate) suspected: Option<Moment>,
-    /// Heads of the newest epoch after `applied`, by seq.
-    pub(crate) waiting: BTreeMap<u64, Heard>,
+    /// The number of the look at it that comes next; 0 for none.
+    watched: Look,
+    /// How often the present gap has been asked about.
+    pub(crate) asked: u32,
     /// Of announcements taken.
     pace: Bucket,
     /// Of bytes of their ops.
     volume: Bucket,
     /// Of signatures checked.
     checks: Bucket,
+    /// The newest announcement that is applied; `None` while nothing of the origin could be applied yet.
+    pub(crate) applied: Option<Heard>,
+    /// Heads of the newest epoch after `applied`, by seq.
+    pub(crate) waiting: BTreeMap<u64, Heard>,
+    /// Refused until a higher epoch.
+    pub(crate) quarantined: Option<(u64, Fault)>,
     /// The announcement that went over all links: one of each epoch.
     flooded: Mark,
     /// It said goodbye in this epoch: it is shown until then.
@@ -148,8 +162,6 @@ pub(crate) struct Origin {
     before: Option<Box<Delta>>,
     /// Under way when the log of a neighbour does not reach back far enough.
     pub(crate) comparison: Option<Box<Comparison>>,
-    /// How often the present gap has been asked about.
-    pub(crate) asked: u32,
     /// What it last said of itself.
     pub(crate) status: Status,
     /// When we first heard of it.
@@ -162,11 +174,15 @@ pub(crate) struct Origin {
     floods: Bucket,
 }
 
+const _: () = assert!(size_of::<Origin>() <= 336);
+
 impl Origin {
     fn new(now: Moment) -> Self {
         Self {
             applied: None,
+            mark: (0, 0),
             newest: (0, 0),
+            watched: 0,
             since: now,
             came: now,
             made: now,
@@ -197,7 +213,7 @@ impl Origin {
     /// The mark up to which the roster is applied.
     #[must_use]
     pub(crate) fn mark(&self) -> Mark {
-        self.applied.as_ref().map_or((0, 0), |heard| heard.head.mark())
+        self.mark
     }
 
     /// The newest announcement that is kept, applied or not.
@@ -266,7 +282,7 @@ impl Origin {
             // that is known here, a newer head is believed to be at most one interval and a half old; also of one that
             // has expired, or it would expire again with each head that such a host is the first to bring.
             let known = self.newest != (0, 0);
-            let oldest = Moment(now.0.saturating_sub(head.interval() * 3 / 2));
+            let oldest = now.before(head.interval() * 3 / 2);
             self.made = if known { made.max(oldest) } else { made };
             self.newest = head.mark();
             self.came = now;
@@ -413,8 +429,17 @@ impl Origin {
         }
         if heard.is_whole() {
             self.log_bytes += size(&heard);
+            if self.log.len() == self.log.capacity() {
+                // By a few, not by its double: there is such a log for each origin.
+                self.log.reserve_exact(LOG_ADDED);
+            }
             self.log.push_back(heard.clone());
         }
+        self.apply(heard);
+    }
+
+    fn apply(&mut self, heard: Heard) {
+        self.mark = heard.head.mark();
         self.applied = Some(heard);
         self.asked = 0;
     }
@@ -427,8 +452,7 @@ impl Origin {
     /// Notes that the roster as a whole is that of `heard`, whose ops were not applied one by one.
     pub(crate) fn adopted(&mut self, heard: Heard) {
         self.clear_log(heard.head.seq);
-        self.applied = Some(heard);
-        self.asked = 0;
+        self.apply(heard);
     }
 
     /// The announcements after `mark`, if they are all kept.
@@ -496,19 +520,21 @@ fn size(heard: &Heard) -> usize {
 }
 
 /// All origins, our own included, and the marks of those that are forgotten.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Origins {
-    list: Vec<Option<(HostId, Origin)>>,
-    free: Vec<usize>,
-    /// For looking one up: each frame does.
-    places: HashMap<HostId, usize>,
-    /// For looking at all of them.
-    by_id: BTreeMap<HostId, usize>,
+    all: ByHost<Origin>,
+    looks: Looks,
     marks: HashMap<HostId, (Mark, Moment)>,
     by_age: VecDeque<(Moment, HostId)>,
 }
 
 impl Origins {
+    /// No origin is known.
+    #[must_use]
+    pub(crate) fn new(seed: Seed) -> Self {
+        Self { all: ByHost::new(seed), looks: Looks::default(), marks: HashMap::new(), by_age: VecDeque::new() }
+    }
+
     /// Marks kept from an earlier run.
     pub(crate) fn remember(&mut self, now: Moment, marks: &[(HostId, u64, u64)]) {
         for (host, epoch, seq) in marks.iter().take(MARKS_MAX) {
@@ -519,54 +545,67 @@ impl Origins {
     /// An origin.
     #[must_use]
     pub(crate) fn find(&self, host: HostId) -> Option<&Origin> {
-        self.list.get(*self.places.get(&host)?)?.as_ref().map(|(_, origin)| origin)
+        self.all.find(host)
     }
 
     /// An origin, to be changed.
     pub(crate) fn find_mut(&mut self, host: HostId) -> Option<&mut Origin> {
-        self.list.get_mut(*self.places.get(&host)?)?.as_mut().map(|(_, origin)| origin)
+        self.all.find_mut(host)
     }
 
     /// An origin that may be new; `None` when there is no room for a new one.
     pub(crate) fn find_or_insert(&mut self, now: Moment, host: HostId) -> Option<&mut Origin> {
-        if !self.places.contains_key(&host) {
-            if self.places.len() >= ORIGINS_MAX {
-                return None;
-            }
-            let place = self.free.pop().unwrap_or_else(|| {
-                self.list.push(None);
-                self.list.len() - 1
-            });
-            self.places.insert(host, place);
-            self.by_id.insert(host, place);
-            *self.list.get_mut(place)? = Some((host, Origin::new(now)));
-        }
-        self.find_mut(host)
+        let row = match self.all.row(host) {
+            Some(row) => row,
+            None if self.all.len() >= ORIGINS_MAX => return None,
+            None => self.all.insert(host, Origin::new(now)).0,
+        };
+        self.all.at_mut(row)
     }
 
     /// How many there are, our own included.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.all.len()
     }
 
     /// All origins, in the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (HostId, &Origin)> {
-        let origins = self.by_id.values().filter_map(|place| self.list.get(*place)?.as_ref());
-        origins.map(|(host, origin)| (*host, origin))
+        self.all.iter()
     }
 
     /// All origins, to be changed, in the order of their places.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (HostId, &mut Origin)> {
-        self.list.iter_mut().flatten().map(|(host, origin)| (*host, origin))
+        self.all.iter_mut()
+    }
+
+    /// Sees to it that an origin's expiry is not missed. `None` if it is looked at soon enough anyway.
+    pub(crate) fn watch(&mut self, now: Moment, host: HostId) -> Option<Watch> {
+        let row = self.all.row(host)?;
+        let origin = self.all.at_mut(row)?;
+        self.looks.watch(now, row, origin.expires(), &mut origin.watched)
+    }
+
+    /// Those that are to be looked at now, and when to look again.
+    pub(crate) fn watched(&mut self, now: Moment) -> (Vec<HostId>, Option<Moment>) {
+        let mut hosts = Vec::new();
+        while let Some((look, rows)) = self.looks.due(now) {
+            for row in rows {
+                // One that is looked at earlier, or another one in the row of one that is forgotten, stands elsewhere.
+                if let Some(origin) = self.all.at_mut(row).filter(|origin| origin.watched == look) {
+                    origin.watched = 0;
+                    if origin.expired.is_none() {
+                        hosts.extend(self.all.host(row));
+                    }
+                }
+            }
+        }
+        (hosts, self.looks.next())
     }
 
     /// Forgets an origin but for its mark.
     pub(crate) fn forget(&mut self, now: Moment, host: HostId) {
-        let place = self.places.remove(&host);
-        if let Some((_, origin)) = place.and_then(|place| self.list.get_mut(place)?.take()) {
-            self.by_id.remove(&host);
-            self.free.extend(place);
+        if let Some(origin) = self.all.remove(host) {
             self.keep_mark(now, host, origin.last_mark());
         }
     }
@@ -647,7 +686,7 @@ mod tests {
     }
 
     fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
+        Moment::new(Duration::from_secs(seconds))
     }
 
     #[test]
@@ -781,7 +820,7 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_many_origins_and_no_known_one_gives_way() {
-        let mut origins = Origins::default();
+        let mut origins = Origins::new(Seed::fixed());
         for number in 0..ORIGINS_MAX {
             assert!(origins.find_or_insert(at(0), host(number)).is_some());
         }
@@ -793,16 +832,16 @@ mod tests {
 
     #[test]
     fn marks_are_kept_for_a_day_and_bounded() {
-        let mut origins = Origins::default();
+        let mut origins = Origins::new(Seed::fixed());
         let many: Vec<_> = (0..MARKS_MAX).map(|number| (host(number), 7, 7)).collect();
         origins.remember(at(0), &many);
         assert_eq!(origins.mark_of_forgotten(host(0)), (7, 7));
         origins.find_or_insert(at(10), host(MARKS_MAX)).unwrap();
         origins.forget(at(10), host(MARKS_MAX));
         assert_eq!((origins.marks_count(), origins.mark_of_forgotten(host(0))), (MARKS_MAX, (0, 0)));
-        origins.tidy(Moment(MARKS_KEPT) + Duration::from_secs(5));
+        origins.tidy(Moment::new(MARKS_KEPT) + Duration::from_secs(5));
         assert_eq!(origins.marks_count(), 1);
-        origins.tidy(Moment(MARKS_KEPT) + Duration::from_secs(10));
+        origins.tidy(Moment::new(MARKS_KEPT) + Duration::from_secs(10));
         assert_eq!(origins.marks_count(), 0);
     }
 }

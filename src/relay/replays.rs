@@ -143,7 +143,7 @@ mod tests {
         for number in 0..=REPLAY_WINDOWS_MAX {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&number.to_be_bytes());
-            let now = Moment(Duration::from_secs(number as u64));
+            let now = Moment::new(Duration::from_secs(number as u64));
             assert!(replays.is_first(now, HostId::new(id), 1, &nonce([7; 16], 0)));
         }
         assert_eq!(replays.windows.len(), REPLAY_WINDOWS_MAX);

@@ -324,7 +324,7 @@ mod tests {
         let mut sessions = Sessions::default();
         let key = open(&mut sessions, 0).unwrap();
         let session = sessions.find_mut(key).unwrap();
-        let at = |millis| Moment(Duration::from_millis(millis));
+        let at = |millis| Moment::new(Duration::from_millis(millis));
         for number in 0..3 * SENDERS_REMEMBERED_MAX {
             assert!(session.takes(at(number as u64), peer(number), 1, 1));
             assert!(session.senders_count() <= SENDERS_REMEMBERED_MAX);

@@ -450,10 +450,10 @@ mod tests {
     }
 
     fn later(time: Duration) -> Moment {
-        Moment(time)
+        Moment::new(time)
     }
 
-    const NOW: Moment = Moment(Duration::ZERO);
+    const NOW: Moment = Moment::START;
 
     #[test]
     fn a_session_remembers_so_many_signals_and_forgets_no_open_one() {

@@ -204,14 +204,15 @@ impl State {
         let own = HostId::new(setup.identity.verifying_key().to_bytes());
         let planted = setup.planted();
         let discovery = Discovery::new(&setup, own, now);
-        let mut origins = Origins::default();
-        origins.remember(now, &setup.marks);
         let mut rng = ChaCha12Rng::from_seed(setup.seed);
         let sessions = Sessions::new(rng.next_u64());
         // Two hosts that run with one key, one configuration and in one epoch still say different things.
         let revision = setup.epoch.saturating_mul(1 << 20) | u64::from(rng.next_u32() >> 12);
         let mut directory = Directory::new(setup.network.trust, || rng.next_u64());
         directory.insert(own);
+        let mut origins = Origins::new(directory.seed());
+        origins.remember(now, &setup.marks);
+        let links = Links::new(directory.seed());
         let reach = Reach::new(&setup.settings);
         Self {
             own,
@@ -225,7 +226,7 @@ impl State {
             settings: setup.settings,
             rng,
             timers: Timers::default(),
-            links: Links::default(),
+            links,
             awaited: BTreeMap::new(),
             sessions,
             deadlines: Deadlines::default(),

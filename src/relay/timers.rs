@@ -30,6 +30,8 @@ pub(crate) enum Timer {
     Awaited(HostId),
     /// A host must have been heard.
     Expiry(HostId),
+    /// Those that may expire soon are to be looked at.
+    Watch,
     /// A neighbour that is silent is told to be gone.
     Lost(HostId),
     /// Somebody says that we are gone.
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     fn moment(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
+        Moment::new(Duration::from_secs(seconds))
     }
 
     #[test]

@@ -299,7 +299,7 @@ impl House {
             marks,
             settings,
         };
-        let now = Moment(Duration::from_secs(1));
+        let now = Moment::new(Duration::from_secs(1));
         let relay = Relay::new(setup, now, &mut Outbox::default());
         let id = HostId::new(identity.verifying_key().to_bytes());
         Self {

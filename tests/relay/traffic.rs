@@ -43,7 +43,7 @@ impl Traffic {
     /// One edge sends another a signal of its own id.
     pub(crate) fn send(&mut self, world: &mut World, from: usize, to: usize) {
         // Ids are never used twice, not even by another traffic in the same world.
-        let (id, peer) = (format!("{}-{}", world.now.0.as_micros(), self.sent.len()), world.peer(to));
+        let (id, peer) = (format!("{}-{}", world.now.time().as_micros(), self.sent.len()), world.peer(to));
         let life = world.hosts[world.edges[from].place].life;
         self.sent.push(Sent { from, peer, id: id.clone(), at: world.now, life });
         world.signal(from, peer, &id, "x");

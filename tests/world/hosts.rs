@@ -41,8 +41,8 @@ impl Host {
 
     /// When its machine wants to be called, on the world's clock.
     pub(super) fn next_timeout(&self) -> Option<Moment> {
-        let Moment(at) = self.running()?.next_timeout()?;
-        Some(Moment(at.saturating_sub(self.ahead)))
+        let at = self.running()?.next_timeout()?;
+        Some(at.before(self.ahead))
     }
 
     /// How many notes satisfy a condition.

@@ -110,7 +110,7 @@ impl World {
     /// A world without hosts.
     pub fn new(seed: u8) -> Self {
         Self {
-            now: Moment(secs(1)),
+            now: Moment::new(secs(1)),
             hosts: Vec::new(),
             edges: Vec::new(),
             sockets: BTreeMap::new(),

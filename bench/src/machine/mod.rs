@@ -91,7 +91,7 @@ impl Machine {
     pub(crate) fn new(number: u8) -> Result<Self> {
         let setup = setup(number)?;
         let id = HostId::new(setup.identity.verifying_key().to_bytes());
-        let now = Moment(Duration::from_secs(1));
+        let now = Moment::new(Duration::from_secs(1));
         let relay = Relay::new(setup, now, &mut Outbox::default());
         Ok(Self { relay, now, id, links: 0, faults: Vec::new() })
     }

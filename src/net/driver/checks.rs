@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn an_address_is_knocked_at_twice_and_then_once_a_minute_however_many_names_lead_there() {
         let (mut knocks, victim) = (Knocks::default(), "45.1.2.3".parse().unwrap());
-        let at = |seconds| Moment(Duration::from_secs(seconds));
+        let at = |seconds| Moment::new(Duration::from_secs(seconds));
         let taken = (0..600).filter(|second| knocks.take(at(*second), victim)).count();
         assert!((10..=12).contains(&taken), "{taken} in ten minutes");
         for number in 0..5_000_u32 {

@@ -121,7 +121,7 @@ impl Hub {
     /// A moment ago, on the machine's clock.
     #[must_use]
     pub fn now(&self) -> Moment {
-        Moment(self.started.elapsed())
+        Moment::new(self.started.elapsed())
     }
 
     /// What an operator may see. Costs a walk over all hosts under the lock.
@@ -220,11 +220,11 @@ impl Hub {
                 core.alarm = core.due();
                 core.alarm
             };
-            let Some(Moment(at)) = alarm else {
+            let Some(at) = alarm else {
                 self.timer.notified().await;
                 continue;
             };
-            let deadline = tokio::time::Instant::from_std(self.started + at);
+            let deadline = tokio::time::Instant::from_std(self.started + at.time());
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => self.wake(),
                 () = self.timer.notified() => {}

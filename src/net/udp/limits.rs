@@ -42,7 +42,7 @@ impl Default for Limits {
 impl Limits {
     /// Whether this address may have an answer `since` the start; counts it then.
     pub(super) fn allow(&mut self, since: Duration, to: IpAddr) -> bool {
-        let now = Moment(since);
+        let now = Moment::new(since);
         let place = usize::try_from(self.places.hash_one(customer(to)) % STUN_BUCKETS_MAX as u64);
         let Some(bucket) = place.ok().and_then(|place| self.by_address.get_mut(place)) else { return false };
         // Its own first: who asks too much takes nothing from the others.

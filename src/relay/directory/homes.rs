@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use aldis_wire::id::{HostId, PeerId};
 use hashbrown::HashTable;
 
-use super::hashing::Seed;
 use super::hosts::{Hosts, Place};
+use crate::relay::hashing::Seed;
 
 /// Parts of the table: of the four million peers for which there is room, one takes 65,000, and 6 ms to grow.
 const PARTS: usize = 64;

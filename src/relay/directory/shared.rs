@@ -78,7 +78,7 @@ pub(super) fn advance(
 pub(super) fn begin(trust: Trust, head: &Head, ops: &[Op], expected: Option<Hash>) -> Result<Held, Fault> {
     let name = (trust.remembers() && expected.is_some()).then(|| next(&EMPTY, head));
     if let Some(step) = name.and_then(|name| recall(trust, &name)) {
-        return Ok(Held { host: head.origin, roster: step.swept.clone(), shown: true, line: name });
+        return Ok(Held { roster: step.swept.clone(), shown: true, line: name });
     }
     let mut roster = Roster::new(head.origin, trust);
     roster.apply(ops, expected)?;
@@ -87,18 +87,18 @@ pub(super) fn begin(trust: Trust, head: &Head, ops: &[Op], expected: Option<Hash
     if let Some(name) = name {
         remembered(trust, name, Step::new(Vec::new(), roster.clone()));
     }
-    Ok(Held { host: head.origin, roster, shown: true, line: name })
+    Ok(Held { roster, shown: true, line: name })
 }
 
 /// A roster that was caught up with: that of another machine with the same entries, if there is one.
 pub(super) fn caught_up(trust: Trust, host: HostId, mut roster: Roster) -> Held {
     roster.sweep();
     if !trust.remembers() {
-        return Held { host, roster: Arc::new(roster), shown: true, line: None };
+        return Held { roster: Arc::new(roster), shown: true, line: None };
     }
     let name = *blake3::hash(&[*host.as_bytes(), roster.digest()].concat()).as_bytes();
     let step = recall(trust, &name).unwrap_or_else(|| remembered(trust, name, Step::new(Vec::new(), Arc::new(roster))));
-    Held { host, roster: step.swept.clone(), shown: true, line: Some(name) }
+    Held { roster: step.swept.clone(), shown: true, line: Some(name) }
 }
 
 fn recall(trust: Trust, name: &Line) -> Option<Arc<Step>> {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use aldis_wire::id::TopicId;
 use hashbrown::HashTable;
 
-use super::hashing::Seed;
 use super::hosts::Place;
+use crate::relay::hashing::Seed;
 use crate::relay::roster::Slot;
 
 /// See the module's text.

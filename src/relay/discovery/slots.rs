@@ -54,13 +54,13 @@ impl Slots {
 
     /// True once for each.
     fn has_begun(&mut self, now: Moment) -> bool {
-        let number = (self.unix + now.0).as_nanos() / SLOT.as_nanos();
+        let number = (self.unix + now.time()).as_nanos() / SLOT.as_nanos();
         self.since_last(now) < SLOT_LATE && std::mem::replace(&mut self.last, number) != number
     }
 
     /// How long ago the last one began.
     fn since_last(&self, now: Moment) -> Duration {
-        let nanos = (self.unix + now.0).as_nanos() % SLOT.as_nanos();
+        let nanos = (self.unix + now.time()).as_nanos() % SLOT.as_nanos();
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn two_hosts_that_began_at_different_times_agree_on_every_full_half_minute() {
-        let at = |millis| Moment(Duration::from_millis(millis));
+        let at = |millis| Moment::new(Duration::from_millis(millis));
         let (mut one, mut other) = (Slots::new(Duration::from_secs(1_000)), Slots::new(Duration::from_secs(1_007)));
         assert_eq!((one.after(at(0)), other.after(at(0))), (at(20_000), at(13_000)));
         assert!(one.has_begun(at(20_000)) && other.has_begun(at(13_400)));

@@ -305,7 +305,7 @@ fn a_host_that_the_operator_names_is_tried_for_ever_and_at_least_every_five_seco
     for pair in dialled.windows(2) {
         assert!(pair[1].0.since(pair[0].0) <= DIAL_DEADLINE + BACK_OFF_STATIC_MAX);
     }
-    assert!(dialled.last().unwrap().0 > Moment(KNOWN_FOR * 2 - seconds(10)));
+    assert!(dialled.last().unwrap().0 > Moment::new(KNOWN_FOR * 2 - seconds(10)));
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_strangers_hint_is_tried_ever_more_rarely_and_then_forgotten() {
     let pauses: Vec<_> = dialled.windows(2).map(|pair| pair[1].0.since(pair[0].0)).collect();
     assert!(pauses.iter().all(|pause| *pause >= DIAL_AGAIN && *pause <= DIAL_DEADLINE + BACK_OFF_MAX), "{pauses:?}");
     assert!(pauses.last() > pauses.first());
-    assert!(dialled.last().unwrap().0 <= Moment(HINT_KEPT));
+    assert!(dialled.last().unwrap().0 <= Moment::new(HINT_KEPT));
     assert_eq!(world.discovery.places.len(), 0);
 }
 
@@ -526,7 +526,7 @@ fn three_addresses_of_a_record_are_dialled_once_in_ten_minutes() {
     let first = world.dial_in_vain(RECORD_AGAIN);
     let addresses: BTreeSet<_> = first.iter().map(|(_, address)| *address).collect();
     assert_eq!((first.len(), addresses.len()), (3, 3));
-    assert!(first[0].0 <= Moment(RECORD_JITTER));
+    assert!(first[0].0 <= Moment::new(RECORD_JITTER));
     assert!(first[1].0.since(first[0].0) >= DIAL_DEADLINE, "one address of a host after the other");
 }
 

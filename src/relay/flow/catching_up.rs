@@ -231,7 +231,7 @@ impl State {
                 return self.misbehaved(now, link, Fault::BadSignature, out);
             }
         };
-        let made = Moment(now.0.saturating_sub(Duration::from_millis(u64::from(age_ms))));
+        let made = now.before(Duration::from_millis(u64::from(age_ms)));
         if self.head_heard(now, link, &head, made).is_none() {
             return self.stop_comparing(now, origin, out);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
 use aldis_wire::host::{Channel, Delta as DeltaFrame, Frame};
 use aldis_wire::id::HostId;
+use aldis_wire::limits::{HEAD_BYTES, OPS_BYTES};
 use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox, Output};
@@ -16,6 +17,9 @@ use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
+
+/// A frame with a delta of full size. Where there is no room for it none is made.
+const DELTA_FRAME_BYTES: usize = OPS_BYTES + HEAD_BYTES + 128;
 
 impl State {
     /// A neighbour wants an origin's announcements on this link, beginning after `mark`.
@@ -28,10 +32,11 @@ impl State {
         self.links.push(key, origin, true);
         self.links.has_only(key, origin, mark);
         let missing = known.after(mark);
-        if missing.as_ref().is_none_or(|missing| missing.len() >= DELTA_MIN && !tell_losses(now, missing))
+        let has_room = self.links.find(key).is_some_and(|link| link.has_room(Channel::Announce, DELTA_FRAME_BYTES));
+        if has_room
+            && missing.as_ref().is_none_or(|missing| missing.len() >= DELTA_MIN && !tell_losses(now, missing))
             && let Some((frame, read_bytes)) = delta_frame(now, known, mark)
             && let Some(link) = self.links.find_mut(key)
-            && link.has_room(Channel::Announce, frame.len())
         {
             link.sending(Channel::Announce, frame.len());
             // As if all had been sent that it stands for: it was read all the same.
@@ -89,7 +94,7 @@ impl State {
         if !self.is_genuine(now, link, &head, &came.head, out) {
             return;
         }
-        let made = Moment(now.0.saturating_sub(Duration::from_millis(u64::from(came.age_ms))));
+        let made = now.before(Duration::from_millis(u64::from(came.age_ms)));
         let heard = Heard::new(self.network.trust, head, came.head, None, made);
         if self.head_heard(now, link, &heard.head, made).is_none() {
             return;

@@ -10,7 +10,7 @@ use crate::relay::directory::{Directory, How, Shown};
 use crate::relay::discovery::LinksNow;
 use crate::relay::io::{Event, Fault, Member, Moment, Note, Outbox, Output, StopReason, Stored};
 use crate::relay::limits::{EXPIRED_MAX, LATENESS_FORGIVEN, ORIGINS_MAX, STORE_INTERVAL};
-use crate::relay::multicast::Origin;
+use crate::relay::multicast::{Origin, Watch};
 use crate::relay::planted::Defect;
 use crate::relay::scope::near_by;
 use crate::relay::sessions::SessionKey;
@@ -34,17 +34,33 @@ impl State {
             if origin.expired.is_none() && host != self.own {
                 origin.made = origin.made + late;
                 origin.suspected = origin.suspected.map(|until| until + late);
-                self.timers.set(Timer::Expiry(host), origin.expires());
             }
+        }
+    }
+
+    /// Sees to it that a host expires when it is not heard.
+    pub(crate) fn watch(&mut self, now: Moment, host: HostId) {
+        match self.origins.watch(now, host) {
+            Some(Watch::At(at)) => self.timers.set(Timer::Expiry(host), at),
+            Some(Watch::LookAt(at)) => self.timers.set_earlier(Timer::Watch, at),
+            None => {}
+        }
+    }
+
+    /// Some hosts would expire soon, if they had not been heard since they were looked at last.
+    pub(crate) fn look_at_watched(&mut self, now: Moment) {
+        let (hosts, next) = self.origins.watched(now);
+        hosts.into_iter().for_each(|host| self.watch(now, host));
+        if let Some(at) = next {
+            self.timers.set_earlier(Timer::Watch, at);
         }
     }
 
     /// A host was not heard for three of its intervals.
     pub(crate) fn expire(&mut self, now: Moment, host: HostId, out: &mut Outbox) {
         let Some(origin) = self.origins.find_mut(host) else { return };
-        let at = origin.expires();
-        if at > now {
-            return self.timers.set(Timer::Expiry(host), at);
+        if origin.expires() > now {
+            return self.watch(now, host);
         }
         origin.expired = Some(now);
         origin.suspected = None;

@@ -47,8 +47,7 @@ impl State {
     pub(crate) fn leaves(&mut self, now: Moment, host: HostId) {
         let Some(origin) = self.origins.find_mut(host) else { return };
         origin.says_goodbye(now);
-        let expiry = origin.expires();
-        self.timers.set(Timer::Expiry(host), expiry);
+        self.watch(now, host);
     }
 
     /// Says that a neighbour is gone, unless it has been heard since or somebody else says so.
@@ -97,8 +96,7 @@ impl State {
         // A mark above what the host is known to have signed is anybody's invention, and could not be refuted.
         if mark >= origin.newest && origin.suspected.is_none() && origin.expired.is_none() {
             origin.suspected = Some(now + LOST_UNREFUTED);
-            let expiry = origin.expires();
-            self.timers.set(Timer::Expiry(host), expiry);
+            self.watch(now, host);
         }
     }
 

@@ -42,7 +42,7 @@ impl State {
             return self.misbehaved(now, link, Fault::BadFrame, out);
         }
         let age = Duration::from_millis(u64::from(came.age_ms));
-        let made = Moment(now.0.saturating_sub(age));
+        let made = now.before(age);
         let heard = Heard::new(self.network.trust, head, came.head, came.ops, made);
         let Some(newer) = self.head_heard(now, link, &heard.head, made) else { return };
         out.note(Note::AnnouncementReceived { new: true });
@@ -190,8 +190,7 @@ impl State {
         if newer {
             // A link to which somebody said goodbye still brings news, but nothing goes back over it.
             origin.next_hop = admitted.then_some(link).or(origin.next_hop);
-            let expiry = origin.expires();
-            self.timers.set(Timer::Expiry(head.origin), expiry);
+            self.watch(now, head.origin);
         }
         Some(newer)
     }
@@ -425,7 +424,7 @@ impl State {
     fn compare_ways(&mut self, now: Moment, key: LinkKey, origin: HostId, came: Moment, held: Duration) -> bool {
         let rtt = self.links.find(key).map_or(Duration::ZERO, |link| link.rtt);
         // What the neighbour passes on when it comes there is here half a round trip later, as this summary is.
-        let by_them = Moment(now.0.saturating_sub(held));
+        let by_them = now.before(held);
         let lead = came.since(by_them);
         self.links.led(key, origin, lead > LEAD, by_them < came + rtt / 2)
     }

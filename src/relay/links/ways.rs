@@ -1,10 +1,11 @@
 //! What is kept of each origin for each link: what the other side is known to have, what it was told, and whether it
 //! wants to be pushed more. By origin first, since whatever comes of an origin concerns all links at once.
 
-use std::collections::HashMap;
-
 use aldis_wire::id::HostId;
+use aldis_wire::limits::HAVE_NUMBERS_MAX;
 
+use crate::relay::by_host::{ByHost, Row};
+use crate::relay::hashing::Seed;
 use crate::relay::io::LinkKey;
 use crate::relay::limits;
 
@@ -14,13 +15,10 @@ pub(crate) type Mark = (u64, u64);
 /// Room for so many links more, whenever there is none.
 const WAYS_ADDED: usize = 4;
 
-/// The number of an origin in this table. It stays the same for as long as something is kept of it.
-pub(super) type Row = u32;
-
 /// One origin on one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Way {
-    link: LinkKey,
+    pub(super) link: LinkKey,
     /// The newest mark that the other side is known to have.
     pub(super) theirs: Mark,
     /// The newest mark that a summary has told.
@@ -94,53 +92,180 @@ impl Way {
     }
 }
 
-#[derive(Debug)]
+/// A way as it is kept. A host of a large network keeps a dozen for each of thousands of origins.
+#[derive(Clone, Copy, Debug)]
+struct Packed {
+    link: LinkKey,
+    /// The lower half of the seqs of two marks; the rest of each stands in the origin's [`Uppers`].
+    theirs: u32,
+    told: u32,
+    theirs_upper: u8,
+    told_upper: u8,
+    /// `u16::MAX` for none.
+    number: u16,
+    named: u16,
+    /// Four bits for what holds or does not, and above them how often it led.
+    state: u8,
+}
+
+const EAGER: u8 = 1;
+const CLOSED: u8 = 2;
+const AHEAD: u8 = 4;
+const ASKED: u8 = 8;
+const LEADS: u8 = 16;
+const _: () = assert!(size_of::<Packed>() == 24);
+const _: () = assert!(HAVE_NUMBERS_MAX < u16::MAX && limits::LEADS_MAX <= u8::MAX / LEADS);
+
+/// What a mark has above the lower half of its seq: the epoch, and the upper half.
+type Upper = (u64, u32);
+
+/// The uppers of an origin's marks, by number. Nearly always there is one: that of its present epoch.
+#[derive(Debug, Default)]
+struct Uppers {
+    first: Upper,
+    more: Box<[Upper]>,
+}
+
+/// Two for each of the links that there may be, twice over: what does not fit is an invention, and is not believed.
+const UPPERS_MAX: usize = 4 * limits::LINKS_MAX - 2;
+const _: () = assert!(UPPERS_MAX < u8::MAX as usize);
+
+impl Uppers {
+    /// That of this number; 0 is nobody's.
+    fn at(&self, number: u8) -> Upper {
+        match usize::from(number) {
+            0 => (0, 0),
+            1 => self.first,
+            more => self.more.get(more - 2).copied().unwrap_or_default(),
+        }
+    }
+
+    fn mark(&self, upper: u8, lower: u32) -> Mark {
+        let (epoch, high) = self.at(upper);
+        (epoch, u64::from(high) << 32 | u64::from(lower))
+    }
+
+    /// The number of an upper, a new one if need be: one that stands for nothing in use. `None` when there is none left.
+    fn number(&mut self, upper: Upper, used: impl Fn(u8) -> bool) -> Option<u8> {
+        let numbers = || (0_u8..).take(self.more.len() + 2);
+        if let Some(number) = numbers().find(|number| self.at(*number) == upper) {
+            return Some(number);
+        }
+        match numbers().skip(1).find(|number| !used(*number)) {
+            Some(1) => self.first = upper,
+            Some(number) => *self.more.get_mut(usize::from(number) - 2)? = upper,
+            None if self.more.len() >= UPPERS_MAX => return None,
+            None => self.more = self.more.iter().copied().chain([upper]).collect(),
+        }
+        self.number(upper, used)
+    }
+}
+
+/// One origin.
+#[derive(Debug, Default)]
 struct Origin {
-    host: HostId,
+    uppers: Uppers,
     /// By link.
-    ways: Vec<Way>,
+    ways: Vec<Packed>,
+}
+
+impl Origin {
+    fn way(&self, packed: &Packed) -> Way {
+        let is = |bit: u8| packed.state & bit != 0;
+        Way {
+            link: packed.link,
+            theirs: self.uppers.mark(packed.theirs_upper, packed.theirs),
+            told: self.uppers.mark(packed.told_upper, packed.told),
+            number: (packed.number < u16::MAX).then_some(packed.number),
+            named: packed.named,
+            eager: is(EAGER),
+            closed: is(CLOSED),
+            asked: is(ASKED),
+            ahead: is(AHEAD),
+            leads: packed.state / LEADS,
+        }
+    }
+
+    fn packed(&mut self, way: &Way) -> Packed {
+        let (theirs_upper, theirs) = self.split(way.theirs, None);
+        let (told_upper, told) = self.split(way.told, Some(theirs_upper));
+        let bits = [(way.eager, EAGER), (way.closed, CLOSED), (way.ahead, AHEAD), (way.asked, ASKED)];
+        let state = bits.into_iter().filter(|(is, _)| *is).fold(way.leads * LEADS, |state, (_, bit)| state | bit);
+        Packed {
+            link: way.link,
+            theirs,
+            told,
+            theirs_upper,
+            told_upper,
+            number: way.number.unwrap_or(u16::MAX),
+            named: way.named,
+            state,
+        }
+    }
+
+    /// A mark in two parts, while `taken` is in use besides what the ways use. One that there is no room for is (0, 0):
+    /// nothing is known then.
+    fn split(&mut self, (epoch, seq): Mark, taken: Option<u8>) -> (u8, u32) {
+        let high = u32::try_from(seq >> 32).unwrap_or(u32::MAX);
+        let ways = &self.ways;
+        let used = |number| {
+            taken == Some(number) || ways.iter().any(|way| way.theirs_upper == number || way.told_upper == number)
+        };
+        let lower = u32::try_from(seq & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        self.uppers.number((epoch, high), used).map_or((0, 0), |number| (number, lower))
+    }
+
+    fn place(&self, link: LinkKey, usual: u16) -> Option<usize> {
+        match self.ways.get(usize::from(usual)) {
+            Some(way) if way.link == link => Some(usize::from(usual)),
+            // Keys grow, and there are few: a walk from the end finds the place.
+            _ => self.ways.iter().rposition(|way| way.link <= link),
+        }
+    }
+
+    fn put(&mut self, place: usize, way: &Way) {
+        let packed = self.packed(way);
+        if let Some(kept) = self.ways.get_mut(place).filter(|kept| kept.link == way.link) {
+            *kept = packed;
+            return;
+        }
+        if self.ways.len() == self.ways.capacity() {
+            // By a few, not by its double: there is such a list for each origin.
+            self.ways.reserve_exact(WAYS_ADDED);
+        }
+        self.ways.insert(place, packed);
+    }
 }
 
 /// See the module's text.
-#[derive(Debug, Default)]
-pub(super) struct Ways {
-    rows: HashMap<HostId, Row>,
-    list: Vec<Origin>,
-    free: Vec<Row>,
-}
+#[derive(Debug)]
+pub(super) struct Ways(ByHost<Origin>);
 
 impl Ways {
+    pub(super) fn new(seed: Seed) -> Self {
+        Self(ByHost::new(seed))
+    }
+
     /// Where an origin stands, if something is kept of it.
     pub(super) fn row(&self, origin: HostId) -> Option<Row> {
-        self.rows.get(&origin).copied()
+        self.0.row(origin)
     }
 
     /// The origin that stands there.
     pub(super) fn host(&self, row: Row) -> Option<HostId> {
-        self.at(row).map(|origin| origin.host)
-    }
-
-    fn at(&self, row: Row) -> Option<&Origin> {
-        self.list.get(usize::try_from(row).ok()?)
-    }
-
-    fn at_mut(&mut self, row: Row) -> Option<&mut Origin> {
-        self.list.get_mut(usize::try_from(row).ok()?)
+        self.0.host(row)
     }
 
     /// What is kept of an origin for one link.
-    pub(super) fn find(&self, origin: HostId, link: LinkKey) -> Option<&Way> {
-        self.of(origin).find(|way| way.link == link)
+    pub(super) fn find(&self, origin: HostId, link: LinkKey) -> Option<Way> {
+        let origin = self.0.find(origin)?;
+        origin.ways.iter().find(|way| way.link == link).map(|way| origin.way(way))
     }
 
     /// What is kept of an origin for all links, by their names.
-    pub(super) fn of(&self, origin: HostId) -> impl Iterator<Item = &Way> {
-        self.row(origin).and_then(|row| self.at(row)).map(|origin| &*origin.ways).unwrap_or_default().iter()
-    }
-
-    /// The same with the links.
-    pub(super) fn links_of(&self, origin: HostId) -> impl Iterator<Item = (LinkKey, &Way)> {
-        self.of(origin).map(|way| (way.link, way))
+    pub(super) fn of(&self, origin: HostId) -> impl Iterator<Item = Way> {
+        let origin = self.0.find(origin).into_iter();
+        origin.flat_map(|origin| origin.ways.iter().map(|way| origin.way(way)))
     }
 
     /// Changes what is kept of an origin for one link. Gives how many more or fewer origins something is kept of there.
@@ -151,10 +276,7 @@ impl Ways {
         usual: &mut u16,
         change: impl FnOnce(&mut Way) -> T,
     ) -> (T, isize) {
-        let row = match self.row(origin) {
-            Some(row) => row,
-            None => self.insert(origin),
-        };
+        let row = self.row(origin).unwrap_or_else(|| self.0.insert(origin, Origin::default()).0);
         self.change_at(row, link, usual, change)
     }
 
@@ -168,62 +290,53 @@ impl Ways {
         change: impl FnOnce(&mut Way) -> T,
     ) -> (T, isize) {
         let nothing = Way::new(link);
-        let Some(origin) = self.at_mut(row) else { return (change(&mut { nothing }), 0) };
-        let place = match origin.ways.get(usize::from(*usual)) {
-            Some(way) if way.link == link => Some(usize::from(*usual)),
-            // Keys grow, and there are few: a walk from the end finds the place.
-            _ => origin.ways.iter().rposition(|way| way.link <= link),
-        };
+        let Some(origin) = self.0.at_mut(row) else { return (change(&mut { nothing }), 0) };
+        let place = origin.place(link, *usual);
         *usual = place.and_then(|place| u16::try_from(place).ok()).unwrap_or(0);
-        if let Some(place) = place
-            && let Some(way) = origin.ways.get_mut(place).filter(|way| way.link == link)
-        {
-            let result = change(way);
-            if *way != nothing {
+        let known = place.and_then(|place| Some((place, origin.ways.get(place).filter(|way| way.link == link)?)));
+        let Some((place, before)) = known.map(|(place, way)| (place, origin.way(way))) else {
+            let mut way = nothing;
+            let result = change(&mut way);
+            if way == nothing {
+                self.release_if_empty(row);
                 return (result, 0);
             }
+            origin.put(place.map_or(0, |place| place + 1), &way);
+            return (result, 1);
+        };
+        let mut way = before;
+        let result = change(&mut way);
+        if way == nothing {
             origin.ways.remove(place);
             self.release_if_empty(row);
             return (result, -1);
         }
-        let mut way = nothing;
-        let result = change(&mut way);
-        if way == nothing {
-            self.release_if_empty(row);
-            return (result, 0);
+        if way != before {
+            origin.put(place, &way);
         }
-        if origin.ways.len() == origin.ways.capacity() {
-            // By a few, not by its double: there is such a list for each origin.
-            origin.ways.reserve_exact(WAYS_ADDED);
-        }
-        origin.ways.insert(place.map_or(0, |place| place + 1), way);
-        (result, 1)
+        (result, 0)
     }
 
     /// Changes what is kept of an origin for all links; tells each of which nothing is kept any more.
     pub(super) fn change_all(&mut self, origin: HostId, change: impl Fn(&mut Way), mut gone: impl FnMut(LinkKey)) {
         let Some(row) = self.row(origin) else { return };
-        let Some(origin) = self.at_mut(row) else { return };
-        origin.ways.retain_mut(|way| {
-            change(way);
-            let kept = *way != Way::new(way.link);
-            if !kept {
-                gone(way.link);
+        let links: Vec<LinkKey> = self.of(origin).map(|way| way.link).collect();
+        for link in links {
+            if self.change_at(row, link, &mut 0, &change).1 < 0 {
+                gone(link);
             }
-            kept
-        });
-        self.release_if_empty(row);
+        }
     }
 
     /// Forgets a link. Costs a walk over all origins.
     pub(super) fn forget_link(&mut self, link: LinkKey) {
-        for row in 0..Row::try_from(self.list.len()).unwrap_or(Row::MAX) {
-            let Some(origin) = self.at_mut(row) else { continue };
+        for row in 0..Row::try_from(self.0.rows()).unwrap_or(Row::MAX) {
+            let Some(origin) = self.0.at_mut(row) else { continue };
             let before = origin.ways.len();
             origin.ways.retain(|way| way.link != link);
             if origin.ways.len() != before {
                 // A beginning takes several times as many links as are chosen in the end.
-                if origin.ways.capacity() > 2 * (origin.ways.len() + WAYS_ADDED) {
+                if origin.ways.capacity() > origin.ways.len() + 2 * WAYS_ADDED {
                     origin.ways.shrink_to(origin.ways.len() + WAYS_ADDED);
                 }
                 self.release_if_empty(row);
@@ -231,30 +344,11 @@ impl Ways {
         }
     }
 
-    fn insert(&mut self, host: HostId) -> Row {
-        let new = Origin { host, ways: Vec::new() };
-        let row = self.free.pop();
-        let row = match row.and_then(|row| Some((row, self.at_mut(row)?))) {
-            Some((row, place)) => {
-                *place = new;
-                row
-            }
-            None => {
-                self.list.push(new);
-                Row::try_from(self.list.len() - 1).unwrap_or(Row::MAX)
-            }
-        };
-        self.rows.insert(host, row);
-        row
-    }
-
     fn release_if_empty(&mut self, row: Row) {
-        let Some(origin) = self.at_mut(row).filter(|origin| origin.ways.is_empty()) else { return };
-        let host = origin.host;
-        origin.ways = Vec::new();
-        if self.row(host) == Some(row) {
-            self.rows.remove(&host);
-            self.free.push(row);
+        if self.0.at(row).is_some_and(|origin| origin.ways.is_empty())
+            && let Some(host) = self.0.host(row)
+        {
+            self.0.remove(host);
         }
     }
 }

@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn a_host_is_a_stranger_until_there_is_something_with_it_or_its_address_and_again_much_later() {
-        let (mut contacts, now, host) = (Contacts::default(), Moment(Duration::from_secs(5)), HostId::new([1; 32]));
+        let (mut contacts, now, host) =
+            (Contacts::default(), Moment::new(Duration::from_secs(5)), HostId::new([1; 32]));
         assert!(contacts.is_stranger(now, host, ip(1)));
         contacts.with_address(now, ip(1));
         assert!(!contacts.is_stranger(now, host, ip(1)) && contacts.is_stranger(now, host, ip(2)));
@@ -91,7 +92,8 @@ mod tests {
 
     #[test]
     fn the_addresses_of_one_ipv6_network_take_one_place() {
-        let (mut contacts, now, host) = (Contacts::default(), Moment(Duration::from_secs(5)), HostId::new([1; 32]));
+        let (mut contacts, now, host) =
+            (Contacts::default(), Moment::new(Duration::from_secs(5)), HostId::new([1; 32]));
         let at = |network: u16, number: u16| IpAddr::from([0x2606, 0x4700, 0, network, 0, 0, 0, number]);
         for number in 0..9_000 {
             contacts.with_address(now, at(1, number));
@@ -103,7 +105,8 @@ mod tests {
 
     #[test]
     fn who_has_no_room_to_remember_takes_nobody_for_a_stranger() {
-        let (mut contacts, now, host) = (Contacts::default(), Moment(Duration::from_secs(5)), HostId::new([1; 32]));
+        let (mut contacts, now, host) =
+            (Contacts::default(), Moment::new(Duration::from_secs(5)), HostId::new([1; 32]));
         for number in 0..u32::try_from(CONTACTS_MAX).unwrap() + 9 {
             contacts.with_address(now, ip(number));
         }

@@ -93,7 +93,7 @@ impl Host {
     /// What its monotonic clock shows.
     #[must_use]
     pub fn clock(&self, now: At) -> Moment {
-        Moment(duration(now + self.ahead))
+        Moment::new(duration(now + self.ahead))
     }
 
     /// When its monotonic clock will show this.
@@ -138,7 +138,7 @@ impl World {
             epoch: host.disk.epoch,
             cache: host.disk.hints.clone(),
             marks: host.disk.marks.clone(),
-            unix: Duration::from_secs(unix).saturating_sub(host.clock(now).0),
+            unix: Duration::from_secs(unix).saturating_sub(host.clock(now).time()),
             settings: Settings {
                 addresses: if behind_router { Vec::new() } else { vec![address(place)] },
                 port: self.nats.inside(place).port(),

@@ -242,8 +242,8 @@ impl World {
     /// Sees to it that a machine is called when it wants to be.
     pub(crate) fn plan_wake(&mut self, place: Place) {
         let host = &mut self.hosts[place];
-        let Some(Moment(due)) = host.running().and_then(|relay| relay.next_timeout()) else { return };
-        let at = host.world_time(due).max(self.now);
+        let Some(due) = host.running().and_then(|relay| relay.next_timeout()) else { return };
+        let at = host.world_time(due.time()).max(self.now);
         if at < host.wake {
             host.wake = at;
             self.queue.push(at, Happening::Wake(place));

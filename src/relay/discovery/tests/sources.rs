@@ -31,7 +31,7 @@ fn look_up_seeds(world: &mut World, time: Duration, outcome: &Result<(), String>
     let mut asked = Vec::new();
     while world.now < end {
         if world.poll().contains(&Output::LookUpSeeds) {
-            asked.push(world.now.0.as_secs());
+            asked.push(world.now.time().as_secs());
             world.discovery.seed_look_up_ended(world.now, outcome.clone());
         }
         world.now = world.discovery.next_timeout().unwrap_or(end).max(world.now);

@@ -18,6 +18,16 @@ impl Seed {
         Self(std::array::from_fn(|_| u128::from(random()) << 64 | u128::from(random())))
     }
 
+    /// The same numbers each time.
+    #[cfg(test)]
+    pub(crate) fn fixed() -> Self {
+        let mut last = 7_u64;
+        Self::new(|| {
+            last = last.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            last ^ last >> 31
+        })
+    }
+
     /// Where an id belongs.
     #[must_use]
     pub(crate) fn hash(&self, id: &[u8; 32]) -> u64 {
@@ -37,11 +47,7 @@ mod tests {
 
     #[test]
     fn ids_that_differ_in_little_are_spread_evenly() {
-        let mut last = 7_u64;
-        let seed = Seed::new(|| {
-            last = last.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            last ^ last >> 31
-        });
+        let seed = Seed::fixed();
         for place in 0..32 {
             let mut buckets = [[0_u32; 256]; 2];
             for number in 0..=u16::MAX {

@@ -541,7 +541,7 @@ impl Links {
     /// The admitted links over which an origin's announcements are pushed.
     #[must_use]
     pub(crate) fn pushed(&self, origin: HostId) -> Vec<LinkKey> {
-        let pushed = self.ways.links_of(origin).filter(|(_, way)| way.eager).map(|(key, _)| key);
+        let pushed = self.ways.of(origin).filter(|way| way.eager).map(|way| way.link);
         pushed.filter(|key| self.find(*key).is_some_and(Link::is_admitted)).collect()
     }
 }

@@ -545,6 +545,13 @@ impl Links {
         let wanting = self.ways.of(origin).filter(|way| way.wants(mark)).map(|way| way.link);
         wanting.filter(|key| self.find(*key).is_some_and(Link::is_admitted)).collect()
     }
+
+    /// The admitted links over which an origin's announcements are pushed.
+    #[must_use]
+    pub(crate) fn pushed(&self, origin: HostId) -> Vec<LinkKey> {
+        let pushed = self.ways.of(origin).filter(|way| way.eager).map(|way| way.link);
+        pushed.filter(|key| self.find(*key).is_some_and(Link::is_admitted)).collect()
+    }
 }
 
 #[cfg(test)]

@@ -333,3 +333,30 @@ fn a_dead_host_is_not_shown_because_something_old_of_it_comes_late() {
         dead.announce(&[Op::Present { peer, proof }]);
     }
 }
+
+/// The seqs of one host's announcements that go over a link.
+fn seqs(effects: &Effects, link: aldis::relay::io::LinkKey) -> Vec<u64> {
+    let seq = |frame: Frame| match frame {
+        Frame::Announcement(announcement) => announcement.head.peek().ok().map(|head| head.seq),
+        _ => None,
+    };
+    effects.frames(link).into_iter().filter_map(seq).collect()
+}
+
+#[test]
+fn what_fills_a_gap_goes_at_once_to_those_who_were_sent_what_came_after_it() {
+    let (mut house, above, below, mut origin) = (House::new(), Player::new(1), Player::new(2), Player::new(3));
+    let (up, down) = (house.link(&above), house.link(&below));
+    let first = origin.announce(&[Op::Record(origin.record())]);
+    let head = first.head.peek().unwrap();
+    house.send(up, &announced(&first));
+    house.send(down, &Frame::Graft(origin.id, head.epoch, head.seq));
+    let [missing, newest] = [1, 2].map(|number| {
+        let (peer, proof) = origin.mint(number);
+        origin.announce(&[Op::Present { peer, proof }])
+    });
+    let after = |count| head.seq + count;
+    assert_eq!(seqs(&house.send(up, &announced(&newest)), down), [after(2)]);
+    assert_eq!(seqs(&house.send(up, &announced(&missing)), down), [after(1)]);
+    assert!(seqs(&house.send(up, &announced(&missing)), down).is_empty(), "once");
+}

@@ -180,10 +180,15 @@ pub const CLAIM_CHECKS: Rate = Rate { per_second: 1_000, burst: 4_000 };
 pub const QUERIES_WAITING_MAX: usize = LINKS_MAX;
 /// A gap must last this long, or two round trips, before it is grafted: the announcement may be on another link.
 pub const GRAFT_AFTER: Duration = Duration::from_millis(200);
-/// A summary that shows a lazy link to have led by more than this so many times in a row moves the tree to it.
+/// Between two links the one with the origin itself wins by up to this: it breaks with the origin alone.
 pub const LEAD: Duration = Duration::from_millis(20);
-/// See `LEAD`.
-pub const LEADS_MAX: u8 = 2;
+/// What a lazy link would have brought earlier is added up, summary by summary, and what it would have brought later is
+/// taken off; each time so much as well, so that links that are equally fast do not change places.
+pub const LEAD_FREE: Duration = Duration::from_millis(5);
+/// Of one lead so much counts: one alone moves nothing, whatever the neighbour says.
+pub const LEAD_COUNTED_MAX: Duration = Duration::from_millis(20);
+/// The sum at which the tree moves to the lazy link: two leads of 20 ms in a row, or six of 10.
+pub const LEADS: Duration = Duration::from_millis(30);
 /// The first of an epoch's announcements that is passed on here goes over links that do not push the origin as well, if it
 /// is one of these: so the tree of a new origin grows at once, and by a race.
 pub const FLOODED_SEQ_MAX: u64 = 4;
@@ -295,10 +300,12 @@ pub const LINKS_WANTED: usize = 12;
 pub const LINKS_CHOSEN: usize = LINKS_WANTED / 2;
 /// Those of them that are to be near.
 pub const LINKS_NEAR: usize = LINKS_CHOSEN / 2;
+/// Near is who is among the nearest of so many: a quarter of the links that were not chosen for being near.
+pub const NEAR_AMONG: usize = 4;
 /// How often a host looks whether it has too many links; on average, and one goes at a time.
 pub const TEND_INTERVAL: Duration = Duration::from_secs(5);
 /// A host looks for nearer neighbours this often while it finds some: each look is a handshake.
-pub const PROBE_INTERVAL_MIN: Duration = Duration::from_secs(5);
+pub const PROBE_INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// And this often when it has not found any for long.
 pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(300);
 /// Hosts remembered as looked at; then all are forgotten and looked at again.

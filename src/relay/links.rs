@@ -478,11 +478,19 @@ impl Links {
         self.change_all(origin, |way| way.eager = false);
     }
 
-    /// Notes whether a link would have brought an origin's newest announcement earlier than the one that did, and whether the other side had it before us. True when it has led often enough to take the other's place.
-    pub(crate) fn led(&mut self, key: LinkKey, origin: HostId, led: bool, ahead: bool) -> bool {
+    /// Notes for how long the other side of a link has had an origin's newest announcement, as if it had come here over that
+    /// link, and for how long we have had it; `ahead` if it was there before it was here. True when the link has led often
+    /// enough to take the other's place.
+    pub(crate) fn led(
+        &mut self,
+        key: LinkKey,
+        origin: HostId,
+        (theirs, ours): (Duration, Duration),
+        ahead: bool,
+    ) -> bool {
         self.change(key, origin, |way| {
             way.ahead = ahead;
-            way.led(led)
+            way.led(theirs, ours)
         })
     }
 
@@ -536,6 +544,13 @@ impl Links {
     pub(crate) fn wanting(&self, origin: HostId, mark: Mark) -> Vec<LinkKey> {
         let wanting = self.ways.of(origin).filter(|way| way.wants(mark)).map(|way| way.link);
         wanting.filter(|key| self.find(*key).is_some_and(Link::is_admitted)).collect()
+    }
+
+    /// The admitted links over which an origin's announcements are pushed.
+    #[must_use]
+    pub(crate) fn pushed(&self, origin: HostId) -> Vec<LinkKey> {
+        let pushed = self.ways.of(origin).filter(|way| way.eager).map(|way| way.link);
+        pushed.filter(|key| self.find(*key).is_some_and(Link::is_admitted)).collect()
     }
 }
 

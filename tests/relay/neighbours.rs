@@ -7,7 +7,7 @@ use std::time::Duration;
 use aldis::relay::io::{DialKey, LinkKey, Note, Output};
 use aldis::relay::limits::{
     FULL_MESH_SHED, LEFT_BELIEVED, LINKS_CHOSEN, LOST_ANSWER_INTERVAL, LOST_RATE, LOST_TOKENS, LOST_UNREFUTED,
-    TEND_INTERVAL,
+    PROBE_INTERVAL_MIN, TEND_INTERVAL,
 };
 use aldis_wire::announcement::{Op, Status};
 use aldis_wire::host::{Announcement, Frame, GoodbyeReason, HaveEntry};
@@ -258,8 +258,8 @@ fn neighbours_of_near_neighbours_are_looked_at_one_at_a_time_and_linked_with_if_
     }
     let mut looked_at = Vec::new();
     let mut linked = Vec::new();
-    for _ in 0..120 {
-        let effects = house.wait(TEND_INTERVAL);
+    for _ in 0..400 {
+        let effects = house.wait(PROBE_INTERVAL_MIN * 3 / 4);
         let probes = dials(&effects);
         assert!(probes.len() <= 1, "one at a time");
         for (dial, number) in probes {
@@ -278,6 +278,39 @@ fn neighbours_of_near_neighbours_are_looked_at_one_at_a_time_and_linked_with_if_
     assert_eq!(once.len(), looked_at.len(), "nobody is looked at twice");
     assert!(!linked.is_empty() && linked.iter().all(|(_, rtt)| *rtt == 10), "{linked:?}");
     assert!(linked.len() < looked_at.len(), "the others are too far");
+}
+
+#[test]
+fn who_is_nearer_than_the_farthest_is_not_near_yet() {
+    let mut house = House::new();
+    let (link, _) = large(&mut house);
+    let mut theirs = seldom(500, &[]);
+    begin(&mut house, link, &mut theirs);
+    let linked = |house: &mut House, dial, number: u16, rtt| {
+        let mut player = seldom(number, &[&theirs]);
+        let link = house.dialled(&player, dial, ms(rtt))?;
+        begin(house, link, &mut player);
+        announce(house, link, &mut player, &[with_links(12)]);
+        Some(link)
+    };
+    // None of those that it has chosen is near: as many others are nearer.
+    for number in 0..6 {
+        linked(&mut house, None, 100 + number, 80 + u64::from(number)).unwrap();
+        let player = seldom(200 + number, &[]);
+        house.link(&player);
+    }
+    let mut first = [None; 2];
+    for _ in 0..20 {
+        let effects = house.wait(PROBE_INTERVAL_MIN * 3 / 4);
+        for (dial, number) in dials(&effects) {
+            let at = usize::from(first[0].is_some());
+            first[at] = Some(linked(&mut house, Some(dial), number, [40, 10][at]).is_some());
+        }
+        if first[1].is_some() {
+            break;
+        }
+    }
+    assert_eq!(first, [Some(false), Some(true)], "nearer than those that it chose, but not near; and near");
 }
 
 // ---- Which link carries an origin's announcements ---------------------------------------------------------------
@@ -308,7 +341,7 @@ fn the_first_announcement_of_an_epoch_goes_to_everybody_and_what_follows_to_thos
 }
 
 #[test]
-fn a_link_whose_summaries_lead_twice_in_a_row_takes_over_and_once_is_not_enough() {
+fn a_link_whose_summaries_lead_by_enough_takes_over_and_one_lead_is_not_enough() {
     let mut house = House::new();
     let (one, two, mut origin) = (Player::new(1), Player::new(2), seldom(3, &[]));
     let (slow, fast) = (house.link(&one), house.link(&two));
@@ -328,9 +361,11 @@ fn a_link_whose_summaries_lead_twice_in_a_row_takes_over_and_once_is_not_enough(
     assert!(!next(&mut house, leads));
     assert!(!next(&mut house, trails), "it begins anew");
     assert!(!next(&mut house, leads));
-    assert!(!next(&mut house, ms(110)), "so little is no lead");
-    assert!(!next(&mut house, leads));
+    assert!(!next(&mut house, ms(100)), "so little is no lead");
     assert!(next(&mut house, leads));
+    let fifths = std::iter::repeat_with(|| next(&mut house, ms(110))).take(8).position(|moves| moves);
+    assert_eq!(fifths, Some(2), "small leads add up");
+    assert!((0..20).all(|_| !next(&mut house, ms(100))), "links that are equally fast do not change places");
     // From now on both push, and whoever is later is closed.
     let announcement = Frame::Announcement(origin.announce(&[]));
     house.send(fast, &announcement);

@@ -222,18 +222,17 @@ impl State {
         self.discovery.link_admitted(now, host, address);
         self.timers.set_earlier(Timer::Discovery, now);
         self.show_its_newest(now, key, (epoch, 0), out);
-        let loser = self.links.loser(self.own, key).filter(|_| !self.planted.has(Defect::KeepBothLinks));
-        if loser != Some(key) {
-            // The other side's own roster is asked for without waiting for its summary.
-            let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
-            self.graft(key, host, mark, out);
-            let shown = self.shown(now, self.origins.iter().map(|(origin, _)| origin));
-            self.summarise_to(key, &shown, out);
-        }
+        // The other side's own roster is asked for without waiting for its summary.
+        let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
+        self.graft(key, host, mark, out);
+        let shown = self.shown(now, self.origins.iter().map(|(origin, _)| origin));
+        self.summarise_to(key, &shown, out);
         self.tell_revocations(key, out);
         let punched = self.links.find(key).is_some_and(|link| link.punched);
         self.met(now, host, punched, out);
-        if let Some(loser) = loser {
+        if let Some(loser) = self.links.loser(self.own, key)
+            && !self.planted.has(Defect::KeepBothLinks)
+        {
             self.links.inherit(key, loser);
             if loser == key {
                 self.gives_way(now, key, out);

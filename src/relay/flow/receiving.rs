@@ -423,10 +423,10 @@ impl State {
     /// should come from that neighbour.
     fn compare_ways(&mut self, now: Moment, key: LinkKey, origin: HostId, came: Moment, held: Duration) -> bool {
         let rtt = self.links.find(key).map_or(Duration::ZERO, |link| link.rtt);
-        // What the neighbour passes on when it comes there is here half a round trip later, as this summary is.
+        // What the neighbour passes on when it comes there is here half a round trip later, as this summary is. It is told
+        // in whole units: on average it is half a unit more.
         let by_them = now.before(held);
-        let lead = came.since(by_them);
-        self.links.led(key, origin, lead > LEAD, by_them < came + rtt / 2)
+        self.links.led(key, origin, (held + HELD_UNIT / 2, now.since(came)), by_them < came + rtt / 2)
     }
 
     /// A neighbour does not want an origin's announcements on this link.

@@ -12,7 +12,8 @@ use rand_chacha::rand_core::Rng;
 
 use crate::relay::io::{LinkKey, Moment, Outbox};
 use crate::relay::limits::{
-    FULL_MESH_SHED, LINKS_CHOSEN, LINKS_NEAR, PROBE_INTERVAL_MAX, PROBE_INTERVAL_MIN, PROBED_MAX, TEND_INTERVAL,
+    FULL_MESH_SHED, LINKS_CHOSEN, LINKS_NEAR, NEAR_AMONG, PROBE_INTERVAL_MAX, PROBE_INTERVAL_MIN, PROBED_MAX,
+    TEND_INTERVAL,
 };
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
@@ -36,21 +37,24 @@ impl State {
         self.take_for_near();
         let chosen = self.chosen();
         if chosen.len() > LINKS_CHOSEN {
-            self.shed(now, chosen, out);
-        } else if now >= self.tender.next_probe {
+            return self.shed(now, chosen, out);
+        }
+        if now >= self.tender.next_probe {
             self.tender.pause = (self.tender.pause * 5 / 4).clamp(PROBE_INTERVAL_MIN, PROBE_INTERVAL_MAX);
             self.tender.next_probe = now + self.tender.pause;
             self.probe(now, out);
         }
+        self.timers.set_earlier(Timer::Tend, self.tender.next_probe);
     }
 
-    /// A host that begins, or begins again, has looked at nobody: the nearest of those that it has dialled are its near ones, until nearer
-    /// ones are found.
+    /// A host that begins, or begins again, has looked at nobody: those that it has dialled and that are near are its near
+    /// ones, until nearer ones are found.
     fn take_for_near(&mut self) {
         let mut chosen = self.chosen();
         if chosen.len() < LINKS_CHOSEN || chosen.iter().any(|link| link.near) {
             return;
         }
+        chosen.retain(|link| self.is_near(link.rtt));
         chosen.sort_by_key(|link| link.rtt);
         for link in chosen.iter().take(LINKS_NEAR) {
             if let Some(link) = self.links.find_mut(link.key) {
@@ -75,7 +79,11 @@ impl State {
             .filter(|link| !few(link.host) && !self.discovery.wanted.has(now, link.host))
             .collect();
         spare.sort_by_key(|link| link.rtt);
-        let at = if near > LINKS_NEAR { spare.len() - 1 } else { self.rng.next_u32() as usize % spare.len().max(1) };
+        let at = if near > LINKS_NEAR {
+            spare.len().saturating_sub(1)
+        } else {
+            self.rng.next_u32() as usize % spare.len().max(1)
+        };
         if let Some(link) = spare.get(at) {
             self.close_softly(now, link.key, GoodbyeReason::Full, out);
         }
@@ -119,7 +127,7 @@ impl State {
         let chosen = self.chosen();
         let near = chosen.iter().filter(|link| link.near);
         let nearer = if near.clone().count() < LINKS_NEAR {
-            chosen.iter().filter(|link| !link.near).map(|link| link.rtt).max().is_none_or(|farthest| rtt < farthest)
+            self.is_near(rtt)
         } else {
             near.map(|link| link.rtt).max().is_none_or(|farthest| rtt < farthest * 4 / 5)
         };
@@ -129,5 +137,14 @@ impl State {
             self.tender.next_probe = now + PROBE_INTERVAL_MIN;
         }
         nearer
+    }
+
+    /// Whether a host at this distance is near, as far as the links tell that we did not choose for being so. Who is not is
+    /// given up again soon, and each link that comes or goes moves a part of all trees.
+    fn is_near(&self, rtt: Duration) -> bool {
+        let others = self.links.admitted().filter(|(_, link)| link.role == Role::Acceptor || !link.near);
+        let (all, nearer) =
+            others.fold((0, 0), |(all, nearer), (_, other)| (all + 1, nearer + usize::from(other.rtt < rtt)));
+        nearer * NEAR_AMONG <= all
     }
 }

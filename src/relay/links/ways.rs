@@ -1,6 +1,8 @@
 //! What is kept of each origin for each link: what the other side is known to have, what it was told, and whether it
 //! wants to be pushed more. By origin first, since whatever comes of an origin concerns all links at once.
 
+use std::time::Duration;
+
 use aldis_wire::id::HostId;
 use aldis_wire::limits::HAVE_NUMBERS_MAX;
 
@@ -35,8 +37,8 @@ pub(super) struct Way {
     pub(super) asked: bool,
     /// Whether the other side had the newest mark of which it told before we had it.
     pub(super) ahead: bool,
-    /// How often in a row this link would have brought the newest announcement earlier than the one that did.
-    pub(super) leads: u8,
+    /// By how many milliseconds, in sum, this link would have brought announcements earlier than the one that did.
+    leads_ms: u8,
 }
 
 impl Way {
@@ -51,7 +53,7 @@ impl Way {
             closed: false,
             asked: false,
             ahead: false,
-            leads: 0,
+            leads_ms: 0,
         }
     }
 
@@ -80,14 +82,14 @@ impl Way {
         if self.eager { 2 } else { u8::from(!self.ahead) }
     }
 
-    /// Notes whether this link would have brought the newest announcement earlier than the one that did. True when it has
-    /// led often enough to take its place.
-    pub(super) fn led(&mut self, led: bool) -> bool {
-        self.leads = if led { self.leads + 1 } else { 0 };
-        let enough = self.leads >= limits::LEADS_MAX;
-        if enough {
-            self.leads = 0;
-        }
+    /// Notes that the other side has had the newest announcement for as long as `theirs`, on our side of the link, and we,
+    /// by another one, for as long as `ours`. True when this link has led by enough, in sum, to take the other's place.
+    pub(super) fn led(&mut self, theirs: Duration, ours: Duration) -> bool {
+        let lead = theirs.saturating_sub(ours).min(limits::LEAD_COUNTED_MAX);
+        let lag = ours.saturating_sub(theirs) + limits::LEAD_FREE;
+        let leads = (Duration::from_millis(self.leads_ms.into()) + lead).saturating_sub(lag);
+        let enough = leads >= limits::LEADS;
+        self.leads_ms = if enough { 0 } else { u8::try_from(leads.as_millis()).unwrap_or(u8::MAX) };
         enough
     }
 }
@@ -104,17 +106,17 @@ struct Packed {
     /// `u16::MAX` for none.
     number: u16,
     named: u16,
-    /// Four bits for what holds or does not, and above them how often it led.
+    /// A bit each for what holds or does not.
     state: u8,
+    leads_ms: u8,
 }
 
 const EAGER: u8 = 1;
 const CLOSED: u8 = 2;
 const AHEAD: u8 = 4;
 const ASKED: u8 = 8;
-const LEADS: u8 = 16;
 const _: () = assert!(size_of::<Packed>() == 24);
-const _: () = assert!(HAVE_NUMBERS_MAX < u16::MAX && limits::LEADS_MAX <= u8::MAX / LEADS);
+const _: () = assert!(HAVE_NUMBERS_MAX < u16::MAX && limits::LEADS.as_millis() <= u8::MAX as u128);
 
 /// What a mark has above the lower half of its seq: the epoch, and the upper half.
 type Upper = (u64, u32);
@@ -182,7 +184,7 @@ impl Origin {
             closed: is(CLOSED),
             asked: is(ASKED),
             ahead: is(AHEAD),
-            leads: packed.state / LEADS,
+            leads_ms: packed.leads_ms,
         }
     }
 
@@ -190,7 +192,7 @@ impl Origin {
         let (theirs_upper, theirs) = self.split(way.theirs, None);
         let (told_upper, told) = self.split(way.told, Some(theirs_upper));
         let bits = [(way.eager, EAGER), (way.closed, CLOSED), (way.ahead, AHEAD), (way.asked, ASKED)];
-        let state = bits.into_iter().filter(|(is, _)| *is).fold(way.leads * LEADS, |state, (_, bit)| state | bit);
+        let state = bits.into_iter().filter(|(is, _)| *is).fold(0, |state, (_, bit)| state | bit);
         Packed {
             link: way.link,
             theirs,
@@ -200,6 +202,7 @@ impl Origin {
             number: way.number.unwrap_or(u16::MAX),
             named: way.named,
             state,
+            leads_ms: way.leads_ms,
         }
     }
 

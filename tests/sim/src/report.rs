@@ -101,6 +101,7 @@ pub fn report(run: &Run) -> String {
         meter.happenings,
         peak_mib()
     );
+    directories(&mut text, world);
     signatures(&mut text, meter, hosts, seconds);
     violations(&mut text, world);
     text
@@ -213,6 +214,25 @@ fn costs(text: &mut String, meter: &Meter, hosts: f64, seconds: f64) {
             cost.nanos() as f64 * 100.0 / all.max(1) as f64
         );
     }
+}
+
+/// What all directories take of the memory: rosters are shared between machines, indexes are not.
+fn directories(text: &mut String, world: &World) {
+    let (mut records, mut rosters, mut indexes) = (0, 0, 0);
+    for relay in world.hosts.iter().filter_map(|host| host.running()) {
+        let memory = relay.memory();
+        records += relay.tables().peers;
+        rosters += memory.entries_bytes + memory.digests_bytes;
+        indexes += memory.peers_bytes + memory.topics_bytes;
+    }
+    let each = |bytes: usize| bytes as f64 / records.max(1) as f64;
+    let _ = writeln!(
+        text,
+        "directories     {records} peers in all of them: {:.0} bytes each in rosters, which hosts share here, and {:.0} in indexes, {} MiB together",
+        each(rosters),
+        each(indexes),
+        indexes >> 20
+    );
 }
 
 /// What it costs to check a signature, in µs, and how much of a core it would take each host to check all of its own.

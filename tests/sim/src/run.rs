@@ -8,8 +8,8 @@ use crate::world::World;
 
 /// What is told of a large run while it goes on, and by what the worst part of a run is found.
 const MINUTE: At = 60 * SEC;
-/// From so many hosts on a run takes minutes.
-const LARGE: usize = 200;
+/// From so many hosts on a run takes long enough.
+const LARGE: usize = 100;
 
 /// What was counted in one minute.
 #[derive(Clone, Copy, Debug)]

@@ -288,10 +288,11 @@ impl Origin {
                 self.waiting.clear();
             }
             // A host on the way may say that a head is older than it is, to make a live origin look dead. Of an origin
-            // that is known here, a newer head is believed to be at most one interval and a half old; also of one that
-            // has expired, or it would expire again with each head that such a host is the first to bring.
+            // that is known here, a newer head is believed to be at most one interval old: one of the next two may then be
+            // withheld. Also of one that has expired, or it would expire again with each head that such a host is the
+            // first to bring.
             let known = self.newest != (0, 0);
-            let oldest = now.before(head.interval() * 3 / 2);
+            let oldest = now.before(head.interval());
             self.made = if known { made.max(oldest) } else { made };
             self.newest = head.mark();
             self.came = now;

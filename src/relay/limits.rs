@@ -146,7 +146,7 @@ pub const HOSTS_PER_HEARTBEAT: usize = 50;
 pub const HEARTBEATS_PER_STATUS: u64 = 5;
 /// Announcements of an origin kept for neighbours that are a little behind.
 pub const LOG_MAX: usize = 64;
-/// Bytes of the same.
+/// Bytes of the same. One delta that leads to them may be kept besides, of `OPS_BYTES` at most.
 pub const LOG_BYTES: usize = 64 << 10;
 /// Each host that is known is looked at so long before it would expire, at most; see `multicast/watch.rs`. In small networks,
 /// where one expires after 9 s, half of the looks find that it has been heard since.

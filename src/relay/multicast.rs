@@ -23,7 +23,7 @@ use super::hashing::Seed;
 use super::io::{LinkKey, Moment};
 use super::limits::{EXPIRED_KEPT, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX};
 use super::roster::Roster;
-pub(crate) use delta::Delta;
+pub(crate) use delta::{Delta, Ends};
 pub(crate) use origin::Origin;
 use watch::Looks;
 pub(crate) use watch::Watch;

@@ -163,7 +163,7 @@ impl State {
     pub(crate) fn pass_on(&mut self, now: Moment, heard: &Heard, except: Option<LinkKey>, out: &mut Outbox) -> bool {
         let (origin, mark) = (heard.head.origin, heard.head.mark());
         // What fills a gap is missing below us as well: the newer one that showed it went there before.
-        let fills = self.origins.find(origin).is_some_and(|known| mark < known.newest);
+        let fills = self.origins.find(origin).is_some_and(|known| known.is_missing(mark));
         let mut wanting = if fills { self.links.pushed(origin) } else { self.links.wanting(origin, mark) };
         let floods = self.origins.find_mut(origin).is_some_and(|known| known.floods(now, &heard.head));
         if floods {

@@ -1,7 +1,6 @@
 //! What a neighbour has missed, asked for and told (PROTOCOL.md §6.5): the announcements themselves if they are few,
 //! otherwise a delta that stands for them.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
@@ -12,7 +11,7 @@ use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox, Output};
 use crate::relay::limits::{ANSWERS, DELTA_MIN, HAVE_INTERVAL, LOST_UNREFUTED};
-use crate::relay::multicast::{Delta, Heard, Mark, Origin};
+use crate::relay::multicast::{Delta, Ends, Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
@@ -33,16 +32,15 @@ impl State {
         self.links.has_only(key, origin, mark);
         let missing = known.after(mark);
         let has_room = self.links.find(key).is_some_and(|link| link.has_room(Channel::Announce, DELTA_FRAME_BYTES));
-        if has_room
-            && missing.as_ref().is_none_or(|missing| missing.len() >= DELTA_MIN && !tell_losses(now, missing))
-            && let Some((frame, read_bytes)) = delta_frame(now, known, mark)
-            && let Some(link) = self.links.find_mut(key)
-        {
-            link.sending(Channel::Announce, frame.len());
-            // As if all had been sent that it stands for: it was read all the same.
-            link.answers.charge(now, ANSWERS, read_bytes.max(frame.len()) / 1_024);
-            out.push(Output::Send { link: key, channel: Channel::Announce, frame });
-            return self.links.has(key, origin, known.mark());
+        let is_worth = missing.as_ref().is_none_or(|missing| missing.len() >= DELTA_MIN) && !tells_losses(now, known);
+        if let Some(link) = self.links.find_mut(key).filter(|_| has_room && is_worth) {
+            // As if all had been sent that it is to stand for: it is read all the same, and also if no delta comes of it.
+            link.answers.charge(now, ANSWERS, known.history_bytes() / 1_024);
+            if let Some(frame) = delta_frame(now, known, mark) {
+                link.sending(Channel::Announce, frame.len());
+                out.push(Output::Send { link: key, channel: Channel::Announce, frame });
+                return self.links.has(key, origin, known.mark());
+            }
         }
         let (missing, whole) = match missing {
             Some(missing) => (missing, true),
@@ -94,6 +92,10 @@ impl State {
         if !self.is_genuine(now, link, &head, &came.head, out) {
             return;
         }
+        let mut ends = Ends::default();
+        if !ends.add(&came.ops) {
+            return self.misbehaved(now, link, Fault::BadFrame, out);
+        }
         let made = now.before(Duration::from_millis(u64::from(came.age_ms)));
         let heard = Heard::new(self.network.trust, head, came.head, None, made);
         if self.head_heard(now, link, &heard.head, made).is_none() {
@@ -103,38 +105,57 @@ impl State {
         if self.is_quarantined(origin, mark) {
             return;
         }
-        match self.take_delta(now, &heard, Delta { since: came.since, ops: came.ops }, out) {
-            Ok(()) => self.delta_done(now, origin, mark, out),
-            Err(_) => self.delta_failed(now, heard),
+        let Some(known) = self.origins.find_mut(origin) else { return };
+        let (ours, bytes) = (known.mark(), came.ops.len());
+        let leads_on = if ours.0 == mark.0 { came.since <= ours.1 } else { came.since == 0 };
+        if !leads_on || known.compares_after(now).is_some() {
+            // It begins where we are not yet, or more would come than may: the head alone counts.
+            known.wait(heard);
+            return self.apply_waiting(now, origin, out);
         }
-        self.apply_waiting(now, origin, out);
+        match self.take_delta(now, &heard, ends, Delta { since: came.since, ops: came.ops }, out) {
+            Ok(()) => {
+                if let Some(known) = self.origins.find_mut(origin) {
+                    known.compared(now, bytes);
+                }
+                self.delta_done(now, origin, mark, out);
+                self.apply_waiting(now, origin, out);
+            }
+            Err(_) => {
+                self.links.has_only(link, origin, ours);
+                self.delta_failed(now, heard, out);
+            }
+        }
         self.bound_rosters(now, origin, out);
     }
 
     /// Makes of our copy of a roster what a delta makes of it, if that is what the head states.
-    fn take_delta(&mut self, now: Moment, heard: &Heard, delta: Delta, out: &mut Outbox) -> Result<(), Fault> {
-        let ops = decode_ops(&delta.ops).map_err(|_| Fault::BadFrame)?;
+    fn take_delta(
+        &mut self,
+        now: Moment,
+        heard: &Heard,
+        ends: Ends,
+        delta: Delta,
+        out: &mut Outbox,
+    ) -> Result<(), Fault> {
         // Rosters to which the same was done are alike, and a head may be reached by several ways.
         let head = Head { ops_hash: ops_hash(&delta.ops), ..heard.head.clone() };
         let delta = Delta { ops: self.network.trust.share(head.ops_hash, delta.ops), ..delta };
         let host = head.origin;
         let expected = (!self.planted.has(Defect::SkipDeltaDigest)).then_some(head.digest);
         let known = self.origins.find(host).ok_or(Fault::OutOfOrder)?;
-        let (ours, alive) = (known.mark(), known.expires() > now);
-        let (ops, shown) = if ours.0 == head.epoch && delta.since <= ours.1 {
-            let ops = still_to_do(self.directory.roster(host).ok_or(Fault::OutOfOrder)?, ops);
+        let (ops, shown) = if known.mark().0 == head.epoch {
+            let ops = ends.from(self.directory.roster(host).ok_or(Fault::OutOfOrder)?);
             let shown = self.directory.advance(&head, &ops, expected)?;
             (ops, shown)
-        } else if ours.0 < head.epoch && delta.since == 0 {
-            let ops = still_to_do(&Roster::new(host, self.network.trust), ops);
-            let shown = self.directory.begin(&head, &ops, expected, alive)?;
+        } else {
+            let ops = ends.from(&Roster::new(host, self.network.trust));
+            let shown = self.directory.begin(&head, &ops, expected, known.expires() > now)?;
             out.note(Note::HostAppeared { host, epoch: head.epoch });
             (ops, shown)
-        } else {
-            return Err(Fault::OutOfOrder);
         };
         if let Some(origin) = self.origins.find_mut(host) {
-            origin.took(heard.clone(), delta);
+            origin.took_delta(heard.clone(), delta);
         }
         self.roster_changed(now, host, &ops, shown, out);
         Ok(())
@@ -150,51 +171,34 @@ impl State {
     }
 
     /// A delta does not lead to what its head states. The head is the origin's, the delta is whoever's was on the way: the
-    /// origin is not to blame. Nor is the link, which may have heard another word of an origin with two tongues. Another
-    /// neighbour is asked, and digests are compared.
-    fn delta_failed(&mut self, now: Moment, heard: Heard) {
+    /// origin is not to blame. Nor is the link, which may have heard another word of an origin with two tongues; but it
+    /// is not asked again until it tells of something newer. Digests are compared.
+    fn delta_failed(&mut self, now: Moment, heard: Heard, out: &mut Outbox) {
         let host = heard.head.origin;
         if let Some(known) = self.origins.find_mut(host) {
             known.wait(heard);
         }
-        let asked = self.asking.entry(host).or_default();
-        *asked = (*asked).max(1);
-        self.ask_later(now, host);
+        self.apply_waiting(now, host, out);
+        if self.origins.find(host).is_some_and(Origin::is_behind) {
+            let asked = self.asking.entry(host).or_default();
+            *asked = (*asked).max(1);
+            self.ask_later(now, host);
+        }
     }
 }
 
-/// Whether these say of a host, a moment ago, that it is gone: it must hear of that, and no digest covers it.
-fn tell_losses(now: Moment, announcements: &[&Heard]) -> bool {
-    let recent = announcements.iter().rev().take_while(|heard| now.since(heard.made) < 3 * LOST_UNREFUTED);
+/// Whether an origin has said of a host, a moment ago, that it is gone: neighbours must hear of that, and no digest covers
+/// it.
+fn tells_losses(now: Moment, known: &Origin) -> bool {
+    let recent = known.log.iter().rev().take_while(|heard| now.since(heard.made) < 3 * LOST_UNREFUTED);
     let ops = recent.filter_map(|heard| decode_ops(heard.ops.as_ref()?).ok());
     ops.flatten().any(|op| matches!(op, Op::Lost { .. }))
 }
 
-/// What stands for all announcements after `mark`, and the bytes that were read for it.
-fn delta_frame(now: Moment, known: &Origin, mark: Mark) -> Option<(Bytes, usize)> {
+/// What stands for all announcements after `mark`.
+fn delta_frame(now: Moment, known: &Origin, mark: Mark) -> Option<Bytes> {
     let newest = known.applied.as_ref()?;
-    let (Delta { since, ops }, read_bytes) = known.delta_after(mark)?;
+    let Delta { since, ops } = known.delta_after(mark)?;
     let age_ms = u32::try_from(now.since(newest.made).as_millis()).unwrap_or(u32::MAX);
-    let frame = Frame::Delta(DeltaFrame { age_ms, head: newest.signed.clone(), since, ops });
-    Some((frame.encode().ok()?, read_bytes))
-}
-
-/// Those of a delta's ops that change something: it may name what is done here already, or never came to be.
-fn still_to_do(roster: &Roster, ops: Vec<Op>) -> Vec<Op> {
-    let mut gone = BTreeSet::new();
-    let mut is_done = |op: &Op| match op {
-        Op::Gone { peer, .. } => {
-            gone.insert(*peer);
-            roster.find(*peer).is_none()
-        }
-        Op::Present { peer, proof } => {
-            let known = roster.find(*peer).and_then(|slot| roster.proof_at(slot));
-            !gone.contains(peer) && known.is_some_and(|known| known.is(proof))
-        }
-        Op::Join { topic, peer, meta } => !gone.contains(peer) && roster.meta(*topic, *peer) == Some(meta),
-        Op::Leave { topic, peer } => roster.meta(*topic, *peer).is_none(),
-        Op::Record(signed) => roster.record().is_some_and(|known| known.signed == *signed),
-        Op::Status(_) | Op::Lost { .. } => true,
-    };
-    ops.into_iter().filter(|op| !is_done(op)).collect()
+    Frame::Delta(DeltaFrame { age_ms, head: newest.signed.clone(), since, ops }).encode().ok()
 }

@@ -12,6 +12,8 @@ use aldis_wire::proof::Proof;
 use aldis_wire::record::SignedRecord;
 use bytes::Bytes;
 
+use crate::relay::roster::Roster;
+
 /// What a host keeps of announcements that it has never seen, or no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Delta {
@@ -23,7 +25,7 @@ pub(crate) struct Delta {
 
 /// How everything ends that ops touch.
 #[derive(Debug, Default)]
-pub(super) struct Ends {
+pub(crate) struct Ends {
     record: Option<SignedRecord>,
     peers: BTreeMap<PeerId, Peer>,
 }
@@ -39,7 +41,7 @@ struct Peer {
 
 impl Ends {
     /// Adds encoded ops. False if they cannot be read.
-    pub(super) fn add(&mut self, ops: &[u8]) -> bool {
+    pub(crate) fn add(&mut self, ops: &[u8]) -> bool {
         let Ok(ops) = decode_ops(ops) else { return false };
         for op in ops {
             match op {
@@ -66,20 +68,57 @@ impl Ends {
         true
     }
 
-    /// The ops that lead there, encoded; `None` if they are too many or too long for a frame.
+    /// The ops that lead there, encoded; `None` if they are too many or too long for a frame. What makes room comes first.
     pub(super) fn encoded(self) -> Option<Bytes> {
         let mut ops: Vec<Op> = self.record.into_iter().map(Op::Record).collect();
+        let mut come = Vec::new();
         for (peer, Peer { gone, present, topics }) in self.peers {
-            if ops.len() > OPS_MAX {
+            if ops.len() + come.len() > OPS_MAX {
                 return None;
             }
             ops.extend(gone.map(|reason| Op::Gone { peer, reason }));
-            ops.extend(present.map(|proof| Op::Present { peer, proof }));
-            ops.extend(topics.into_iter().map(|(topic, meta)| match meta {
-                Some(meta) => Op::Join { topic, peer, meta },
-                None => Op::Leave { topic, peer },
-            }));
+            come.extend(present.map(|proof| Op::Present { peer, proof }));
+            for (topic, meta) in topics {
+                match meta {
+                    Some(meta) => come.push(Op::Join { topic, peer, meta }),
+                    None => ops.push(Op::Leave { topic, peer }),
+                }
+            }
         }
+        ops.extend(come);
         encode_ops(&ops).ok()
+    }
+
+    /// The ops that lead there from a roster, and no others: what is done there already, never came to be, or came back as
+    /// it was is left out. What makes room comes first.
+    pub(crate) fn from(self, roster: &Roster) -> Vec<Op> {
+        let known = |signed: &SignedRecord| roster.record().is_some_and(|known| known.signed == *signed);
+        let mut ops: Vec<Op> = self.record.filter(|signed| !known(signed)).map(Op::Record).into_iter().collect();
+        let mut come = Vec::new();
+        for (peer, Peer { gone, present, topics }) in self.peers {
+            let slot = roster.find(peer);
+            let proof = slot.and_then(|slot| roster.proof_at(slot));
+            let as_it_was = present.as_ref().is_some_and(|present| proof.is_some_and(|proof| proof.is(present)));
+            let stays = slot.filter(|_| gone.is_none() || as_it_was);
+            match (gone, slot) {
+                (Some(_), Some(slot)) if as_it_was => {
+                    let left = roster.memberships_at(slot).filter(|(_, topic, _)| !topics.contains_key(topic));
+                    ops.extend(left.map(|(_, topic, _)| Op::Leave { topic, peer }));
+                }
+                (Some(reason), Some(_)) => ops.push(Op::Gone { peer, reason }),
+                _ => {}
+            }
+            come.extend(present.filter(|_| !as_it_was).map(|proof| Op::Present { peer, proof }));
+            for (topic, meta) in topics {
+                let here = stays.and_then(|_| roster.meta(topic, peer));
+                match meta {
+                    Some(meta) if here != Some(&meta) => come.push(Op::Join { topic, peer, meta }),
+                    None if here.is_some() => ops.push(Op::Leave { topic, peer }),
+                    _ => {}
+                }
+            }
+        }
+        ops.extend(come);
+        ops
     }
 }

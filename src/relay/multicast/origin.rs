@@ -194,6 +194,14 @@ impl Origin {
         mark.0 == self.newest.0 && self.waiting.get(&mark.1).is_some_and(|heard| heard.is_whole() || !whole)
     }
 
+    /// Whether the announcement with this mark is the one that is missing before newer ones. It is applied at once, so that
+    /// it is missing once alone, whatever does not fit into what waits.
+    #[must_use]
+    pub(crate) fn is_missing(&self, mark: Mark) -> bool {
+        let (epoch, seq) = self.mark();
+        mark < self.newest && mark.0 == epoch && seq.checked_add(1) == Some(mark.1)
+    }
+
     /// Notes a verified head: a sign of life, if it is newer than all before. True if it is.
     pub(crate) fn hear(&mut self, now: Moment, head: &Head, made: Moment) -> bool {
         let newer = head.mark() > self.newest;
@@ -396,10 +404,9 @@ impl Origin {
         if mark.0 == self.mark().0 { mark.1 } else { 0 }
     }
 
-    /// What stands for everything after `mark`, and the bytes that were read for it; `None` if not all of it is known, or
-    /// it is too much.
+    /// What stands for everything after `mark`; `None` if not all of it is known, or it is too much.
     #[must_use]
-    pub(crate) fn delta_after(&self, mark: Mark) -> Option<(Delta, usize)> {
+    pub(crate) fn delta_after(&self, mark: Mark) -> Option<Delta> {
         let since = self.after_seq(mark);
         if since >= self.mark().1 {
             return None;
@@ -410,32 +417,35 @@ impl Origin {
             _ => return None,
         };
         let after = self.log.iter().filter(|heard| heard.head.seq > since).filter_map(|heard| heard.ops.as_ref());
-        let (mut ends, mut bytes) = (Ends::default(), 0);
-        for ops in before.into_iter().chain(after) {
-            bytes += ops.len();
-            if !ends.add(ops) {
-                return None;
-            }
-        }
-        Some((Delta { since, ops: ends.encoded()? }, bytes))
+        let mut ends = Ends::default();
+        let all_read = before.into_iter().chain(after).all(|ops| ends.add(ops));
+        let ops = all_read.then(|| ends.encoded()).flatten()?;
+        Some(Delta { since, ops })
+    }
+
+    /// Bytes that are read for a delta, at most.
+    #[must_use]
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.log_bytes + self.before.as_ref().map_or(0, |before| before.ops.len())
     }
 
     /// Notes that `delta` has led from where we were to `heard`, and keeps it for neighbours, with what is known of before.
-    pub(crate) fn took(&mut self, heard: Heard, delta: Delta) {
-        let oldest = match &self.before {
-            Some(before) => before.since,
-            None => self.log_from,
+    pub(crate) fn took_delta(&mut self, heard: Heard, delta: Delta) {
+        let (epoch, seq) = self.mark();
+        let oldest = self.before.as_ref().map_or(self.log_from, |before| before.since);
+        let known = (epoch == heard.head.epoch).then(|| self.delta_after((epoch, oldest))).flatten();
+        let kept = match known {
+            // What we know of before is kept, not what the other side says of it: that it leads on from here is all we saw.
+            Some(known) => {
+                let mut ends = Ends::default();
+                let joined = ends.add(&known.ops) && ends.add(&delta.ops);
+                let joined = joined.then(|| ends.encoded()).flatten();
+                joined.map_or(Delta { since: seq, ops: delta.ops }, |ops| Delta { since: known.since, ops })
+            }
+            None => delta,
         };
-        let same_epoch = self.mark().0 == heard.head.epoch;
-        let known =
-            (same_epoch && oldest < delta.since).then(|| self.delta_after((heard.head.epoch, oldest))).flatten();
-        let joined = known.and_then(|(known, _)| {
-            let mut ends = Ends::default();
-            (ends.add(&known.ops) && ends.add(&delta.ops)).then_some(())?;
-            Some(Delta { since: known.since, ops: ends.encoded()? })
-        });
         self.adopted(heard);
-        self.before = Some(Box::new(joined.unwrap_or(delta)));
+        self.before = Some(Box::new(kept));
     }
 }
 

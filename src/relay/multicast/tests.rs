@@ -75,6 +75,23 @@ fn of_heartbeats_that_follow_each_other_the_last_is_kept_and_makes_up_for_the_ot
 }
 
 #[test]
+fn what_is_known_of_before_is_kept_whatever_a_delta_says_of_it() {
+    let gone = |peer| {
+        let gone = Op::Gone { peer: PeerId::new([peer; 32]), reason: GoneReason::Closed };
+        encode_ops(&[gone]).unwrap()
+    };
+    let mut origin = Origin::new(Moment::default());
+    (1..=3).for_each(|seq| {
+        let bare = heard(1, seq, b"x");
+        let what = Arc::new(Announced { ops: Some(gone(10 + seq as u8)), ..(*bare.what).clone() });
+        origin.applied(Heard { what, ..bare });
+    });
+    origin.took_delta(heard(1, 4, b"bare"), Delta { since: 0, ops: gone(1) });
+    let ends = |seq| decode_ops(&origin.delta_after((1, seq)).unwrap().ops).unwrap().len();
+    assert_eq!((ends(0), ends(2), ends(3)), (4, 4, 4), "the three before it, and what it brought");
+}
+
+#[test]
 fn a_delta_is_kept_for_as_long_as_the_log_goes_on_from_it() {
     let mut origin = Origin::new(Moment::default());
     let gone = |peer| {
@@ -82,18 +99,18 @@ fn a_delta_is_kept_for_as_long_as_the_log_goes_on_from_it() {
         encode_ops(&[gone]).unwrap()
     };
     let since = |origin: &Origin, seq| {
-        let (delta, _) = origin.delta_after((1, seq))?;
+        let delta = origin.delta_after((1, seq))?;
         assert_eq!(delta.since, seq);
         Some(decode_ops(&delta.ops).unwrap().len())
     };
     (1..=3).for_each(|seq| origin.applied(heard(1, seq, b"")));
     assert_eq!((since(&origin, 1), since(&origin, 3)), (Some(0), None), "nothing has changed, nothing is missing");
-    origin.took(heard(1, 9, b"bare"), Delta { since: 2, ops: gone(1) });
+    origin.took_delta(heard(1, 9, b"bare"), Delta { since: 2, ops: gone(1) });
     assert_eq!((since(&origin, 0), since(&origin, 2), since(&origin, 8)), (Some(1), Some(1), Some(1)));
-    origin.took(heard(1, 12, b"bare"), Delta { since: 9, ops: gone(2) });
+    origin.took_delta(heard(1, 12, b"bare"), Delta { since: 9, ops: gone(2) });
     assert_eq!((since(&origin, 0), since(&origin, 9), since(&origin, 12)), (Some(2), Some(2), None), "joined");
-    origin.took(heard(2, 5, b"bare"), Delta { since: 0, ops: gone(3) });
-    assert_eq!(origin.delta_after((1, 12)).map(|(delta, _)| (delta.since, delta.ops)), Some((0, gone(3))));
+    origin.took_delta(heard(2, 5, b"bare"), Delta { since: 0, ops: gone(3) });
+    assert_eq!(origin.delta_after((1, 12)).map(|delta| (delta.since, delta.ops)), Some((0, gone(3))));
     for seq in 6..6 + LOG_MAX as u64 {
         assert!(origin.delta_after((2, 0)).is_some());
         let ops = gone(4);

@@ -81,9 +81,9 @@ fn what_is_known_of_before_is_kept_whatever_a_delta_says_of_it() {
         encode_ops(&[gone]).unwrap()
     };
     let mut origin = Origin::new(Moment::default());
-    (1..=3).for_each(|seq| {
-        let bare = heard(1, seq, b"x");
-        let what = Arc::new(Announced { ops: Some(gone(10 + seq as u8)), ..(*bare.what).clone() });
+    (1_u8..=3).for_each(|seq| {
+        let bare = heard(1, seq.into(), b"x");
+        let what = Arc::new(Announced { ops: Some(gone(10 + seq)), ..(*bare.what).clone() });
         origin.applied(Heard { what, ..bare });
     });
     origin.took_delta(heard(1, 4, b"bare"), Delta { since: 0, ops: gone(1) });

@@ -2,8 +2,12 @@
 //!
 //! A large network has thousands of hosts, and nothing of most of them is in the processor's cache when something comes.
 //! So ids stand once, in the rows, beside what is kept of them; what finds them and what orders them are numbers of rows.
+//!
+//! A table in order moves all that follow whenever one comes or goes. So only those are kept in order that no stranger can
+//! fill by naming ids.
 
 use std::cell::Cell;
+use std::ops::Deref;
 
 use aldis_wire::id::HostId;
 use hashbrown::HashTable;
@@ -13,10 +17,12 @@ use super::hashing::Seed;
 /// Where a host stands.
 pub(crate) type Row = u32;
 
-/// Room for so many rows more, and one more for each so many there are: by its double, half of a table would be empty.
+/// Room for so many rows more, whenever there is none.
 const ROWS_ADDED: usize = 8;
+/// And one more for each so many there are: by its double, half of a table would be empty.
+const ROWS_FOR_ONE_ADDED: usize = 8;
 
-/// See the module's text.
+/// A table in the order of its rows: what it costs to change it does not depend on how many hosts there are.
 #[derive(Debug)]
 pub(crate) struct ByHost<T> {
     list: Vec<Option<(HostId, T)>>,
@@ -24,8 +30,6 @@ pub(crate) struct ByHost<T> {
     seed: Seed,
     /// For looking one up.
     rows: HashTable<Row>,
-    /// For looking at all of them: the rows, by the ids that stand there.
-    order: Vec<Row>,
     /// What was looked up last: each step looks for the same host several times.
     last: Cell<Row>,
 }
@@ -34,14 +38,7 @@ impl<T> ByHost<T> {
     /// An empty table.
     #[must_use]
     pub(crate) fn new(seed: Seed) -> Self {
-        Self {
-            list: Vec::new(),
-            free: Vec::new(),
-            seed,
-            rows: HashTable::new(),
-            order: Vec::new(),
-            last: Cell::default(),
-        }
+        Self { list: Vec::new(), free: Vec::new(), seed, rows: HashTable::new(), last: Cell::default() }
     }
 
     /// The numbers that it was made with.
@@ -53,7 +50,7 @@ impl<T> ByHost<T> {
     /// How many hosts there are.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.order.len()
+        self.rows.len()
     }
 
     /// A number above those of all rows.
@@ -116,7 +113,6 @@ impl<T> ByHost<T> {
             let before = self.at_mut(row).map(|place| std::mem::replace(place, kept));
             return (row, before);
         }
-        let place = self.order.partition_point(|row| self.id(*row) < Some(&host));
         let new = Some((host, kept));
         let free = self.free.pop().and_then(|row| Some((row, self.list.get_mut(usize::try_from(row).ok()?)?)));
         let row = match free {
@@ -130,8 +126,6 @@ impl<T> ByHost<T> {
                 Row::try_from(self.list.len() - 1).unwrap_or(Row::MAX)
             }
         };
-        make_room(&mut self.order);
-        self.order.insert(place, row);
         let (seed, list) = (&self.seed, &self.list);
         let hash = |host: &HostId| seed.hash(host.as_bytes());
         let hash_at = |row: &Row| {
@@ -148,11 +142,67 @@ impl<T> ByHost<T> {
         if let Ok(found) = self.rows.find_entry(self.seed.hash(host.as_bytes()), |other| *other == row) {
             found.remove();
         }
-        let place = self.order.partition_point(|row| self.id(*row) < Some(&host));
-        self.order.remove(place);
         self.free.push(row);
         let (_, kept) = self.list.get_mut(usize::try_from(row).ok()?)?.take()?;
         Some(kept)
+    }
+}
+
+/// A table in the order of the ids besides. It moves a number for each host that follows whenever one comes or goes, so
+/// it is for a few thousand.
+#[derive(Debug)]
+pub(crate) struct InOrder<T> {
+    table: ByHost<T>,
+    /// For looking at all of them: the rows, by the ids that stand there.
+    order: Vec<Row>,
+}
+
+impl<T> Deref for InOrder<T> {
+    type Target = ByHost<T>;
+
+    fn deref(&self) -> &ByHost<T> {
+        &self.table
+    }
+}
+
+impl<T> InOrder<T> {
+    /// An empty table.
+    #[must_use]
+    pub(crate) fn new(seed: Seed) -> Self {
+        Self { table: ByHost::new(seed), order: Vec::new() }
+    }
+
+    /// What is kept in a row, to be changed.
+    pub(crate) fn at_mut(&mut self, row: Row) -> Option<&mut T> {
+        self.table.at_mut(row)
+    }
+
+    /// What is kept of a host, to be changed.
+    pub(crate) fn find_mut(&mut self, host: HostId) -> Option<&mut T> {
+        self.table.find_mut(host)
+    }
+
+    fn place(&self, host: HostId) -> usize {
+        self.order.partition_point(|row| self.id(*row) < Some(&host))
+    }
+
+    /// Puts in what is kept of a host; where it stands, and what was kept of it before.
+    pub(crate) fn insert(&mut self, host: HostId, kept: T) -> (Row, Option<T>) {
+        let (row, before) = self.table.insert(host, kept);
+        if before.is_none() {
+            let place = self.place(host);
+            make_room(&mut self.order);
+            self.order.insert(place, row);
+        }
+        (row, before)
+    }
+
+    /// Forgets a host; what was kept of it. Its row may be given to another one.
+    pub(crate) fn remove(&mut self, host: HostId) -> Option<T> {
+        self.row(host)?;
+        let place = self.place(host);
+        self.order.remove(place);
+        self.table.remove(host)
     }
 
     /// All hosts, in the order of their ids.
@@ -162,14 +212,14 @@ impl<T> ByHost<T> {
 
     /// All hosts, to be changed, in the order of their rows.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (HostId, &mut T)> {
-        self.list.iter_mut().flatten().map(|(host, kept)| (*host, kept))
+        self.table.list.iter_mut().flatten().map(|(host, kept)| (*host, kept))
     }
 }
 
 /// Room for one more, if there is none, and for some to come.
 pub(crate) fn make_room<T>(list: &mut Vec<T>) {
     if list.len() == list.capacity() {
-        list.reserve_exact(ROWS_ADDED + list.len() / ROWS_ADDED);
+        list.reserve_exact(ROWS_ADDED + list.len() / ROWS_FOR_ONE_ADDED);
     }
 }
 
@@ -186,7 +236,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             state >> 16
         };
-        let mut table = ByHost::new(Seed::new(&mut random));
+        let mut table = InOrder::new(Seed::new(&mut random));
         let mut map: BTreeMap<HostId, (Row, u64)> = BTreeMap::new();
         for step in 0..20_000 {
             let [low, high, ..] = (random() % 500).to_le_bytes();

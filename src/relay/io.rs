@@ -108,6 +108,9 @@ pub struct EdgeKey(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkKey(pub u64);
 
+/// How far an origin's announcements have come: epoch and seq.
+pub(crate) type Mark = (u64, u64);
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {

@@ -18,8 +18,9 @@ use aldis_wire::id::HostId;
 use aldis_wire::proof::Trust;
 use bytes::Bytes;
 
-use super::by_host::ByHost;
+use super::by_host::InOrder;
 use super::hashing::Seed;
+pub(crate) use super::io::Mark;
 use super::io::{LinkKey, Moment};
 use super::limits::{EXPIRED_KEPT, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX};
 use super::roster::Roster;
@@ -27,9 +28,6 @@ pub(crate) use delta::{Delta, Ends};
 pub(crate) use origin::Origin;
 use watch::Looks;
 pub(crate) use watch::Watch;
-
-/// Epoch and seq.
-pub(crate) type Mark = (u64, u64);
 
 /// An announcement whose signature was checked.
 #[derive(Clone, Debug)]
@@ -103,7 +101,7 @@ pub(crate) struct Comparison {
 /// All origins, our own included, and the marks of those that are forgotten.
 #[derive(Debug)]
 pub(crate) struct Origins {
-    all: ByHost<Origin>,
+    all: InOrder<Origin>,
     looks: Looks,
     marks: HashMap<HostId, (Mark, Moment)>,
     by_age: VecDeque<(Moment, HostId)>,
@@ -113,7 +111,7 @@ impl Origins {
     /// No origin is known.
     #[must_use]
     pub(crate) fn new(seed: Seed) -> Self {
-        Self { all: ByHost::new(seed), looks: Looks::default(), marks: HashMap::new(), by_age: VecDeque::new() }
+        Self { all: InOrder::new(seed), looks: Looks::default(), marks: HashMap::new(), by_age: VecDeque::new() }
     }
 
     /// Marks kept from an earlier run.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aldis_wire::id::{HostId, PeerId};
 
 use super::shared::Line;
-use crate::relay::by_host::{ByHost, Row};
+use crate::relay::by_host::{InOrder, Row};
 use crate::relay::hashing::Seed;
 use crate::relay::roster::{Kept, Roster, Slot};
 
@@ -29,13 +29,13 @@ pub(super) struct Held {
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Hosts {
-    all: ByHost<Held>,
+    all: InOrder<Held>,
     shown: usize,
 }
 
 impl Hosts {
     pub(super) fn new(seed: Seed) -> Self {
-        Self { all: ByHost::new(seed), shown: 0 }
+        Self { all: InOrder::new(seed), shown: 0 }
     }
 
     pub(super) fn seed(&self) -> Seed {

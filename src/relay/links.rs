@@ -19,10 +19,9 @@ use aldis_wire::limits::{CROSSED_WITHIN, HAVE_NUMBERS_MAX, LOST_NAMED_MAX};
 use super::bucket::Bucket;
 use super::by_host::{Row, make_room};
 use super::hashing::Seed;
-use super::io::{LinkKey, Moment};
+use super::io::{LinkKey, Mark, Moment};
 use super::limits;
 use super::prefix::Prefix;
-pub(crate) use ways::Mark;
 use ways::{Way, Ways};
 
 /// Not the row of any origin: there are fewer.
@@ -479,16 +478,25 @@ impl Links {
     }
 
     /// Notes for how long the other side of a link has had an origin's newest announcement, as if it had come here over that
-    /// link, and for how long we have had it; `ahead` if it was there before it was here. True when the link has led often
-    /// enough to take the other's place.
+    /// link, and for how long we have had it; `ahead` if it was there before it was here. True when the link has led by
+    /// enough to take the other's place. Each announcement, which `mark` is that of, counts once on a link: else a
+    /// neighbour could lead by saying the same again.
     pub(crate) fn led(
         &mut self,
         key: LinkKey,
         origin: HostId,
+        mark: Mark,
         (theirs, ours): (Duration, Duration),
         ahead: bool,
     ) -> bool {
+        if !self.all.contains_key(&key) {
+            return false;
+        }
+        self.ways.compare(origin, mark);
         self.change(key, origin, |way| {
+            if std::mem::replace(&mut way.compared, true) {
+                return false;
+            }
             way.ahead = ahead;
             way.led(theirs, ours)
         })

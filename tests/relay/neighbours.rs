@@ -374,6 +374,30 @@ fn a_link_whose_summaries_lead_by_enough_takes_over_and_one_lead_is_not_enough()
     assert_eq!(effects.frames(slow), [Frame::Prune(id)]);
 }
 
+#[test]
+fn a_neighbour_that_says_the_same_again_leads_no_more_than_one_that_says_it_once() {
+    let mut house = House::new();
+    let (one, two, mut origin) = (Player::new(1), Player::new(2), seldom(3, &[]));
+    let (slow, liar) = (house.link(&one), house.link(&two));
+    begin(&mut house, slow, &mut origin);
+    let named = HaveEntry::Named { number: 0, origin: origin.id, epoch: origin.epoch, seq: 1 };
+    house.send(liar, &Frame::Have(vec![named]));
+    let grafts =
+        |effects: &Effects| effects.frames(liar).iter().filter(|frame| matches!(frame, Frame::Graft(..))).count();
+    for copied in [false, true] {
+        let announcement = Frame::Announcement(origin.announce(&[]));
+        house.send(slow, &announcement);
+        if copied {
+            // It is known already how far the liar is: its summary counts all the same.
+            house.send(liar, &announcement);
+        }
+        house.wait(ms(100));
+        let entry = HaveEntry::Numbered { number: 0, seq: origin.seq, held: 50 };
+        let counts = [1_024, 1].map(|times| grafts(&house.send(liar, &Frame::Have(vec![entry.clone(); times]))));
+        assert_eq!(counts, [usize::from(copied), 0], "the second announcement makes the second lead");
+    }
+}
+
 // ---- Newer versions ---------------------------------------------------------------------------------------------
 
 #[test]

@@ -406,7 +406,8 @@ impl State {
             }
             if mark == ours {
                 let came = known.filter(|known| known.newest == mark && known.next_hop != Some(key)).map(|it| it.came);
-                let leads = came.zip(held).is_some_and(|(came, held)| self.compare_ways(now, key, origin, came, held));
+                let leads =
+                    came.zip(held).is_some_and(|(came, held)| self.compare_ways(now, key, (origin, mark), came, held));
                 if orphan || leads {
                     self.graft(key, origin, ours, out);
                 }
@@ -421,12 +422,19 @@ impl State {
 
     /// A neighbour has the newest announcement of an origin for so long; here it `came` then, by another link. True if it
     /// should come from that neighbour.
-    fn compare_ways(&mut self, now: Moment, key: LinkKey, origin: HostId, came: Moment, held: Duration) -> bool {
+    fn compare_ways(
+        &mut self,
+        now: Moment,
+        key: LinkKey,
+        (origin, mark): (HostId, Mark),
+        came: Moment,
+        held: Duration,
+    ) -> bool {
         let rtt = self.links.find(key).map_or(Duration::ZERO, |link| link.rtt);
         // What the neighbour passes on when it comes there is here half a round trip later, as this summary is. It is told
         // in whole units: on average it is half a unit more.
         let by_them = now.before(held);
-        self.links.led(key, origin, (held + HELD_UNIT / 2, now.since(came)), by_them < came + rtt / 2)
+        self.links.led(key, origin, mark, (held + HELD_UNIT / 2, now.since(came)), by_them < came + rtt / 2)
     }
 
     /// A neighbour does not want an origin's announcements on this link.

@@ -8,11 +8,8 @@ use aldis_wire::limits::HAVE_NUMBERS_MAX;
 
 use crate::relay::by_host::{ByHost, Row};
 use crate::relay::hashing::Seed;
-use crate::relay::io::LinkKey;
+use crate::relay::io::{LinkKey, Mark};
 use crate::relay::limits;
-
-/// Epoch and seq.
-pub(crate) type Mark = (u64, u64);
 
 /// Room for so many links more, whenever there is none.
 const WAYS_ADDED: usize = 4;
@@ -37,6 +34,9 @@ pub(super) struct Way {
     pub(super) asked: bool,
     /// Whether the other side had the newest mark of which it told before we had it.
     pub(super) ahead: bool,
+    /// Whether it was noted by how much this link leads with the announcement that is compared now; see
+    /// [`Ways::compare`].
+    pub(super) compared: bool,
     /// By how many milliseconds, in sum, this link would have brought announcements earlier than the one that did.
     leads_ms: u8,
 }
@@ -53,6 +53,7 @@ impl Way {
             closed: false,
             asked: false,
             ahead: false,
+            compared: false,
             leads_ms: 0,
         }
     }
@@ -115,6 +116,7 @@ const EAGER: u8 = 1;
 const CLOSED: u8 = 2;
 const AHEAD: u8 = 4;
 const ASKED: u8 = 8;
+const COMPARED: u8 = 16;
 const _: () = assert!(size_of::<Packed>() == 24);
 const _: () = assert!(HAVE_NUMBERS_MAX < u16::MAX && limits::LEADS.as_millis() <= u8::MAX as u128);
 
@@ -128,9 +130,10 @@ struct Uppers {
     more: Box<[Upper]>,
 }
 
-/// Two for each of the links that there may be, twice over: what does not fit is an invention, and is not believed.
-const UPPERS_MAX: usize = 4 * limits::LINKS_MAX - 2;
-const _: () = assert!(UPPERS_MAX < u8::MAX as usize);
+/// Of those besides the first: as many as there are numbers, 0 and 1 being given already. That is nearly two for each of the
+/// links that there may be, twice over: what does not fit is an invention, and is not believed.
+const UPPERS_MAX: usize = u8::MAX as usize - 1;
+const _: () = assert!(UPPERS_MAX + 2 >= 4 * limits::LINKS_MAX);
 
 impl Uppers {
     /// That of this number; 0 is nobody's.
@@ -149,7 +152,7 @@ impl Uppers {
 
     /// The number of an upper, a new one if need be: one that stands for nothing in use. `None` when there is none left.
     fn number(&mut self, upper: Upper, used: impl Fn(u8) -> bool) -> Option<u8> {
-        let numbers = || (0_u8..).take(self.more.len() + 2);
+        let numbers = || (0..=u8::MAX).take(self.more.len() + 2);
         if let Some(number) = numbers().find(|number| self.at(*number) == upper) {
             return Some(number);
         }
@@ -167,6 +170,8 @@ impl Uppers {
 #[derive(Debug, Default)]
 struct Origin {
     uppers: Uppers,
+    /// The mark of the announcement that was compared last.
+    compared: Mark,
     /// By link.
     ways: Vec<Packed>,
 }
@@ -184,6 +189,7 @@ impl Origin {
             closed: is(CLOSED),
             asked: is(ASKED),
             ahead: is(AHEAD),
+            compared: is(COMPARED),
             leads_ms: packed.leads_ms,
         }
     }
@@ -191,7 +197,13 @@ impl Origin {
     fn packed(&mut self, way: &Way) -> Packed {
         let (theirs_upper, theirs) = self.split(way.theirs, None);
         let (told_upper, told) = self.split(way.told, Some(theirs_upper));
-        let bits = [(way.eager, EAGER), (way.closed, CLOSED), (way.ahead, AHEAD), (way.asked, ASKED)];
+        let bits = [
+            (way.eager, EAGER),
+            (way.closed, CLOSED),
+            (way.ahead, AHEAD),
+            (way.asked, ASKED),
+            (way.compared, COMPARED),
+        ];
         let state = bits.into_iter().filter(|(is, _)| *is).fold(0, |state, (_, bit)| state | bit);
         Packed {
             link: way.link,
@@ -279,8 +291,24 @@ impl Ways {
         usual: &mut u16,
         change: impl FnOnce(&mut Way) -> T,
     ) -> (T, isize) {
-        let row = self.row(origin).unwrap_or_else(|| self.0.insert(origin, Origin::default()).0);
+        let row = self.row_or_new(origin);
         self.change_at(row, link, usual, change)
+    }
+
+    fn row_or_new(&mut self, origin: HostId) -> Row {
+        self.row(origin).unwrap_or_else(|| self.0.insert(origin, Origin::default()).0)
+    }
+
+    /// What links lead by is about to be noted in [`Way::compared`] for the announcement with this mark: if it is another one
+    /// than before, none has been. All links are compared by the newest mark that is here, so one is kept for all of them.
+    /// A change of the origin has to follow, which forgets it if nothing is kept of it.
+    pub(super) fn compare(&mut self, origin: HostId, mark: Mark) {
+        let row = self.row_or_new(origin);
+        let Some(origin) = self.0.at_mut(row).filter(|origin| origin.compared != mark) else { return };
+        origin.compared = mark;
+        for way in &mut origin.ways {
+            way.state &= !COMPARED;
+        }
     }
 
     /// The same where the origin's place is known. `usual` is where the link's way was found the last time, for whatever
@@ -353,5 +381,43 @@ impl Ways {
         {
             self.0.remove(host);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+    use super::*;
+
+    #[test]
+    fn marks_for_which_no_number_is_left_are_unknown_until_one_is_free_again() {
+        let (mut ways, origin) = (Ways::new(Seed::fixed()), HostId::new([7; 32]));
+        let put = |ways: &mut Ways, link: u64| {
+            ways.change(origin, LinkKey(link), &mut 0, |way| (way.theirs, way.told) = ((link, 5), (link, 1 << 32 | 6)))
+                .1
+        };
+        // Two numbers for each link, and one besides 0 more than UPPERS_MAX.
+        let fit = u64::try_from(UPPERS_MAX + 1).unwrap() / 2;
+        for link in 1..=fit + 3 {
+            assert_eq!(put(&mut ways, link), 1);
+        }
+        let marks = |ways: &Ways, link| ways.find(origin, LinkKey(link)).map(|way| (way.theirs, way.told));
+        for link in 1..=fit {
+            assert_eq!(marks(&ways, link), Some(((link, 5), (link, 1 << 32 | 6))));
+        }
+        assert_eq!(marks(&ways, fit + 1), Some(((fit + 1, 5), (0, 0))), "one was left");
+        assert_eq!(marks(&ways, fit + 2), Some(((0, 0), (0, 0))));
+        let row = ways.row(origin).unwrap();
+        assert_eq!(ways.0.at_mut(row).unwrap().split((9_999, 9), None), (0, 0));
+
+        ways.forget_link(LinkKey(1));
+        assert_eq!(put(&mut ways, fit + 2), 0, "it was kept all the same");
+        assert_eq!(marks(&ways, fit + 2), Some(((fit + 2, 5), (fit + 2, 1 << 32 | 6))));
+        assert_eq!(marks(&ways, fit), Some(((fit, 5), (fit, 1 << 32 | 6))), "and takes nobody's place");
+        for link in 2..=fit + 3 {
+            ways.forget_link(LinkKey(link));
+        }
+        assert_eq!(ways.row(origin), None);
     }
 }

@@ -1,102 +1,31 @@
 //! What is known of each origin's announcements: how far its roster is applied, what waits for what is missing, and
 //! what is kept for neighbours that are a little behind. The trees themselves are the links' `eager` sets.
 
+mod comparison;
 mod delta;
+mod heard;
 mod origin;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 
-use aldis_wire::announcement::{Announced, Head, SignedHead};
-use aldis_wire::codec::CodecError;
-use aldis_wire::digest::Hash;
-use aldis_wire::host::{Announcement, Frame, Range};
 use aldis_wire::id::HostId;
-use aldis_wire::proof::Trust;
-use bytes::Bytes;
 
 use super::by_host::InOrder;
 use super::hashing::Seed;
-pub(crate) use super::io::Mark;
-use super::io::{LinkKey, Moment};
+use super::io::Moment;
 use super::limits::{EXPIRED_KEPT, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX};
-use super::roster::Roster;
+
+pub(crate) use super::io::Mark;
+pub(crate) use comparison::Comparison;
 pub(crate) use delta::{Delta, Ends};
+pub(crate) use heard::Heard;
 pub(crate) use origin::Origin;
-use watch::Looks;
 pub(crate) use watch::Watch;
 
-/// An announcement whose signature was checked.
-#[derive(Clone, Debug)]
-pub(crate) struct Heard {
-    what: Arc<Announced>,
-    /// When the head was made, on our clock, as far as the hosts on the way tell.
-    pub(crate) made: Moment,
-}
-
-impl std::ops::Deref for Heard {
-    type Target = Announced;
-
-    fn deref(&self) -> &Announced {
-        &self.what
-    }
-}
-
-impl Heard {
-    /// An announcement for keeping.
-    #[must_use]
-    pub(crate) fn new(trust: Trust, head: Head, signed: SignedHead, ops: Option<Bytes>, made: Moment) -> Self {
-        Self { what: trust.keep(Announced { head, signed, ops }), made }
-    }
-
-    /// Whether everything that the head covers is here.
-    #[must_use]
-    pub(crate) fn is_whole(&self) -> bool {
-        self.ops.is_some() || self.head.is_heartbeat()
-    }
-
-    /// The announcement as it is sent now, with its ops if there are any and `with_ops`.
-    ///
-    /// # Errors
-    /// Does not fail for ops within their limit.
-    pub(crate) fn frame(&self, now: Moment, with_ops: bool) -> Result<Bytes, CodecError> {
-        let age = now.since(self.made).as_millis();
-        Frame::Announcement(Announcement {
-            age_ms: u32::try_from(age).unwrap_or(u32::MAX),
-            head: self.signed.clone(),
-            ops: self.ops.clone().filter(|_| with_ops),
-        })
-        .encode()
-    }
-}
-
-/// Catching up with an origin by comparing digests.
-#[derive(Debug)]
-pub(crate) struct Comparison {
-    /// Whom we ask.
-    pub(crate) link: LinkKey,
-    /// Our copy on its way to equality.
-    pub(crate) staging: Roster,
-    /// Ranges that differ and were not asked for yet, with the digest to reach.
-    pub(crate) differing: Vec<(Range, Hash)>,
-    /// Replies so far.
-    pub(crate) rounds: u32,
-    /// Those of them that brought no entries.
-    pub(crate) barren: u32,
-    /// Bytes of entries that came.
-    pub(crate) bytes: usize,
-    /// How often the whole roster was asked about.
-    pub(crate) passes: u32,
-    /// When it began.
-    pub(crate) began: Moment,
-    /// The mark of the first reply since the whole roster was asked about: everything staged is as it was then, or later.
-    pub(crate) since: Option<Mark>,
-    /// When the last query went out.
-    pub(crate) asked: Moment,
-}
+use watch::Looks;
 
 /// All origins, our own included, and the marks of those that are forgotten.
 #[derive(Debug)]

@@ -10,11 +10,12 @@ use aldis_wire::limits::{
 };
 use bytes::Bytes;
 
+use super::comparison::Comparison;
 use super::delta::{Delta, Ends};
+use super::heard::Heard;
 use super::watch::Look;
-use super::{Comparison, Heard, Mark};
 use crate::relay::bucket::Bucket;
-use crate::relay::io::{Fault, LinkKey, Moment};
+use crate::relay::io::{Fault, LinkKey, Mark, Moment};
 use crate::relay::limits::{
     self, COMPARED, FLOODED_SEQ_MAX, FLOODS, HEAD_CHECKS, LEFT_BELIEVED, LEFT_SHOWN, LOG_BYTES, LOG_MAX, LOST_RATE,
     LOST_TOKENS, Rate, WAITING_BYTES, WAITING_MAX,

@@ -1,10 +1,12 @@
 //! What is kept of origins, and its bounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use aldis_wire::announcement::{GoneReason, Op, decode_ops, encode_ops, ops_hash};
+use aldis_wire::announcement::{Announced, GoneReason, Head, Op, SignedHead, decode_ops, encode_ops, ops_hash};
 use aldis_wire::id::PeerId;
 use aldis_wire::network::NetworkTag;
+use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 
 use super::*;

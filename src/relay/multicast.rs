@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use aldis_wire::id::HostId;
 
-use super::by_host::InOrder;
+use super::by_host::{InOrder, Row};
 use super::hashing::Seed;
 use super::io::Moment;
 use super::limits::{EXPIRED_KEPT, MARKS_KEPT, MARKS_MAX, ORIGINS_MAX};
@@ -54,6 +54,18 @@ impl Origins {
     #[must_use]
     pub(crate) fn find(&self, host: HostId) -> Option<&Origin> {
         self.all.find(host)
+    }
+
+    /// Where an origin stands, while it is not forgotten.
+    #[must_use]
+    pub(crate) fn row(&self, host: HostId) -> Option<Row> {
+        self.all.row(host)
+    }
+
+    /// An origin that stood in this row.
+    #[must_use]
+    pub(crate) fn find_at(&self, row: Row, host: HostId) -> Option<&Origin> {
+        self.all.at(row).filter(|_| self.all.host(row) == Some(host))
     }
 
     /// An origin, to be changed.

@@ -140,7 +140,7 @@ impl State {
             Frame::Hello(hello) => self.hello_came(now, key, &hello, out),
             Frame::Admitted => self.admitted_came(now, key, out),
             Frame::Goodbye(reason) => self.goodbye_came(now, key, reason, out),
-            Frame::Have(entries) => self.have_came(now, key, entries, out),
+            Frame::Have(entries) => self.have_came(now, key, &entries, out),
             Frame::Prune(origin) => self.prune_came(key, origin),
             Frame::Graft(origin, epoch, seq) => self.graft_came(now, key, origin, (epoch, seq), out),
             Frame::Announcement(announcement) => self.announcement_came(now, key, announcement, out),
@@ -225,8 +225,7 @@ impl State {
         // The other side's own roster is asked for without waiting for its summary.
         let mark = self.origins.find(host).map_or((0, 0), |origin| origin.mark());
         self.graft(key, host, mark, out);
-        let shown = self.shown(now, self.origins.iter().map(|(origin, _)| origin));
-        self.summarise_to(key, &shown, out);
+        self.summarise_to(now, key, out);
         self.tell_revocations(key, out);
         let punched = self.links.find(key).is_some_and(|link| link.punched);
         self.met(now, host, punched, out);

@@ -9,7 +9,8 @@
 //! | `broadcasts` | a session sends to a topic; a broadcast or a tally arrives |
 //! | `ways` | a frame must get from home to home |
 //! | `announcing` | our own roster changes; a heartbeat is due |
-//! | `receiving` | an announcement, a summary or a prune arrives |
+//! | `receiving` | an announcement or a prune arrives |
+//! | `summaries` | a summary arrives, or is due |
 //! | `grafting` | a neighbour asks for what it has missed, or answers with a delta |
 //! | `introducing` | a link brings the first head of an origin |
 //! | `catching_up` | a gap lasts too long; a query or a reply arrives |
@@ -43,6 +44,7 @@ mod moving;
 mod reaching;
 mod receiving;
 mod signals;
+mod summaries;
 mod tending;
 mod viewing;
 mod ways;

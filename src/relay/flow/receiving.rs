@@ -1,25 +1,21 @@
-//! Announcements and summaries of others (PROTOCOL.md §6): dropped, kept waiting, applied, passed on.
+//! Announcements of others (PROTOCOL.md §6): dropped, kept waiting, applied, passed on.
 
 use std::time::Duration;
 
 use aldis_wire::announcement::GoneReason;
 use aldis_wire::announcement::{Head, Op, SignedHead, decode_ops, ops_hash};
-use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry};
+use aldis_wire::host::{Announcement, Channel, Frame};
 use aldis_wire::id::HostId;
-use aldis_wire::limits::HAVE_ENTRIES_MAX;
 use aldis_wire::proof::Proof;
 use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD};
+use crate::relay::limits::{GRAFT_AFTER, KEY_IN_USE_WINDOW, LEAD};
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
-
-/// In which summaries say how long something has been held.
-const HELD_UNIT: Duration = Duration::from_millis(10);
 
 impl State {
     /// An announcement arrived.
@@ -369,128 +365,8 @@ impl State {
         self.tell_followers(now, shown, out);
     }
 
-    /// A summary arrived.
-    pub(crate) fn have_came(&mut self, now: Moment, key: LinkKey, entries: Vec<HaveEntry>, out: &mut Outbox) {
-        let Some(link) = self.links.find_mut(key) else { return };
-        if link.heard.take(now, HAVE_RATE, u32::try_from(entries.len()).unwrap_or(u32::MAX)).is_err() {
-            return self.misbehaved(now, key, Fault::OverQuota, out);
-        }
-        let (host, rtt) = (link.host, link.rtt);
-        for entry in entries {
-            let (origin, mark, held) = match entry {
-                HaveEntry::Named { number, origin, epoch, seq } => {
-                    self.links.name_in(key, number, origin);
-                    self.links.has(key, origin, (epoch, seq));
-                    (origin, (epoch, seq), None)
-                }
-                HaveEntry::Numbered { number, seq, held } => {
-                    let Some((origin, mark)) = self.links.has_numbered(key, number, seq) else {
-                        return self.misbehaved(now, key, Fault::OutOfOrder, out);
-                    };
-                    (origin, mark, (held < u8::MAX).then(|| HELD_UNIT * u32::from(held)))
-                }
-            };
-            if self.barred.why(origin).is_some() {
-                self.barred_came(now, key, origin, false, out);
-                if self.links.find(key).is_none() {
-                    return;
-                }
-                continue;
-            }
-            let known = self.origins.find(origin);
-            let ours = known.map_or_else(|| self.origins.mark_of_forgotten(origin), |known| known.mark());
-            let refused = known.and_then(|known| known.quarantined).is_some_and(|(epoch, _)| mark.0 <= epoch);
-            let orphan = known.is_some_and(|known| known.next_hop.is_none() && known.expired.is_none());
-            if origin == self.own || mark < ours || refused {
-                continue;
-            }
-            if mark == ours {
-                let came = known.filter(|known| known.newest == mark && known.next_hop != Some(key)).map(|it| it.came);
-                let leads =
-                    came.zip(held).is_some_and(|(came, held)| self.compare_ways(now, key, (origin, mark), came, held));
-                if orphan || leads {
-                    self.graft(key, origin, ours, out);
-                }
-                continue;
-            }
-            // Whoever is new to us, and the link's own host, is asked for at once; else another link may be faster.
-            let at_once = known.is_none() && !self.asking.contains_key(&origin) || host == origin;
-            let wait = if at_once { Duration::ZERO } else { GRAFT_AFTER.max(2 * rtt) };
-            self.timers.set_earlier(Timer::Behind(origin), now + wait);
-        }
-    }
-
-    /// A neighbour has the newest announcement of an origin for so long; here it `came` then, by another link. True if it
-    /// should come from that neighbour.
-    fn compare_ways(
-        &mut self,
-        now: Moment,
-        key: LinkKey,
-        (origin, mark): (HostId, Mark),
-        came: Moment,
-        held: Duration,
-    ) -> bool {
-        let rtt = self.links.find(key).map_or(Duration::ZERO, |link| link.rtt);
-        // What the neighbour passes on when it comes there is here half a round trip later, as this summary is. It is told
-        // in whole units: on average it is half a unit more.
-        let by_them = now.before(held);
-        self.links.led(key, origin, mark, (held + HELD_UNIT / 2, now.since(came)), by_them < came + rtt / 2)
-    }
-
     /// A neighbour does not want an origin's announcements on this link.
     pub(crate) fn prune_came(&mut self, key: LinkKey, origin: HostId) {
         self.links.push(key, origin, false);
-    }
-
-    /// Tells each neighbour what it may not have: of the origins that moved since the last time, those not pushed to it.
-    pub(crate) fn summarise(&mut self, now: Moment, out: &mut Outbox) {
-        let origins = std::mem::take(&mut self.unsummed);
-        let links: Vec<LinkKey> = self.links.admitted().map(|(key, _)| key).collect();
-        let shown = self.shown(now, origins.into_iter());
-        // Origin by origin, since what is known of one stands together for all links.
-        let mut entries: Vec<Vec<HaveEntry>> = links.iter().map(|_| Vec::with_capacity(shown.len())).collect();
-        for origin in &shown {
-            for (key, entries) in links.iter().zip(&mut entries) {
-                entries.extend(self.tell(*key, origin));
-            }
-        }
-        for (key, entries) in links.into_iter().zip(entries) {
-            self.send_summary(key, &entries, out);
-        }
-        if !self.unsummed.is_empty() {
-            self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
-        }
-    }
-
-    /// Those of these origins that are shown, how far each is applied, and since when, as summaries say it.
-    pub(crate) fn shown(&self, now: Moment, origins: impl Iterator<Item = HostId>) -> Vec<(HostId, Mark, u8)> {
-        let held = |came| u8::try_from(now.since(came).as_millis() / HELD_UNIT.as_millis()).unwrap_or(u8::MAX);
-        let shown = origins.filter(|origin| self.directory.is_shown(*origin));
-        let known = shown.filter_map(|origin| Some((origin, self.origins.find(origin)?)));
-        known.map(|(origin, known)| (origin, known.mark(), held(known.came))).collect()
-    }
-
-    /// Sends a summary of these origins over one link.
-    pub(crate) fn summarise_to(&mut self, key: LinkKey, origins: &[(HostId, Mark, u8)], out: &mut Outbox) {
-        let entries: Vec<HaveEntry> = origins.iter().filter_map(|origin| self.tell(key, origin)).collect();
-        self.send_summary(key, &entries, out);
-    }
-
-    fn tell(&mut self, key: LinkKey, &(origin, mark, held): &(HostId, Mark, u8)) -> Option<HaveEntry> {
-        let (number, new, told) = self.links.tell(key, origin, mark)?;
-        Some(if new || told.0 != mark.0 {
-            HaveEntry::Named { number, origin, epoch: mark.0, seq: mark.1 }
-        } else {
-            HaveEntry::Numbered { number, seq: mark.1, held }
-        })
-    }
-
-    fn send_summary(&mut self, key: LinkKey, entries: &[HaveEntry], out: &mut Outbox) {
-        for chunk in entries.chunks(HAVE_ENTRIES_MAX.min(1_024)) {
-            if !self.send(key, Channel::Control, &Frame::Have(chunk.to_vec()), out) {
-                // What was not told stays to be told.
-                self.unsummed.extend(self.origins.iter().map(|(origin, _)| origin));
-            }
-        }
     }
 }

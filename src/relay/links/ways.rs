@@ -112,6 +112,18 @@ struct Packed {
     leads_ms: u8,
 }
 
+impl Packed {
+    fn number(&self) -> Option<u16> {
+        (self.number < u16::MAX).then_some(self.number)
+    }
+
+    /// See [`Way::untold`].
+    fn untold(&self, uppers: &Uppers, mark: Mark) -> Option<Mark> {
+        let (told, theirs) = (uppers.mark(self.told_upper, self.told), uppers.mark(self.theirs_upper, self.theirs));
+        (mark > told && mark > theirs).then_some(told)
+    }
+}
+
 const EAGER: u8 = 1;
 const CLOSED: u8 = 2;
 const AHEAD: u8 = 4;
@@ -122,6 +134,11 @@ const _: () = assert!(HAVE_NUMBERS_MAX < u16::MAX && limits::LEADS.as_millis() <
 
 /// What a mark has above the lower half of its seq: the epoch, and the upper half.
 type Upper = (u64, u32);
+
+fn halves((epoch, seq): Mark) -> (Upper, u32) {
+    let lower = u32::try_from(seq & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    ((epoch, u32::try_from(seq >> 32).unwrap_or(u32::MAX)), lower)
+}
 
 /// The uppers of an origin's marks, by number. Nearly always there is one: that of its present epoch.
 #[derive(Debug, Default)]
@@ -148,6 +165,12 @@ impl Uppers {
     fn mark(&self, upper: u8, lower: u32) -> Mark {
         let (epoch, high) = self.at(upper);
         (epoch, u64::from(high) << 32 | u64::from(lower))
+    }
+
+    /// What a mark has besides the upper of this number, if it has that one.
+    fn lower(&self, upper: u8, mark: Mark) -> Option<u32> {
+        let (of, lower) = halves(mark);
+        (self.at(upper) == of).then_some(lower)
     }
 
     /// The number of an upper, a new one if need be: one that stands for nothing in use. `None` when there is none left.
@@ -183,7 +206,7 @@ impl Origin {
             link: packed.link,
             theirs: self.uppers.mark(packed.theirs_upper, packed.theirs),
             told: self.uppers.mark(packed.told_upper, packed.told),
-            number: (packed.number < u16::MAX).then_some(packed.number),
+            number: packed.number(),
             named: packed.named,
             eager: is(EAGER),
             closed: is(CLOSED),
@@ -220,22 +243,32 @@ impl Origin {
 
     /// A mark in two parts, while `taken` is in use besides what the ways use. One that there is no room for is (0, 0):
     /// nothing is known then.
-    fn split(&mut self, (epoch, seq): Mark, taken: Option<u8>) -> (u8, u32) {
-        let high = u32::try_from(seq >> 32).unwrap_or(u32::MAX);
+    fn split(&mut self, mark: Mark, taken: Option<u8>) -> (u8, u32) {
+        let (upper, lower) = halves(mark);
         let ways = &self.ways;
         let used = |number| {
             taken == Some(number) || ways.iter().any(|way| way.theirs_upper == number || way.told_upper == number)
         };
-        let lower = u32::try_from(seq & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        self.uppers.number((epoch, high), used).map_or((0, 0), |number| (number, lower))
+        self.uppers.number(upper, used).map_or((0, 0), |number| (number, lower))
     }
 
-    fn place(&self, link: LinkKey, usual: u16) -> Option<usize> {
-        match self.ways.get(usize::from(usual)) {
-            Some(way) if way.link == link => Some(usize::from(usual)),
-            // Keys grow, and there are few: a walk from the end finds the place.
-            _ => self.ways.iter().rposition(|way| way.link <= link),
+    /// Where a link's way stands, or the last one before it. `usual` is where the link's was found the last time, for
+    /// whatever origin: most have ways for the same links.
+    fn place(&self, link: LinkKey, usual: &mut u16) -> Option<usize> {
+        if self.ways.get(usize::from(*usual)).is_some_and(|way| way.link == link) {
+            return Some(usize::from(*usual));
         }
+        // Keys grow, and there are few: a walk from the end finds the place.
+        let place = self.ways.iter().rposition(|way| way.link <= link);
+        *usual = place.and_then(|place| u16::try_from(place).ok()).unwrap_or(0);
+        place
+    }
+
+    /// A link's way, if something is kept for it, and the uppers of its marks.
+    fn kept(&mut self, link: LinkKey, usual: &mut u16) -> Option<(&mut Packed, &Uppers)> {
+        let place = self.place(link, usual)?;
+        let way = self.ways.get_mut(place).filter(|way| way.link == link)?;
+        Some((way, &self.uppers))
     }
 
     fn put(&mut self, place: usize, way: &Way) {
@@ -291,19 +324,65 @@ impl Ways {
         usual: &mut u16,
         change: impl FnOnce(&mut Way) -> T,
     ) -> (T, isize) {
-        let row = self.row_or_new(origin);
+        let row = self.row_or_new(origin, Row::MAX);
         self.change_at(row, link, usual, change)
     }
 
-    fn row_or_new(&mut self, origin: HostId) -> Row {
+    /// Where an origin stands: `before`, if it still stands where it stood then. If nothing is kept of it, it stands there
+    /// until the next change.
+    pub(super) fn row_or_new(&mut self, origin: HostId, before: Row) -> Row {
+        if self.host(before) == Some(origin) {
+            return before;
+        }
         self.row(origin).unwrap_or_else(|| self.0.insert(origin, Origin::default()).0)
+    }
+
+    /// Notes that the other side of a link has the announcements of the origin in this row up to `mark`. Gives how many more
+    /// origins something is kept of there.
+    pub(super) fn has(&mut self, row: Row, link: LinkKey, usual: &mut u16, mark: Mark) -> isize {
+        // Nearly always the lower half of a seq is all that is new.
+        if let Some((way, uppers)) = self.0.at_mut(row).and_then(|origin| origin.kept(link, usual))
+            && let Some(lower) = uppers.lower(way.theirs_upper, mark)
+        {
+            way.theirs = way.theirs.max(lower);
+            return 0;
+        }
+        self.change_at(row, link, usual, |way| way.has(mark)).1
+    }
+
+    /// The epoch of the newest mark that the other side is known to have.
+    pub(super) fn epoch(&mut self, row: Row, link: LinkKey, usual: &mut u16) -> u64 {
+        let kept = self.0.at_mut(row).and_then(|origin| origin.kept(link, usual));
+        kept.map_or(0, |(way, uppers)| uppers.at(way.theirs_upper).0)
+    }
+
+    /// What a summary has told, and the number that it uses, if that is less than `mark` and the other side is not known to
+    /// have that: `mark` counts as told from now on. And how many more or fewer origins something is kept of there.
+    pub(super) fn tell(
+        &mut self,
+        row: Row,
+        link: LinkKey,
+        usual: &mut u16,
+        mark: Mark,
+    ) -> (Option<(Mark, Option<u16>)>, isize) {
+        if let Some((packed, uppers)) = self.0.at_mut(row).and_then(|origin| origin.kept(link, usual)) {
+            let Some(told) = packed.untold(uppers, mark) else { return (None, 0) };
+            if let Some(lower) = uppers.lower(packed.told_upper, mark) {
+                packed.told = lower;
+                return (Some((told, packed.number())), 0);
+            }
+        }
+        self.change_at(row, link, usual, |way| {
+            let told = way.untold(mark)?;
+            way.told = mark;
+            Some((told, way.number))
+        })
     }
 
     /// What links lead by is about to be noted in [`Way::compared`] for the announcement with this mark: if it is another one
     /// than before, none has been. All links are compared by the newest mark that is here, so one is kept for all of them.
     /// A change of the origin has to follow, which forgets it if nothing is kept of it.
-    pub(super) fn compare(&mut self, origin: HostId, mark: Mark) {
-        let row = self.row_or_new(origin);
+    pub(super) fn compare(&mut self, row: Row, mark: Mark) {
         let Some(origin) = self.0.at_mut(row).filter(|origin| origin.compared != mark) else { return };
         origin.compared = mark;
         for way in &mut origin.ways {
@@ -311,8 +390,7 @@ impl Ways {
         }
     }
 
-    /// The same where the origin's place is known. `usual` is where the link's way was found the last time, for whatever
-    /// origin: most have ways for the same links.
+    /// The same where the origin's place is known.
     pub(super) fn change_at<T>(
         &mut self,
         row: Row,
@@ -322,8 +400,7 @@ impl Ways {
     ) -> (T, isize) {
         let nothing = Way::new(link);
         let Some(origin) = self.0.at_mut(row) else { return (change(&mut { nothing }), 0) };
-        let place = origin.place(link, *usual);
-        *usual = place.and_then(|place| u16::try_from(place).ok()).unwrap_or(0);
+        let place = origin.place(link, usual);
         let known = place.and_then(|place| Some((place, origin.ways.get(place).filter(|way| way.link == link)?)));
         let Some((place, before)) = known.map(|(place, way)| (place, origin.way(way))) else {
             let mut way = nothing;

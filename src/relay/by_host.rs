@@ -30,8 +30,8 @@ pub(crate) struct ByHost<T> {
     seed: Seed,
     /// For looking one up.
     rows: HashTable<Row>,
-    /// What was looked up last: each step looks for the same host several times.
-    last: Cell<Row>,
+    /// Who was found last, and where: each step looks for the same host several times.
+    last: Cell<Option<(HostId, Row)>>,
 }
 
 impl<T> ByHost<T> {
@@ -62,12 +62,14 @@ impl<T> ByHost<T> {
     /// Where a host stands.
     #[must_use]
     pub(crate) fn row(&self, host: HostId) -> Option<Row> {
-        let is_at = |row: &Row| self.id(*row).is_some_and(|other| *other == host);
-        if is_at(&self.last.get()) {
-            return Some(self.last.get());
+        if let Some((last, row)) = self.last.get()
+            && last == host
+        {
+            return Some(row);
         }
+        let is_at = |row: &Row| self.id(*row).is_some_and(|other| *other == host);
         let row = *self.rows.find(self.seed.hash(host.as_bytes()), is_at)?;
-        self.last.set(row);
+        self.last.set(Some((host, row)));
         Some(row)
     }
 
@@ -142,6 +144,7 @@ impl<T> ByHost<T> {
         if let Ok(found) = self.rows.find_entry(self.seed.hash(host.as_bytes()), |other| *other == row) {
             found.remove();
         }
+        self.last.set(None);
         self.free.push(row);
         let (_, kept) = self.list.get_mut(usize::try_from(row).ok()?)?.take()?;
         Some(kept)

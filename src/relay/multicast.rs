@@ -32,6 +32,8 @@ use watch::Looks;
 pub(crate) struct Origins {
     all: InOrder<Origin>,
     looks: Looks,
+    /// Those of which the next summary tells.
+    moved: Vec<Row>,
     marks: HashMap<HostId, (Mark, Moment)>,
     by_age: VecDeque<(Moment, HostId)>,
 }
@@ -40,7 +42,13 @@ impl Origins {
     /// No origin is known.
     #[must_use]
     pub(crate) fn new(seed: Seed) -> Self {
-        Self { all: InOrder::new(seed), looks: Looks::default(), marks: HashMap::new(), by_age: VecDeque::new() }
+        Self {
+            all: InOrder::new(seed),
+            looks: Looks::default(),
+            moved: Vec::new(),
+            marks: HashMap::new(),
+            by_age: VecDeque::new(),
+        }
     }
 
     /// Marks kept from an earlier run.
@@ -119,6 +127,30 @@ impl Origins {
             }
         }
         (hosts, self.looks.next())
+    }
+
+    /// The next summary is to tell of an origin. True if it is the first one.
+    pub(crate) fn moved(&mut self, host: HostId) -> bool {
+        let row = self.all.row(host);
+        let Some((row, origin)) = row.and_then(|row| Some((row, self.all.at_mut(row)?))) else { return false };
+        if std::mem::replace(&mut origin.moved, true) {
+            return false;
+        }
+        self.moved.push(row);
+        self.moved.len() == 1
+    }
+
+    /// Those of which a summary is to tell that is due now, in the order of their ids.
+    pub(crate) fn take_moved(&mut self) -> Vec<HostId> {
+        let mut hosts = Vec::with_capacity(self.moved.len());
+        for row in self.moved.drain(..) {
+            // Not another one in the row of one that was forgotten.
+            if self.all.at_mut(row).is_some_and(|origin| std::mem::take(&mut origin.moved)) {
+                hosts.extend(self.all.host(row));
+            }
+        }
+        hosts.sort_unstable();
+        hosts
     }
 
     /// Forgets an origin but for its mark.

@@ -97,8 +97,6 @@ pub(crate) struct State {
     pub(crate) introductions: BTreeMap<HostId, Bucket>,
     /// By host, what it has left of the faults that it is forgiven.
     pub(crate) faults: BTreeMap<HostId, Bucket>,
-    /// Origins whose mark has grown since the last summaries.
-    pub(crate) unsummed: BTreeSet<HostId>,
     /// Keys shared with other homes, by the public half they were made with.
     pub(crate) shared: BTreeMap<HostId, ([u8; 32], SharedKey)>,
     /// When our id was last seen under an epoch that we never issued.
@@ -245,7 +243,6 @@ impl State {
             postponed: BTreeSet::new(),
             introductions: BTreeMap::new(),
             faults: BTreeMap::new(),
-            unsummed: BTreeSet::new(),
             shared: BTreeMap::new(),
             doubled: None,
             tender: Tender::default(),

@@ -33,12 +33,15 @@ pub enum CodecError {
 /// Length of a frame's header: kind (1 byte), body length (3 bytes, big endian).
 pub const HEADER_BYTES: usize = 4;
 
+/// Room for what is encoded, at first: nearly everything fits, and need not be moved while it grows.
+const ENCODED_BYTES: usize = 512;
+
 /// Encodes a value with postcard.
 ///
 /// # Errors
 /// [`CodecError::Malformed`] for values that postcard cannot express; none of this crate's types is one.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    postcard::to_stdvec(value).map_err(|_| CodecError::Malformed)
+    postcard::to_extend(value, Vec::with_capacity(ENCODED_BYTES)).map_err(|_| CodecError::Malformed)
 }
 
 /// Decodes a value that must fill `bytes` to the end.

@@ -176,8 +176,7 @@ impl State {
         if wanting.iter().any(|key| Some(*key) != except) {
             self.push_to(now, heard, wanting.into_iter().filter(|key| Some(*key) != except), out);
         }
-        self.unsummed.insert(origin);
-        self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
+        self.moved(now, origin);
         floods
     }
 

@@ -117,7 +117,6 @@ impl State {
         self.origins.forget(now, host);
         self.shared.remove(&host);
         self.asking.remove(&host);
-        self.unsummed.remove(&host);
         self.timers.cancel(Timer::Expiry(host));
         self.timers.cancel(Timer::Behind(host));
         // What neighbours have of it stays noted, for the day on which it is free again.

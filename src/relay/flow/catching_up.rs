@@ -300,8 +300,7 @@ impl State {
         self.roster_changed(now, host, &[], shown, out);
         self.end_moved_sessions(now, host, out);
         self.record_changed(now, host);
-        self.unsummed.insert(host);
-        self.timers.set_earlier(Timer::Summaries, now + crate::relay::limits::HAVE_INTERVAL);
+        self.moved(now, host);
         self.graft(link, host, mark, out);
         self.apply_waiting(now, host, out);
         self.bound_rosters(now, host, out);

@@ -10,12 +10,11 @@ use aldis_wire::limits::{HEAD_BYTES, OPS_BYTES};
 use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox, Output};
-use crate::relay::limits::{ANSWERS, DELTA_MIN, HAVE_INTERVAL, LOST_UNREFUTED};
+use crate::relay::limits::{ANSWERS, DELTA_MIN, LOST_UNREFUTED};
 use crate::relay::multicast::{Delta, Ends, Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::roster::Roster;
 use crate::relay::state::State;
-use crate::relay::timers::Timer;
 
 /// A frame with a delta of full size. Where there is no room for it none is made.
 const DELTA_FRAME_BYTES: usize = OPS_BYTES + HEAD_BYTES + 128;
@@ -166,8 +165,7 @@ impl State {
         if self.asking.remove(&origin).is_some() {
             out.note(Note::CaughtUp { host: origin, by: CatchUp::Delta });
         }
-        self.unsummed.insert(origin);
-        self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
+        self.moved(now, origin);
     }
 
     /// A delta does not lead to what its head states. The head is the origin's, the delta is whoever's was on the way: the

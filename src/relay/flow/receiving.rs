@@ -28,6 +28,8 @@ impl State {
             return self.barred_came(now, link, head.origin, true, out);
         }
         let whole = came.ops.is_some() || head.is_heartbeat();
+        // Together with what is looked for next: the processor fetches both at a time.
+        let row = self.links.row(head.origin);
         if self.is_old(&head, whole) {
             return self.duplicate_came(now, link, &head, out);
         }
@@ -44,7 +46,7 @@ impl State {
         out.note(Note::AnnouncementReceived { new: true });
         let (origin, mark) = (heard.head.origin, heard.head.mark());
         if whole {
-            self.links.has(link, origin, mark);
+            self.links.has_at(link, origin, row, mark);
         }
         if self.is_quarantined(origin, mark) {
             return;

@@ -91,9 +91,16 @@ impl State {
         self.links.led(key, told, (held + HELD_UNIT / 2, now.since(came)), by_them < came + rtt / 2)
     }
 
+    /// An origin's mark has grown: neighbours are told of it soon.
+    pub(crate) fn moved(&mut self, now: Moment, origin: HostId) {
+        if self.origins.moved(origin) {
+            self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
+        }
+    }
+
     /// Tells each neighbour what it may not have: of the origins that moved since the last time, those not pushed to it.
     pub(crate) fn summarise(&mut self, now: Moment, out: &mut Outbox) {
-        let origins = std::mem::take(&mut self.unsummed);
+        let origins = self.origins.take_moved();
         let links: Vec<LinkKey> = self.links.admitted().map(|(key, _)| key).collect();
         let standings = self.standings(now, origins.into_iter());
         let rows = self.links.rows(standings.iter().map(|standing| standing.origin));
@@ -105,10 +112,7 @@ impl State {
             }
         }
         for (key, entries) in links.into_iter().zip(entries) {
-            self.send_summary(key, entries, out);
-        }
-        if !self.unsummed.is_empty() {
-            self.timers.set_earlier(Timer::Summaries, now + HAVE_INTERVAL);
+            self.send_summary(now, key, entries, out);
         }
     }
 
@@ -125,7 +129,7 @@ impl State {
         let standings = self.standings(now, self.origins.iter().map(|(origin, _)| origin));
         let rows = self.links.rows(standings.iter().map(|standing| standing.origin));
         let entries = standings.iter().zip(rows).filter_map(|(standing, row)| self.tell(key, standing, row)).collect();
-        self.send_summary(key, entries, out);
+        self.send_summary(now, key, entries, out);
     }
 
     fn tell(&mut self, key: LinkKey, &Standing { origin, mark, held }: &Standing, row: Row) -> Option<HaveEntry> {
@@ -137,12 +141,13 @@ impl State {
         })
     }
 
-    fn send_summary(&mut self, key: LinkKey, mut entries: Vec<HaveEntry>, out: &mut Outbox) {
+    fn send_summary(&mut self, now: Moment, key: LinkKey, mut entries: Vec<HaveEntry>, out: &mut Outbox) {
         while !entries.is_empty() {
             let rest = entries.split_off(entries.len().min(HAVE_ENTRIES_MAX.min(1_024)));
             if !self.send(key, Channel::Control, &Frame::Have(entries), out) {
                 // What was not told stays to be told.
-                self.unsummed.extend(self.origins.iter().map(|(origin, _)| origin));
+                let all: Vec<HostId> = self.origins.iter().map(|(origin, _)| origin).collect();
+                all.into_iter().for_each(|origin| self.moved(now, origin));
             }
             entries = rest;
         }

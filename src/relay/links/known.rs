@@ -53,7 +53,12 @@ impl Links {
     /// fetches several at a time as long as there is nothing else to do with each. One of which nothing is known stands
     /// nowhere. It holds until something is forgotten; whoever takes it looks whether it still does.
     pub(crate) fn rows(&self, origins: impl Iterator<Item = HostId>) -> Vec<Row> {
-        origins.map(|origin| self.ways.row(origin).unwrap_or(NOBODY)).collect()
+        origins.map(|origin| self.row(origin)).collect()
+    }
+
+    /// The same for one.
+    pub(crate) fn row(&self, origin: HostId) -> Row {
+        self.ways.row(origin).unwrap_or(NOBODY)
     }
 
     /// What a summary is to tell of an origin, that stood in `row`, on a link: its number, whether that is new, and what
@@ -122,7 +127,7 @@ impl Links {
         for entries in entries.chunk_by(|one, next| numbered(one) && numbered(next)) {
             if let [HaveEntry::Named { number, origin, epoch, seq }] = *entries {
                 self.name_in(key, number, origin);
-                let (row, mark) = (self.ways.row(origin).unwrap_or(NOBODY), (epoch, seq));
+                let (row, mark) = (self.row(origin), (epoch, seq));
                 self.has_at(key, origin, row, mark);
                 all.push(Told { origin, mark, held: None, row });
             } else if !self.told_by_number(key, entries, &mut all) {
@@ -212,10 +217,11 @@ impl Links {
 
     /// Notes that the other side of a link has an origin's announcements up to `mark`.
     pub(crate) fn has(&mut self, key: LinkKey, origin: HostId, mark: Mark) {
-        self.has_at(key, origin, NOBODY, mark);
+        self.has_at(key, origin, self.row(origin), mark);
     }
 
-    fn has_at(&mut self, key: LinkKey, origin: HostId, row: Row, mark: Mark) {
+    /// The same for an origin that stood in `row`.
+    pub(crate) fn has_at(&mut self, key: LinkKey, origin: HostId, row: Row, mark: Mark) {
         let Some(link) = self.all.get_mut(&key) else { return };
         let row = self.ways.row_or_new(origin, row);
         let more = self.ways.has(row, key, &mut link.usual_way, mark);

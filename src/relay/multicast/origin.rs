@@ -47,8 +47,12 @@ pub(crate) struct Origin {
     pub(crate) interval: Duration,
     /// A neighbour says that it is gone: it must be heard until then.
     pub(crate) suspected: Option<Moment>,
+    /// Refused until a higher epoch.
+    pub(crate) quarantined: Option<(u64, Fault)>,
     /// The number of the look at it that comes next; 0 for none.
     pub(super) watched: Look,
+    /// Whether the next summary tells of it.
+    pub(super) moved: bool,
     /// How often the present gap has been asked about.
     pub(crate) asked: u32,
     /// Of announcements taken.
@@ -61,8 +65,6 @@ pub(crate) struct Origin {
     pub(crate) applied: Option<Heard>,
     /// Heads of the newest epoch after `applied`, by seq.
     pub(crate) waiting: BTreeMap<u64, Heard>,
-    /// Refused until a higher epoch.
-    pub(crate) quarantined: Option<(u64, Fault)>,
     /// The announcement that went over all links: one of each epoch.
     flooded: Mark,
     /// It said goodbye in this epoch: it is shown until then.
@@ -98,6 +100,7 @@ impl Origin {
             mark: (0, 0),
             newest: (0, 0),
             watched: 0,
+            moved: false,
             since: now,
             came: now,
             made: now,

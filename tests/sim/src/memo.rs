@@ -13,7 +13,7 @@ use aldis_wire::proof::{Signature, Verifier};
 
 use crate::meter::processor_nanos;
 
-/// Answers kept; beyond it all are forgotten. About 150 bytes each.
+/// Answers kept; beyond it all are forgotten. About 400 bytes each.
 const KEPT_MAX: usize = 1 << 18;
 
 /// Rosters after an announcement that are remembered for those to which it comes later: some seconds of a crowd at each host. They take
@@ -47,7 +47,14 @@ impl Hasher for First {
 }
 
 /// What was asked, and what came out.
-type Answer = ([u8; 32], blake3::Hash, bool);
+#[derive(Debug)]
+struct Answer {
+    key: [u8; 32],
+    context: String,
+    tag: NetworkTag,
+    body: Box<[u8]>,
+    holds: bool,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -146,12 +153,10 @@ impl Verifier for Memo {
     fn verify(&self, signature: Signature, key: &[u8; 32], context: &str, tag: NetworkTag, body: &[u8]) -> bool {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.counts.asked += 1;
-        let mut hasher = blake3::Hasher::new();
-        let hash = hasher.update(context.as_bytes()).update(tag.as_bytes()).update(body).finalize();
-        if let Some((of, signed, holds)) = kept.answers.get(&signature.to_bytes())
-            && (of, *signed) == (key, hash)
+        if let Some(known) = kept.answers.get(&signature.to_bytes())
+            && (known.key, known.context.as_str(), known.tag, &*known.body) == (*key, context, tag, body)
         {
-            return *holds;
+            return known.holds;
         }
         let began = processor_nanos();
         let holds = signature.verify(key, context, tag, body);
@@ -160,7 +165,8 @@ impl Verifier for Memo {
         if kept.answers.len() >= KEPT_MAX {
             kept.answers.clear();
         }
-        kept.answers.insert(signature.to_bytes(), (*key, hash, holds));
+        let answer = Answer { key: *key, context: context.to_owned(), tag, body: body.into(), holds };
+        kept.answers.insert(signature.to_bytes(), answer);
         holds
     }
 }

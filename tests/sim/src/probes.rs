@@ -23,6 +23,9 @@ const SEEN: At = 5 * SEC;
 const LATEST_MAX: usize = 8;
 /// The number of the kind (PROTOCOL.md §5.3).
 const ANNOUNCEMENT: u8 = 7;
+const ID_BYTES: usize = 32;
+/// In an announcement's body its origin's id begins before this: only an age and a length come first, in five bytes each.
+const ORIGIN_BEFORE: usize = 10;
 
 /// Which announcements of one home came where first, from whom, when, and whether as a head alone.
 struct Journey {
@@ -114,9 +117,14 @@ impl World {
             return;
         }
         let Some((&[kind, ..], body)) = frame.split_first_chunk::<HEADER_BYTES>() else { return };
+        // Nearly all are of other origins: they are not read for a second time.
+        let (hosts, begins) = (&self.hosts, body.windows(ID_BYTES).take(ORIGIN_BEFORE));
+        let names = |journey: &Journey| begins.clone().any(|id| id == hosts[journey.home].id.as_bytes());
+        if !self.probes.journeys.iter().any(names) {
+            return;
+        }
         let Ok(Some(Frame::Announcement(announcement))) = Frame::decode(kind, body) else { return };
         let Ok(head) = announcement.head.peek() else { return };
-        let hosts = &self.hosts;
         let of = |journey: &&mut Journey| hosts[journey.home].id == head.origin;
         for journey in self.probes.journeys.iter_mut().filter(of) {
             journey.arrivals.entry((to, head.seq)).or_insert((from, self.now, channel == Channel::Control));

@@ -197,6 +197,19 @@ fn a_host_that_cannot_be_dialled_is_asked_for_and_dialled_at_the_named_moment() 
 }
 
 #[test]
+fn who_introduces_may_say_when_over_the_newer_of_two_connections_and_nobody_else_may() {
+    let (mut house, mut middle, mut other) = (House::new(), Player::new(1), Player::new(2));
+    let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);
+    ask_for(&mut house, link, &mut other);
+    let stranger = neighbour(&mut house, &mut Player::new(3), [50, 3, 1, 1]);
+    let newer = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);
+    let candidates = vec![at("60.1.1.1:7777")];
+    let punch = Frame::Punch(Punch { host: other.id, nat: Nat::Restricted, candidates, after_ms: 0 });
+    assert_eq!(dials(&house.send(stranger, &punch)), []);
+    assert_eq!(dials(&house.send(newer, &punch)).len(), 1);
+}
+
+#[test]
 fn who_is_met_again_has_lost_the_link_that_we_dialled_a_moment_ago_and_one_new_one_is_kept() {
     let (mut house, mut middle, mut other) = (House::new(), Player::new(1), Player::new(2));
     let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use aldis_wire::announcement::GoneReason;
-use aldis_wire::announcement::{Head, Op, SignedHead, decode_ops, ops_hash};
+use aldis_wire::announcement::{GoneReason, Head, Op, SignedHead, decode_ops, ops_hash};
 use aldis_wire::host::{Announcement, Channel, Frame, HaveEntry};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::HAVE_ENTRIES_MAX;
@@ -12,7 +11,7 @@ use aldis_wire::refusal::Refusal;
 
 use crate::relay::directory::Shown;
 use crate::relay::io::{CatchUp, Fault, Hint, HintSource, LinkKey, Moment, Note, Outbox, Output, StopReason};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, KEY_IN_USE_WINDOW, LEAD, ORPHAN_ASKED_MAX};
 use crate::relay::multicast::{Heard, Mark, Origin};
 use crate::relay::planted::Defect;
 use crate::relay::state::State;
@@ -32,8 +31,11 @@ impl State {
             return self.barred_came(now, link, head.origin, true, out);
         }
         let whole = came.ops.is_some() || head.is_heartbeat();
+        if self.is_first_copy(&head, &came) {
+            return self.copy_came(now, link, head, came, out);
+        }
         if self.is_old(&head, whole) {
-            return self.duplicate_came(now, link, &head, out);
+            return self.duplicate_came(now, link, &head, came.age_ms, out);
         }
         if !self.is_genuine(now, link, &head, &came.head, out) {
             return;
@@ -41,8 +43,7 @@ impl State {
         if came.ops.as_ref().is_some_and(|ops| ops_hash(ops) != head.ops_hash) {
             return self.misbehaved(now, link, Fault::BadFrame, out);
         }
-        let age = Duration::from_millis(u64::from(came.age_ms));
-        let made = now.before(age);
+        let made = now.before(Duration::from_millis(u64::from(came.age_ms)));
         let heard = Heard::new(self.network.trust, head, came.head, came.ops, made);
         let Some(newer) = self.head_heard(now, link, &heard.head, made) else { return };
         out.note(Note::AnnouncementReceived { new: true });
@@ -117,9 +118,12 @@ impl State {
     }
 
     /// An announcement that we have: unless it came the way we want it, that way is closed for this origin.
-    fn duplicate_came(&mut self, now: Moment, link: LinkKey, head: &Head, out: &mut Outbox) {
+    fn duplicate_came(&mut self, now: Moment, link: LinkKey, head: &Head, age_ms: u32, out: &mut Outbox) {
         out.note(Note::AnnouncementReceived { new: false });
         let mark = head.mark();
+        if let Some(known) = self.origins.find_mut(head.origin) {
+            known.hear_again(mark, now.before(Duration::from_millis(u64::from(age_ms))));
+        }
         let Some(known) = self.origins.find(head.origin) else { return };
         // While no way is the wanted one, none is closed: the next announcement decides which it is.
         // What is sent to many once says nothing of who goes on sending.
@@ -400,7 +404,8 @@ impl State {
             let known = self.origins.find(origin);
             let ours = known.map_or_else(|| self.origins.mark_of_forgotten(origin), |known| known.mark());
             let refused = known.and_then(|known| known.quarantined).is_some_and(|(epoch, _)| mark.0 <= epoch);
-            let orphan = known.is_some_and(|known| known.next_hop.is_none() && known.expired.is_none());
+            let orphan = known.is_some_and(|known| known.next_hop.is_none() && known.expired.is_none())
+                && self.links.asked(origin) < ORPHAN_ASKED_MAX;
             if origin == self.own || mark < ours || refused {
                 continue;
             }
@@ -433,8 +438,7 @@ impl State {
         let rtt = self.links.find(key).map_or(Duration::ZERO, |link| link.rtt);
         // What the neighbour passes on when it comes there is here half a round trip later, as this summary is. It is told
         // in whole units: on average it is half a unit more.
-        let by_them = now.before(held);
-        self.links.led(key, origin, mark, (held + HELD_UNIT / 2, now.since(came)), by_them < came + rtt / 2)
+        self.links.led(key, origin, mark, (held + HELD_UNIT / 2, now.since(came)), now.before(held) < came + rtt / 2)
     }
 
     /// A neighbour does not want an origin's announcements on this link.

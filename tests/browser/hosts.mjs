@@ -3,6 +3,7 @@
 // They are linked by static addresses and run `target/<profile>/aldis` (`ALDIS_PROFILE`, else whichever was built last).
 
 import { execFile, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { existsSync, statSync } from "node:fs";
@@ -15,6 +16,10 @@ import { promisify } from "node:util";
 
 /** From start to an open gateway with all links, in milliseconds. */
 const START_MS = 20_000;
+
+/** Linux gives 32,768 and higher to sockets that name no port. */
+const PORTS = { first: 10_000, end: 32_768 };
+const PORT_TRIES = 100;
 
 /** Waits until `check` gives something true, and gives that. Fails after `ms`. */
 export async function until(check, what, ms = START_MS) {
@@ -49,7 +54,7 @@ export async function startNetwork(count) {
   const network = `browser-test-${process.pid}-${Date.now()}`;
   const plans = await Promise.all(Array.from({ length: count }, async (_, index) => {
     const data = join(directory, `host-${index}`);
-    const [http, quic] = [await freePort(tcpPort), await freePort(udpPort)];
+    const [http, quic] = [await freePort(isFreeTcp), await freePort(isFreeUdp)];
     const { stdout } = await promisify(execFile)(binary(), ["id", "--data-dir", data]);
     const id = stdout.match(/[0-9a-f]{64}/)?.[0];
     if (!id) throw new Error(`aldis id printed no id: ${stdout}`);
@@ -112,21 +117,25 @@ class HostProcess {
   }
 }
 
-/** A port that is free now. Another process may still take it before we do: then the host says so and the test fails. */
-async function freePort(open) {
-  const { server, port } = await open();
-  await new Promise((resolve) => { server.close(resolve); });
-  return port;
+/** A port that is free now, below those that the kernel gives to sockets which name none: no other socket gets it before the host does, or while it restarts. */
+async function freePort(isFree) {
+  for (let tries = 0; tries < PORT_TRIES; tries += 1) {
+    const port = randomInt(PORTS.first, PORTS.end);
+    if (await isFree(port)) return port;
+  }
+  throw new Error(`none of ${PORT_TRIES} ports was free`);
 }
 
-async function tcpPort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  return { server, port: server.address().port };
-}
+const isFreeTcp = (port) => opens(createServer().listen(port, "127.0.0.1"));
+const isFreeUdp = (port) => opens(createSocket("udp4").bind(port, "127.0.0.1"));
 
-async function udpPort() {
-  const server = createSocket("udp4").bind(0, "127.0.0.1");
-  await once(server, "listening");
-  return { server, port: server.address().port };
+/** Whether a socket can be opened. It is closed again. */
+async function opens(socket) {
+  try {
+    await once(socket, "listening");
+  } catch {
+    return false;
+  }
+  await new Promise((resolve) => { socket.close(resolve); });
+  return true;
 }

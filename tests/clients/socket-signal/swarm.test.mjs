@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 
 import { startNetwork, until } from "../../browser/hosts.mjs";
 import { client10, client9, discoverySwarm, door, end, key, reconnectingWebsocket, simplePeer, talk } from "./clients.mjs";
+import { wrtc } from "./standin.mjs";
 
 let network;
 before(async () => { network = await startNetwork(3); });
@@ -39,7 +40,7 @@ test("30 clients of both versions at three hosts see each other, each once", asy
 
 test("30 swarms of discovery-swarm-webrtc at three hosts all get connections, and each finds all others", async () => {
   const topic = key();
-  const swarms = Array.from({ length: 30 }, (_, index) => discoverySwarm({ bootstrap: [door(network.hosts[index % 3])], simplePeer, reconnectingWebsocket }));
+  const swarms = Array.from({ length: 30 }, (_, index) => discoverySwarm({ bootstrap: [door(network.hosts[index % 3])], simplePeer: { wrtc }, reconnectingWebsocket }));
   try {
     for (const swarm of swarms) swarm.join(topic);
     await until(() => swarms.every((swarm) => swarm.connected.length > 0), "each has a connection", 60_000);

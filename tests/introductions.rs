@@ -133,6 +133,21 @@ fn hosts_behind_one_router_are_told_of_their_inside_addresses() {
 }
 
 #[test]
+fn whoever_shares_our_router_may_be_named_outside_where_we_are_seen_and_nowhere_else() {
+    let (mut house, mut one, mut two) = (House::new(), Player::new(1), Player::new(2));
+    house.seen_at = at("45.9.9.9:4000");
+    for number in 3..=4 {
+        house.dialled_at(&Player::new(number), Ipv4Addr::new(50, number.try_into().unwrap(), 1, 1));
+    }
+    let to_one = neighbour(&mut house, &mut one, [192, 168, 1, 7]);
+    let to_two = neighbour(&mut house, &mut two, [50, 2, 1, 1]);
+    house.send(to_one, &introduce(two.id, Nat::Restricted, &["45.9.9.9:20001", VICTIM]));
+    let effects = house.send(to_two, &introduce(one.id, Nat::Restricted, &["50.2.1.1:8888", "45.9.9.9:20001"]));
+    assert_eq!(punch_on(&effects, to_two).candidates, [at("192.168.1.7:4000"), at("45.9.9.9:20001")]);
+    assert_eq!(punch_on(&effects, to_one).candidates, [at("50.2.1.1:4000"), at("50.2.1.1:8888")]);
+}
+
+#[test]
 fn who_cannot_be_introduced_is_told_why() {
     let (mut house, mut one, mut two) = (House::new(), Player::new(1), Player::new(2));
     let to_one = neighbour(&mut house, &mut one, [50, 1, 1, 1]);

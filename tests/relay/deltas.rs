@@ -422,20 +422,27 @@ fn the_announcement_at_the_end_of_a_delta_goes_on_to_those_below_when_it_comes_a
     let (mut house, link) = behind(&all, 3, &middle, &origin);
     let (other, below) = (house.link(&Player::new(3)), house.link(&Player::new(4)));
     house.send(below, &Frame::Graft(origin.id, origin.epoch, 3));
-    house.send(link, &Frame::Delta(delta));
+    house.send(link, &Frame::Delta(delta.clone()));
     let last = announced(&all[all.len() - 1]);
     let effects = house.send(other, &last);
     assert_eq!(effects.frames(below), std::slice::from_ref(&last));
     assert_eq!(effects.frames(other), [], "it is the first copy: that way is not closed");
     let effects = house.send(other, &last);
     assert_eq!(effects.frames(below), []);
-    // One with other ops under the same head is not it.
+    // One with other ops under the same head is not it, nor does anything of a liar go on.
     let (mut house, link) = behind(&all, 3, &middle, &origin);
     let (other, below) = (house.link(&Player::new(3)), house.link(&Player::new(4)));
     house.send(below, &Frame::Graft(origin.id, origin.epoch, 3));
-    house.send(link, &Frame::Delta(delta_of(&mut knows, LinkKey(1), &origin, 3)));
+    house.send(link, &Frame::Delta(delta.clone()));
     let twisted = Announcement { ops: Some(encode_ops(&[]).unwrap()), ..all[all.len() - 1].clone() };
     assert_eq!(house.send(other, &announced(&twisted)).frames(below), []);
+    let (mut house, link) = behind(&all, 3, &middle, &origin);
+    let (other, below) = (house.link(&Player::new(3)), house.link(&Player::new(4)));
+    house.send(below, &Frame::Graft(origin.id, origin.epoch, 3));
+    house.send(link, &Frame::Delta(delta));
+    let head = origin.head(origin.epoch, 12, &encode_ops(&[]).unwrap(), [7; 32]);
+    house.send(other, &announced(&Announcement { age_ms: 0, head, ops: None }));
+    assert_eq!(house.send(other, &last).frames(below), []);
 }
 
 #[test]

@@ -174,7 +174,8 @@ impl State {
     pub(super) fn is_first_copy(&self, head: &Head, came: &Announcement) -> bool {
         let applied = self.origins.find(head.origin).and_then(|known| known.applied.as_ref());
         let same = applied.is_some_and(|heard| !heard.is_whole() && heard.signed == came.head);
-        same && came.ops.as_ref().is_some_and(|ops| ops_hash(ops) == head.ops_hash)
+        same && !self.is_quarantined(head.origin, head.mark())
+            && came.ops.as_ref().is_some_and(|ops| ops_hash(ops) == head.ops_hash)
     }
 
     /// It changes nothing here, but whoever is below has only us to tell him.

@@ -133,6 +133,21 @@ fn hosts_behind_one_router_are_told_of_their_inside_addresses() {
 }
 
 #[test]
+fn whoever_shares_our_router_may_be_named_outside_where_we_are_seen_and_nowhere_else() {
+    let (mut house, mut one, mut two) = (House::new(), Player::new(1), Player::new(2));
+    house.seen_at = at("45.9.9.9:4000");
+    for number in 3..=4 {
+        house.dialled_at(&Player::new(number), Ipv4Addr::new(50, number.try_into().unwrap(), 1, 1));
+    }
+    let to_one = neighbour(&mut house, &mut one, [192, 168, 1, 7]);
+    let to_two = neighbour(&mut house, &mut two, [50, 2, 1, 1]);
+    house.send(to_one, &introduce(two.id, Nat::Restricted, &["45.9.9.9:20001", VICTIM]));
+    let effects = house.send(to_two, &introduce(one.id, Nat::Restricted, &["50.2.1.1:8888", "45.9.9.9:20001"]));
+    assert_eq!(punch_on(&effects, to_two).candidates, [at("192.168.1.7:4000"), at("45.9.9.9:20001")]);
+    assert_eq!(punch_on(&effects, to_one).candidates, [at("50.2.1.1:4000"), at("50.2.1.1:8888")]);
+}
+
+#[test]
 fn who_cannot_be_introduced_is_told_why() {
     let (mut house, mut one, mut two) = (House::new(), Player::new(1), Player::new(2));
     let to_one = neighbour(&mut house, &mut one, [50, 1, 1, 1]);
@@ -194,6 +209,19 @@ fn a_host_that_cannot_be_dialled_is_asked_for_and_dialled_at_the_named_moment() 
     assert!(view.links.iter().any(|link| link.host == other.id && link.kind == aldis::relay::view::LinkKind::Punched));
     let later = house.wait(20 * SECOND);
     assert_eq!(asked(&later, link), [], "they have met");
+}
+
+#[test]
+fn who_introduces_may_say_when_over_the_newer_of_two_connections_and_nobody_else_may() {
+    let (mut house, mut middle, mut other) = (House::new(), Player::new(1), Player::new(2));
+    let link = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);
+    ask_for(&mut house, link, &mut other);
+    let stranger = neighbour(&mut house, &mut Player::new(3), [50, 3, 1, 1]);
+    let newer = neighbour(&mut house, &mut middle, [50, 1, 1, 1]);
+    let candidates = vec![at("60.1.1.1:7777")];
+    let punch = Frame::Punch(Punch { host: other.id, nat: Nat::Restricted, candidates, after_ms: 0 });
+    assert_eq!(dials(&house.send(stranger, &punch)), []);
+    assert_eq!(dials(&house.send(newer, &punch)).len(), 1);
 }
 
 #[test]

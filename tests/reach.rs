@@ -142,6 +142,20 @@ fn two_neighbours_that_see_different_ports_show_a_symmetric_nat_and_two_of_one_a
 }
 
 #[test]
+fn what_stands_before_us_is_not_forgotten_with_those_who_saw_it_but_when_we_are_seen_elsewhere() {
+    let mut house = house();
+    let (first, _) = house.dialled_at(&Player::new(1), v4(1));
+    house.seen_at = at("45.9.9.9:4001");
+    let (second, _) = house.dialled_at(&Player::new(2), v4(2));
+    assert_eq!(reach(&house).nat, Nat::Symmetric);
+    house.handle(Input::LinkClosed { link: first, reason: "it crashed".to_owned() });
+    assert_eq!((reach(&house).observers.len(), reach(&house).nat), (1, Nat::Symmetric));
+    house.send(second, &Frame::Observed(at("45.8.8.8:4001")));
+    house.wait(10 * SECOND);
+    assert_eq!(reach(&house).nat, Nat::Unknown, "it is another router, or another way out");
+}
+
+#[test]
 fn one_neighbour_of_four_that_sees_us_elsewhere_makes_no_symmetric_nat_and_two_of_five_do() {
     let mut house = house();
     for number in 1..=3 {

@@ -236,14 +236,14 @@ impl Outgoing {
 
     /// Open parts whose path is like that, in the order in which their broadcasts were sent.
     #[must_use]
-    pub(crate) fn open_where(&self, path: impl Fn(Path) -> bool) -> Vec<(RequestId, HostId)> {
+    pub(crate) fn open_where(&self, which: impl Fn(HostId, Path) -> bool) -> Vec<(RequestId, HostId)> {
         if self.open == 0 {
             return Vec::new();
         }
         let mut found: Vec<(u64, &RequestId, HostId)> = Vec::new();
         for id in &self.order {
             let Some(sent) = self.find(id) else { continue };
-            found.extend(sent.open_legs().filter(|leg| path(leg.path)).map(|leg| (sent.n, id, leg.home)));
+            found.extend(sent.open_legs().filter(|leg| which(leg.home, leg.path)).map(|leg| (sent.n, id, leg.home)));
         }
         found.sort_unstable();
         found.into_iter().map(|(_, id, home)| (id.clone(), home)).collect()

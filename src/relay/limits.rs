@@ -75,6 +75,15 @@ pub const PASSED_ON_MAX: usize = 65_536;
 pub const REPLAY_WINDOW: usize = 8_192;
 /// Homes whose windows are kept, 1 KiB each; the one used longest ago is forgotten.
 pub const REPLAY_WINDOWS_MAX: usize = 4_096;
+/// What went sealed by way of others should have its answer after this; then it goes again by another way. Four of the
+/// longest ways between two hosts, 300 ms each, and three other ways can be tried before `SIGNAL_TIMEOUT`.
+pub const WAY_PATIENCE: Duration = Duration::from_millis(1_200);
+/// A link by which there was no answer from a home is passed over on the way there for so long.
+pub const DETOUR: Duration = Duration::from_secs(60);
+/// Links passed over on the way to one home, as many as are tried for one signal; the first of them gets another chance.
+pub const DETOUR_LINKS_MAX: usize = 4;
+/// Homes to which links are passed over, about 100 bytes each; the one where there was an answer longest ago is forgotten.
+pub const DETOURS_MAX: usize = 1_024;
 /// How long a sender's home is remembered as the way back to it.
 pub const RETURN_ROUTE: Duration = Duration::from_secs(60);
 /// Return routes remembered, about 150 bytes each.
@@ -178,6 +187,9 @@ pub const HAVE_RATE: Rate = Rate { per_second: 8_192, burst: 65_536 };
 pub const CLAIM_CHECKS: Rate = Rate { per_second: 1_000, burst: 4_000 };
 /// Queries about our own roster that wait for the next batch, one for each link.
 pub const QUERIES_WAITING_MAX: usize = LINKS_MAX;
+/// An origin that nobody pushes to us is asked for on so many links, of those whose other sides have as much as we: each
+/// asks one question for each origin, whatever its summaries repeat, and the first may withhold what it is asked for.
+pub const ORPHAN_ASKED_MAX: usize = 2;
 /// A gap must last this long, or two round trips, before it is grafted: the announcement may be on another link.
 pub const GRAFT_AFTER: Duration = Duration::from_millis(200);
 /// Between two links the one with the origin itself wins by up to this: it breaks with the origin alone.
@@ -344,6 +356,8 @@ pub const MEETING_TRIES: u32 = 3;
 pub const MEETING_LOOK_REST_PER_HOST: Duration = Duration::from_millis(1);
 /// Nor longer than this.
 pub const MEETING_LOOK_REST_MAX: Duration = Duration::from_millis(200);
+/// Who asks for an introduction and has had a link with us for less than this had asked before it stood.
+pub const MET_LATELY: Duration = Duration::from_secs(1);
 /// From the beginning of one try to that of the next.
 pub const MEETING_AGAIN: Duration = Duration::from_secs(4);
 /// So long after the dials of a meeting it is given up: QUIC has sent its first packet again after 1 and 3 s.
@@ -364,6 +378,9 @@ pub const STRANDED_AFTER: Duration = Duration::from_secs(5);
 /// What comes over a stranded link so long after it was taken for that shows that it is none: before, it may have been
 /// received and not read.
 pub const STRANDED_HEARD: Duration = Duration::from_secs(1);
+/// Who has said that it wants to meet somebody expects to hear when for so long: the neighbour waits `PAIR_KEPT` for the
+/// other's word, and what it says then must come in time.
+pub const MEETING_EXPECTED: Duration = Duration::from_millis(3_600);
 /// A host that has asked for another one waits so long for its answer; then `Unwilling`.
 pub const PAIR_KEPT: Duration = Duration::from_secs(3);
 /// Hosts that wait for an answer here, about 300 bytes each; then `TooOften`.

@@ -12,11 +12,12 @@ use std::time::Duration;
 use aldis_wire::host::Nat;
 use aldis_wire::id::HostId;
 
-use super::io::{LinkKey, Moment};
+use super::io::Moment;
 use super::limits::{
-    MEETING_AGAIN, MEETING_LOOK_REST_MAX, MEETING_LOOK_REST_PER_HOST, MEETING_PAUSE_MAX, MEETING_PAUSE_MIN,
-    MEETING_TIME, MEETING_TRIES, MEETINGS_ASKED_MAX, MEETINGS_MAX, PAIR_KEPT, PAIRS_MAX, PUNCHES_PER_ADDRESS_MAX,
-    PUNCHES_PER_IP_MAX, PUNCHES_PER_NEIGHBOUR_MAX, PUNCHES_REMEMBERED, PUNCHES_REMEMBERED_MAX, WISHES_MAX,
+    MEETING_AGAIN, MEETING_EXPECTED, MEETING_LOOK_REST_MAX, MEETING_LOOK_REST_PER_HOST, MEETING_PAUSE_MAX,
+    MEETING_PAUSE_MIN, MEETING_TIME, MEETING_TRIES, MEETINGS_ASKED_MAX, MEETINGS_MAX, PAIR_KEPT, PAIRS_MAX,
+    PUNCHES_PER_ADDRESS_MAX, PUNCHES_PER_IP_MAX, PUNCHES_PER_NEIGHBOUR_MAX, PUNCHES_REMEMBERED, PUNCHES_REMEMBERED_MAX,
+    WISHES_MAX,
 };
 use super::prefix::Prefix;
 
@@ -85,8 +86,8 @@ pub(crate) enum Stage {
 pub(crate) struct Meeting {
     /// How far it has come.
     pub(crate) stage: Stage,
-    /// The link to the common neighbour.
-    pub(crate) through: LinkKey,
+    /// The common neighbour. Of two connections with it one may give way meanwhile.
+    pub(crate) through: HostId,
     /// Whether we asked for it.
     pub(crate) ours: bool,
     /// The moment to dial, or to give up.
@@ -113,8 +114,8 @@ pub(crate) struct Meetings {
     under_way: BTreeMap<HostId, Meeting>,
     /// By who asked, and for whom.
     pairs: BTreeMap<(HostId, HostId), Pair>,
-    /// Where we dialled because of introductions, when, and over which link we were told to.
-    punches: VecDeque<(Moment, SocketAddr, LinkKey)>,
+    /// Where we dialled because of introductions, when, and who told us to.
+    punches: VecDeque<(Moment, SocketAddr, HostId)>,
     /// When to look for wishes.
     look: Option<Moment>,
     /// Before that it is not looked again.
@@ -207,19 +208,19 @@ impl Meetings {
         Some(meeting.began)
     }
 
-    /// We have said to the neighbour at the other end of `through` that we want to meet a host.
-    pub(crate) fn expect(&mut self, now: Moment, host: HostId, through: LinkKey, ours: bool) {
+    /// We have said to the neighbour `through` that we want to meet a host.
+    pub(crate) fn expect(&mut self, now: Moment, host: HostId, through: HostId, ours: bool) {
         if let Some(wish) = self.wishes.get_mut(&host) {
             wish.tried = now;
             wish.turn += 1;
             wish.not_before = None;
         }
-        let (stage, until, theirs) = (Stage::Expected, now + PAIR_KEPT, Side::default());
+        let (stage, until, theirs) = (Stage::Expected, now + MEETING_EXPECTED, Side::default());
         self.under_way.insert(host, Meeting { stage, through, ours, until, began: now, theirs });
     }
 
     /// The common neighbour says when to dial. False if we have not agreed to that.
-    pub(crate) fn appoint(&mut self, host: HostId, through: LinkKey, theirs: Side, at: Moment) -> bool {
+    pub(crate) fn appoint(&mut self, host: HostId, through: HostId, theirs: Side, at: Moment) -> bool {
         let Some(meeting) = self.under_way.get_mut(&host) else { return false };
         let agreed = meeting.stage == Stage::Expected && meeting.through == through;
         if agreed {
@@ -283,8 +284,8 @@ impl Meetings {
         }
     }
 
-    /// A link is gone: nothing comes through its other end any more.
-    pub(crate) fn lost(&mut self, now: Moment, through: LinkKey) {
+    /// There is no link with a neighbour any more: nothing comes through it.
+    pub(crate) fn lost(&mut self, now: Moment, through: HostId) {
         for meeting in self.under_way.values_mut() {
             if meeting.through == through && meeting.stage == Stage::Expected {
                 meeting.until = now;
@@ -292,9 +293,8 @@ impl Meetings {
         }
     }
 
-    /// Whether an introduction of the neighbour at the other end of `through` may make us dial this address once more; counts
-    /// it.
-    pub(crate) fn may_punch(&mut self, now: Moment, address: SocketAddr, through: LinkKey) -> bool {
+    /// Whether an introduction of the neighbour `through` may make us dial this address once more; counts it.
+    pub(crate) fn may_punch(&mut self, now: Moment, address: SocketAddr, through: HostId) -> bool {
         while self.punches.front().is_some_and(|(at, ..)| *at + PUNCHES_REMEMBERED <= now) {
             self.punches.pop_front();
         }

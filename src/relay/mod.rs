@@ -159,6 +159,7 @@ impl Relay {
                 Timer::Hello(edge) => state.hello_missed(edge, out),
                 Timer::Grace(session) => state.grace_over(now, session, out),
                 Timer::Signals => state.signals_timed_out(now, out),
+                Timer::Overdue => state.look_at_overdue(now, out),
                 Timer::Holds => state.holds_over(now, out),
                 Timer::Announce => state.announce(now, out),
                 Timer::Heartbeat => state.heartbeat(now, out),

@@ -77,6 +77,8 @@ pub(crate) struct Reach {
     /// Where neighbours see us; while there are none, where they did.
     seen: Vec<SocketAddr>,
     kind: Kind,
+    /// The IP addresses at which we were seen when that was concluded.
+    kind_at: Vec<IpAddr>,
     /// What stands between us and those who dial us.
     pub(crate) nat: Nat,
     /// Where hosts that we dialled see us: IPv4, IPv6.
@@ -108,6 +110,7 @@ impl Reach {
             referrals: Referrals::default(),
             seen: Vec::new(),
             kind: Kind::Unknown,
+            kind_at: Vec::new(),
             nat: Nat::Unknown,
             outside: [None; 2],
             map_again: Bucket::default(),
@@ -135,7 +138,7 @@ impl Reach {
     pub(crate) fn refresh(&mut self, now: Moment) -> News {
         let mut news = News::default();
         if let Some(kind) = self.observers.kind(now, &self.local, self.private, self.shared()) {
-            self.kind = kind;
+            self.conclude(kind);
         }
         let seen = self.observers.addresses(self.private);
         if !seen.is_empty() {
@@ -153,6 +156,20 @@ impl Reach {
             news.notes.push(Note::NatFound { nat });
         }
         news
+    }
+
+    /// Takes a conclusion on the router before us. That too few see us now says nothing of it, as long as they see us where
+    /// we were: it is the same one.
+    fn conclude(&mut self, kind: Kind) {
+        let at = || self.observers.iter().map(|(_, observer)| observer.sees).filter(|it| usable(*it, self.private));
+        let known = matches!(self.kind, Kind::Cone | Kind::Symmetric);
+        if kind == Kind::Unknown && known && at().all(|sees| self.kind_at.contains(&sees.ip())) {
+            return;
+        }
+        let mut ips: Vec<IpAddr> = at().map(|sees| sees.ip()).collect();
+        ips.sort_unstable();
+        ips.dedup();
+        (self.kind, self.kind_at) = (kind, ips);
     }
 
     /// A host to which we never sent anything has come to us, and says at which address. Only if somebody else says so too

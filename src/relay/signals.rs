@@ -2,6 +2,7 @@
 
 mod arrived;
 mod bouncing;
+mod detours;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use aldis_wire::refusal::Refusal;
 pub(crate) use arrived::{Deliveries, Delivery, ReturnRoutes};
 pub(crate) use bouncing::{PassedOn, Sealed};
 use bytes::Bytes;
+pub(crate) use detours::Detours;
 
 use super::io::{LinkKey, Moment, RequestId};
 use super::limits::{
@@ -295,6 +297,15 @@ impl Outgoing {
         let fits = |id: &&RequestId| self.find(id).is_some_and(|sent| sent.outcome.is_none() && path(sent.path));
         let mut ids: Vec<RequestId> = self.order.iter().filter(fits).cloned().collect();
         ids.sort_by_key(|id| self.find(id).map(|sent| (sent.to, sent.n)));
+        ids
+    }
+
+    /// Open signals to a target, in the order in which they were sent.
+    #[must_use]
+    pub(crate) fn open_to(&self, to: PeerId) -> Vec<RequestId> {
+        let is_open = |id: &&RequestId| self.find(id).is_some_and(|sent| sent.outcome.is_none() && sent.to == to);
+        let mut ids: Vec<RequestId> = self.order.iter().filter(is_open).cloned().collect();
+        ids.sort_by_key(|id| self.find(id).map(|sent| sent.n));
         ids
     }
 

@@ -27,7 +27,7 @@ use super::reach::{Reach, Whereabouts};
 use super::replays::Replays;
 use super::sessions::{SessionKey, Sessions};
 use super::setup::{Settings, Setup};
-use super::signals::{Deadlines, Deliveries, PassedOn, ReturnRoutes, Sealed};
+use super::signals::{Deadlines, Deliveries, Detours, PassedOn, ReturnRoutes, Sealed};
 use super::timers::Timers;
 
 /// Everything a machine knows.
@@ -75,6 +75,8 @@ pub(crate) struct State {
     pub(crate) replays: Replays,
     /// Sealed frames of others that were passed on.
     pub(crate) passed_on: PassedOn,
+    /// Ways on which sealed frames had no answer.
+    pub(crate) detours: Detours,
     /// Where signals came from.
     pub(crate) routes: ReturnRoutes,
     /// What addresses may do.
@@ -89,8 +91,8 @@ pub(crate) struct State {
     pub(crate) reach: Reach,
     /// Our own announcements.
     pub(crate) announcer: Announcer,
-    /// How often each origin's present gap was asked about.
-    pub(crate) asking: BTreeMap<HostId, u32>,
+    /// How each origin's present gap was asked about.
+    pub(crate) asking: BTreeMap<HostId, Asked>,
     /// Origins whose comparison waits for another one to end.
     pub(crate) postponed: BTreeSet<HostId>,
     /// New origins that each link's host has brought.
@@ -113,6 +115,15 @@ pub(crate) struct State {
     pub(crate) planted: Planted,
     /// Whether the host is shutting down.
     pub(crate) draining: bool,
+}
+
+/// How the present gap of an origin was asked about.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// How often.
+    pub(crate) times: u32,
+    /// Whom, until it was everybody's turn: no more than there are links.
+    pub(crate) links: Vec<LinkKey>,
 }
 
 /// A host's search for nearer neighbours.
@@ -232,6 +243,7 @@ impl State {
             heard: Heard::default(),
             holds: BTreeSet::new(),
             sealed: Sealed::default(),
+            detours: Detours::default(),
             sealed_count: 0,
             replays: Replays::default(),
             passed_on: PassedOn::default(),

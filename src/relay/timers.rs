@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     Grace(u64),
     /// The oldest open signal must have its receipt.
     Signals,
+    /// Something that went sealed should have had its answer.
+    Overdue,
     /// Signals that wait for a better path have waited long enough.
     Holds,
     /// Collected changes go out.

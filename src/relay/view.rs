@@ -288,6 +288,8 @@ pub struct Tables {
     pub deliveries: usize,
     /// Signals that went out sealed.
     pub sealed: usize,
+    /// Homes to which links are passed over.
+    pub detours: usize,
     /// Sealed frames of others that may still bounce.
     pub passed_on: usize,
     /// Return routes.

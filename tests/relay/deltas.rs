@@ -304,6 +304,23 @@ fn who_is_in_as_many_topics_as_may_be_can_change_one_in_a_delta() {
 }
 
 #[test]
+fn about_one_gap_nobody_is_asked_again_before_all_were_however_many_more_come_to_know() {
+    let (mut origin, record) = (Player::new(1), Player::new(1).record());
+    let all = [origin.announce(&[Op::Record(record)]), origin.announce(&[])];
+    let (mut house, _) = heard(&all[..1], &Player::new(2));
+    let links: Vec<LinkKey> = (3..7).map(|number| house.link(&Player::new(number))).collect();
+    let mut asked: Vec<LinkKey> = Vec::new();
+    // Each that comes to know it stands before the others in the order in which they are asked.
+    for link in links.iter().rev() {
+        house.send(*link, &has(&origin, 2));
+        let effects = house.wait(2 * SECOND);
+        let graft = Frame::Graft(origin.id, origin.epoch, 1);
+        asked.extend(links.iter().filter(|link| effects.frames(**link).contains(&graft)));
+    }
+    assert!(asked.iter().take(4).eq(links.iter().rev()), "{asked:?} of {links:?}");
+}
+
+#[test]
 fn what_was_missing_is_pushed_once_and_what_finds_no_room_to_wait_goes_to_nobody() {
     let (mut origin, middle, below) = (Player::new(1), Player::new(2), Player::new(3));
     let record = Op::Record(origin.record());
@@ -333,4 +350,128 @@ fn what_was_missing_is_pushed_once_and_what_finds_no_room_to_wait_goes_to_nobody
     assert_eq!(pushed(&effects, &all[1]), 1);
     let effects = house.send(link, &announced(&all[1]));
     assert_eq!(pushed(&effects, &all[1]), 0);
+}
+
+#[test]
+fn a_delta_of_an_origin_in_quarantine_changes_nothing_and_is_nobodys_fault_but_the_origins() {
+    let ((origin, all), middle) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &middle);
+    let delta = delta_of(&mut knows, link, &origin, 3);
+    let (mut house, link) = behind(&all, 3, &middle, &origin);
+    let other = house.link(&Player::new(3));
+    let ops = encode_ops(&[]).unwrap();
+    let lie = Announcement { age_ms: 0, head: origin.head(origin.epoch, 4, &ops, [7; 32]), ops: None };
+    let effects = house.send(other, &announced(&lie));
+    let quarantined = |note: &Note| matches!(note, Note::HostQuarantined { host, .. } if *host == origin.id);
+    assert!(effects.notes.iter().any(quarantined));
+    let effects = house.send(link, &Frame::Delta(delta));
+    assert_eq!((caught_up(&effects), effects.faults(), effects.closed(link)), (None, vec![], None));
+    let more = house.wait(5 * SECOND);
+    let shown = house.relay.view(house.now).hosts.iter().any(|host| host.host == origin.id && host.live);
+    assert!(!shown, "it stays away until its next epoch");
+    assert_eq!(queries(&more, link), [], "and is not asked for");
+}
+
+#[test]
+fn a_delta_of_a_host_that_has_expired_is_taken_and_shown_when_the_host_is_heard_again() {
+    let ((mut origin, all), middle) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &middle);
+    let delta = delta_of(&mut knows, link, &origin, 3);
+    let end = seen(&knows, &origin);
+    let (mut house, link) = behind(&all, 3, &middle, &origin);
+    let (edge, _) = house.edge("s0");
+    let expired = house.wait(10 * SECOND);
+    assert!(expired.notes.contains(&Note::HostExpired { host: origin.id }));
+    // What it says was made when its head was: the host has been silent since.
+    let effects = house.send(link, &Frame::Delta(Delta { age_ms: 10_000, ..delta }));
+    assert_eq!((seen(&house, &origin), caught_up(&effects)), (end, Some(CatchUp::Delta)));
+    let id = origin.id;
+    let live = |house: &House| house.relay.view(house.now).hosts.iter().any(|it| it.host == id && it.live);
+    let members = house.members(edge, "s0").len();
+    assert_eq!((live(&house), members), (false, 0), "only its own edge is there");
+    let beat = announced(&origin.announce(&[]));
+    let effects = house.send(link, &beat);
+    assert!(live(&house) && house.members(edge, "s0").len() > 1);
+    assert_eq!(queries(&effects, link), []);
+}
+
+#[test]
+fn a_delta_ends_a_comparison_that_is_under_way_and_what_that_brings_later_is_dropped() {
+    let ((mut origin, all), liar) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &liar);
+    let truth = delta_of(&mut knows, link, &origin, 3);
+    let end = seen(&knows, &origin);
+    let (mut house, link) = behind(&all, 3, &liar, &origin);
+    house.send(link, &Frame::Delta(Delta { ops: encode_ops(&[]).unwrap(), ..truth.clone() }));
+    let direct = house.link(&origin);
+    let asked = (0..10).map(|_| queries(&house.wait(SECOND), direct)).find(|asked| !asked.is_empty()).unwrap();
+    assert_eq!(asked.len(), 1, "it is compared");
+    let effects = house.send(direct, &Frame::Delta(truth));
+    assert_eq!((seen(&house, &origin), caught_up(&effects), effects.faults()), (end, Some(CatchUp::Delta), vec![]));
+    let late = origin.answer(&asked[0], 256, 60_000);
+    let effects = house.send(direct, &Frame::Reply(late));
+    assert_eq!((seen(&house, &origin), effects.faults(), effects.outputs.len()), (end, vec![], 0));
+    assert_eq!(queries(&house.wait(5 * SECOND), direct), []);
+}
+
+#[test]
+fn the_announcement_at_the_end_of_a_delta_goes_on_to_those_below_when_it_comes_and_its_copies_do_not() {
+    let ((origin, all), middle) = (busy(), Player::new(2));
+    let (mut knows, link) = heard(&all, &middle);
+    let delta = delta_of(&mut knows, link, &origin, 3);
+    let (mut house, link) = behind(&all, 3, &middle, &origin);
+    let (other, below) = (house.link(&Player::new(3)), house.link(&Player::new(4)));
+    house.send(below, &Frame::Graft(origin.id, origin.epoch, 3));
+    house.send(link, &Frame::Delta(delta.clone()));
+    let last = announced(&all[all.len() - 1]);
+    let effects = house.send(other, &last);
+    assert_eq!(effects.frames(below), std::slice::from_ref(&last));
+    assert_eq!(effects.frames(other), [], "it is the first copy: that way is not closed");
+    let effects = house.send(other, &last);
+    assert_eq!(effects.frames(below), []);
+    // One with other ops under the same head is not it, nor does anything of a liar go on.
+    let (mut house, link) = behind(&all, 3, &middle, &origin);
+    let (other, below) = (house.link(&Player::new(3)), house.link(&Player::new(4)));
+    house.send(below, &Frame::Graft(origin.id, origin.epoch, 3));
+    house.send(link, &Frame::Delta(delta.clone()));
+    let twisted = Announcement { ops: Some(encode_ops(&[]).unwrap()), ..all[all.len() - 1].clone() };
+    assert_eq!(house.send(other, &announced(&twisted)).frames(below), []);
+    let (mut house, link) = behind(&all, 3, &middle, &origin);
+    let (other, below) = (house.link(&Player::new(3)), house.link(&Player::new(4)));
+    house.send(below, &Frame::Graft(origin.id, origin.epoch, 3));
+    house.send(link, &Frame::Delta(delta));
+    let head = origin.head(origin.epoch, 12, &encode_ops(&[]).unwrap(), [7; 32]);
+    house.send(other, &announced(&Announcement { age_ms: 0, head, ops: None }));
+    assert_eq!(house.send(other, &last).frames(below), []);
+}
+
+#[test]
+fn whom_nobody_pushes_is_asked_for_on_two_links_once_whatever_summaries_repeat() {
+    let mut house = House::new();
+    let first = house.link(&Player::new(1));
+    let origins: Vec<Player> = (10..60)
+        .map(|number| {
+            let mut origin = Player::new(number);
+            let record = Op::Record(origin.record());
+            house.send(first, &announced(&origin.announce(&[record])));
+            origin
+        })
+        .collect();
+    house.handle(aldis::relay::io::Input::LinkClosed { link: first, reason: "it crashed".to_owned() });
+    let links: Vec<LinkKey> = (2..6).map(|number| house.link(&Player::new(number))).collect();
+    let entry = |(number, origin): (u16, &Player)| {
+        let (origin, epoch) = (origin.id, origin.epoch);
+        HaveEntry::Named { number, origin, epoch, seq: 1 }
+    };
+    let summary = Frame::Have((0..).zip(&origins).map(entry).collect());
+    let mut grafts = Vec::new();
+    for round in 0..3 {
+        for link in &links {
+            let frames = house.send(*link, &summary).frames(*link);
+            let asked = frames.iter().filter(|frame| matches!(frame, Frame::Graft(..))).count();
+            grafts.push((round, asked));
+        }
+    }
+    let asked: Vec<usize> = grafts.iter().map(|(_, asked)| *asked).collect();
+    assert_eq!(asked, [[50, 50, 0, 0], [0; 4], [0; 4]].concat());
 }

@@ -31,6 +31,11 @@ struct Scene {
 impl Scene {
     /// "a" has its receipt, "b" is on the way.
     fn new() -> Self {
+        Self::begun(["a", "b"])
+    }
+
+    /// The first of two has its receipt, the second is on the way.
+    fn begun(ids: [&str; 2]) -> Self {
         let (mut house, middle, mut player) = (House::new(), Player::new(1), Player::new(2));
         player.interval_ms = 300_000;
         let (edge, from) = house.edge("s0");
@@ -42,17 +47,21 @@ impl Scene {
         let announcement = player.announce(&[Op::Record(player.record()), Op::Present { peer: to, proof }, join]);
         house.send(hop, &Frame::Announcement(announcement));
         let mut scene = Self { house, edge, from, to, player, hop, direct: hop };
-        let sent = [scene.signal("a"), scene.signal("b")];
-        assert_eq!(sent.map(|effects| scene.over(&effects, hop)), [["a"], ["b"]]);
+        let sent = ids.map(|id| scene.signal(id));
+        assert_eq!(sent.map(|effects| scene.over(&effects, hop)), ids.map(|id| [id]));
         scene.direct = scene.house.link(&scene.player);
-        scene.receipt("a");
+        scene.receipt(ids[0]);
         scene
     }
 
     /// The same, and the direct link has stood long enough: "c" is held.
     fn held() -> Self {
-        let mut scene = Self::new();
-        scene.house.wait(HOLD_AFTER);
+        let mut scene = Self::begun(["x", "y"]);
+        scene.house.wait(HOLD_AFTER - ms(100));
+        // What is on the way must not have waited for its receipt so long that it goes again.
+        ["a", "b"].into_iter().for_each(|id| _ = scene.signal(id));
+        ["y", "a"].into_iter().for_each(|id| _ = scene.receipt(id));
+        scene.house.wait(ms(100));
         let effects = scene.signal("c");
         scene.went(&effects, &[], &[]);
         scene

@@ -46,6 +46,29 @@ fn is_live(house: &House, host: HostId) -> bool {
     house.relay.view(house.now).hosts.iter().any(|seen| seen.host == host && seen.live)
 }
 
+// ---- Ages -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_host_that_says_a_head_is_old_is_not_believed_when_another_brings_it_young_and_nothing_makes_it_younger_than_it_came()
+ {
+    let (liar, honest) = (Player::new(2), Player::new(3));
+    for (age_ms, lives) in [(3_600_000, 5_900), (0, 8_900)] {
+        let mut player = Player::new(1);
+        let mut house = House::new();
+        let links = [house.link(&liar), house.link(&honest)];
+        begin(&mut house, links[0], &mut player);
+        let beat = player.announce(&[]);
+        house.send(links[0], &Frame::Announcement(Announcement { age_ms: 3_600_000, ..beat.clone() }));
+        house.send(links[1], &Frame::Announcement(Announcement { age_ms, ..beat.clone() }));
+        house.wait(ms(lives));
+        assert!(is_live(&house, player.id), "{age_ms}");
+        // It is brought again and again, for ever young.
+        house.send(links[0], &Frame::Announcement(Announcement { age_ms: 0, ..beat }));
+        house.wait(ms(9_100 - lives));
+        assert!(!is_live(&house, player.id), "{age_ms}");
+    }
+}
+
 // ---- Hosts that are said to be gone -----------------------------------------------------------------------------
 
 /// A house with links to a neighbour that `victim` lists, and to one that it does not.

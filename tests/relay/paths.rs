@@ -79,6 +79,86 @@ fn in_a_ring_signals_find_the_other_way_round_when_a_host_dies() {
     }
 }
 
+/// Alice at 0 and Bob at 2, who are two hosts apart by 1 and as far by 3; 1 is nearer.
+fn two_ways() -> (World, usize, usize) {
+    let mut world = World::with_wires(4, &[(0, 1), (1, 2), (2, 3), (3, 0)]);
+    world.set_latency(0, 3, ms(30));
+    world.set_latency(2, 3, ms(30));
+    let (alice, bob) = (world.edge(0), world.edge(2));
+    world.run(secs(20));
+    (world, alice, bob)
+}
+
+fn got(world: &World, edge: usize) -> Vec<String> {
+    world.edges[edge].got().into_iter().map(|(_, id)| id).collect()
+}
+
+#[test]
+fn what_a_host_on_the_way_drops_goes_again_by_another_way_in_order_and_what_follows_takes_that_at_once() {
+    let (mut world, alice, bob) = two_ways();
+    let b = world.peer(bob);
+    world.drops.insert((1, 2));
+    for n in 0..3 {
+        world.signal(alice, b, &format!("{n}"), "dropped by 1");
+        world.run(ms(10));
+    }
+    world.run(ms(1_100));
+    assert_eq!(world.says(alice), [""; 0], "nobody has noticed yet");
+    world.until(ms(500), "all receipts are back", |world| world.edges[alice].receipts().len() == 3);
+    assert_eq!(got(&world, bob), ["0", "1", "2"]);
+    world.signal(alice, b, "3", "not by 1 again");
+    world.until(ms(300), "the next has its receipt", |world| world.edges[alice].receipts().len() == 4);
+    assert!(world.edges[alice].receipts().values().all(|outcomes| *outcomes == [Outcome::Delivered]));
+}
+
+#[test]
+fn a_receipt_that_a_host_on_the_way_drops_comes_back_the_way_of_the_copy_and_the_signal_is_got_once() {
+    let (mut world, alice, bob) = two_ways();
+    let b = world.peer(bob);
+    world.drops.insert((1, 0));
+    world.signal(alice, b, "a", "it arrives, its receipt does not");
+    world.run(ms(300));
+    assert_eq!((got(&world, bob), world.edges[alice].receipts().len()), (vec!["a".to_owned()], 0));
+    world.until(ms(1_300), "the receipt is back", |world| world.edges[alice].receipts().len() == 1);
+    world.run(secs(6));
+    assert_eq!(world.says(alice), ["a Delivered"]);
+    assert_eq!(got(&world, bob), ["a"]);
+}
+
+#[test]
+fn a_broadcast_goes_by_another_way_too_and_its_tally_comes_back_that_way() {
+    for dropping in [(1, 2), (1, 0)] {
+        let (mut world, alice, bob) = two_ways();
+        for edge in [alice, bob] {
+            world.join(edge, "room");
+        }
+        world.run(secs(1));
+        world.says(alice);
+        world.drops.insert(dropping);
+        world.broadcast(alice, "room", "a", "to all");
+        world.run(secs(2));
+        let told = world.says(alice);
+        assert!(
+            told.len() == 1 && told[0] == "a taken 1 refused 0 unknown 0 members 1 missed 0",
+            "{dropping:?}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn where_there_is_no_other_way_nothing_goes_again_and_the_sender_is_told_that_nobody_knows() {
+    let mut world = World::with_wires(3, &[(0, 1), (1, 2)]);
+    let (alice, bob) = (world.edge(0), world.edge(2));
+    world.run(secs(2));
+    let b = world.peer(bob);
+    world.drops.insert((1, 2));
+    world.watch_wire(1);
+    world.signal(alice, b, "a", &"x".repeat(10_000));
+    world.run(secs(6));
+    assert_eq!(world.says(alice), ["a Unknown"]);
+    assert!(world.wire_seen().len() < 20_000, "it has come to 1 once");
+}
+
 #[test]
 fn a_line_that_breaks_and_mends_under_traffic_loses_nothing() {
     for seed in 0..4 {

@@ -90,6 +90,8 @@ pub struct World {
     /// Hosts that nobody reaches who was not dialled by them.
     pub hidden: BTreeSet<Place>,
     slow: BTreeMap<(Place, Place), Slow>,
+    /// Pairs of hosts of which the first drops all sealed frames that it should send to the second.
+    pub drops: BTreeSet<(Place, Place)>,
     latencies: BTreeMap<(Place, Place), Duration>,
     pub latency: Duration,
     /// Up to so much more latency for each frame, by chance.
@@ -122,6 +124,7 @@ impl World {
             cut: BTreeSet::new(),
             hidden: BTreeSet::new(),
             slow: BTreeMap::new(),
+            drops: BTreeSet::new(),
             latencies: BTreeMap::new(),
             latency: ms(10),
             jitter: Duration::ZERO,

@@ -13,6 +13,8 @@ use super::{Happening, Place, World, address, ms, secs};
 
 /// A silent connection is given up after this (DESIGN §5).
 const IDLE: Duration = Duration::from_secs(7);
+/// The kind of sealed frames (PROTOCOL.md §5.3).
+const ROUTED: u8 = 12;
 /// What was sent before a connection was closed may arrive for so long.
 const FLUSH: Duration = Duration::from_secs(2);
 
@@ -137,6 +139,9 @@ impl World {
         let life = self.hosts[place].life;
         let sent = Input::LinkSent { link, channel, bytes: frame.len() };
         self.later(Duration::ZERO, Happening::Input(place, life, sent));
+        if self.drops.contains(&(place, end.place)) && frame.first() == Some(&ROUTED) {
+            return;
+        }
         let jitter = self.jitter.mul_f64(f64::from(u32::try_from(self.random(1_000)).unwrap()) / 1_000.0);
         let arrival = self.now + self.latency_between(place, end.place) + jitter;
         let at = self.order.entry((end.place, end.link, channel)).or_default();

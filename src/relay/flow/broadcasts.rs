@@ -140,11 +140,11 @@ impl State {
                 continue;
             }
             let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
-            let pinned = broadcasts.and_then(|broadcasts| broadcasts.pinned(*home));
+            let pinned = broadcasts.and_then(|broadcasts| broadcasts.pinned(*home)).and_then(Path::link);
             match self.hand_over(now, *home, pinned, lane, &frame, out) {
                 Ok(path) => {
                     if let Path::Routed(_, nonce) = path {
-                        self.sealed.insert(now, nonce, key, id.clone());
+                        self.went_sealed(now, nonce, key, id);
                     }
                     let session = self.sessions.find_mut(key);
                     if let Some(broadcasts) = session.and_then(|session| session.broadcasts.as_mut()) {
@@ -163,23 +163,35 @@ impl State {
     pub(crate) fn broadcast_came(&mut self, now: Moment, key: LinkKey, broadcast: Broadcast, out: &mut Outbox) {
         let Some(host) = self.links.find(key).map(|link| link.host) else { return };
         match self.doubt(now, key, broadcast.from, &broadcast.proof) {
-            None => self.broadcast_arrived(now, host, broadcast, out),
+            None => self.broadcast_arrived(now, host, broadcast, None, out),
             Some(Doubt::Foreign) => self.misbehaved(now, key, Fault::ForeignSender, out),
-            Some(Doubt::Refused(refusal)) => self.answer_tally(now, host, broadcast, Spread::Refused(refusal), out),
+            Some(Doubt::Refused(refusal)) => {
+                let Broadcast { from, id, .. } = broadcast;
+                self.answer_tally(now, host, Tally { from, id, spread: Spread::Refused(refusal) }, None, out);
+            }
         }
     }
 
-    /// A broadcast came from its sender's home, by whatever way.
-    pub(crate) fn broadcast_arrived(&mut self, now: Moment, home: HostId, broadcast: Broadcast, out: &mut Outbox) {
+    /// A broadcast came from its sender's home, by way of others over the link `via`.
+    pub(crate) fn broadcast_arrived(
+        &mut self,
+        now: Moment,
+        home: HostId,
+        broadcast: Broadcast,
+        via: Option<LinkKey>,
+        out: &mut Outbox,
+    ) {
         self.routes.insert(now, broadcast.from, home);
+        // Of one that comes again the tally before may have been lost: this one goes back where the copy came from.
+        let again = self.heard.find(broadcast.from, &Arc::from(broadcast.id.as_str())).is_some();
         let spread = self.spread(now, home, &broadcast, false, out);
-        self.answer_tally(now, home, broadcast, spread, out);
+        let Broadcast { from, id, .. } = broadcast;
+        self.answer_tally(now, home, Tally { from, id, spread }, via.filter(|_| again), out);
     }
 
-    fn answer_tally(&mut self, now: Moment, home: HostId, broadcast: Broadcast, spread: Spread, out: &mut Outbox) {
-        let Broadcast { from, id, .. } = broadcast;
+    fn answer_tally(&mut self, now: Moment, home: HostId, tally: Tally, via: Option<LinkKey>, out: &mut Outbox) {
         // A tally that finds no way is asked for again by the sender's home, or that host's part becomes unknown there.
-        let _ = self.hand_over(now, home, None, lane(from), &Frame::Tally(Tally { from, id, spread }), out);
+        let _ = self.hand_over(now, home, via, lane(tally.from), &Frame::Tally(tally), out);
     }
 
     /// Puts a broadcast into the queues of the members here, unless it has been here before.
@@ -266,11 +278,17 @@ impl State {
 
     /// Parts of broadcasts whose path has died go again by another way, in their order; a host that has one already
     /// knows it. Those that find no way now wait for one until their deadline.
-    pub(crate) fn legs_again(&mut self, now: Moment, which: impl Fn(Path) -> bool, out: &mut Outbox) {
+    pub(crate) fn legs_again(
+        &mut self,
+        now: Moment,
+        which: impl Fn(SessionKey, HostId, Path) -> bool,
+        out: &mut Outbox,
+    ) {
         let mut open: Vec<(SessionKey, RequestId, HostId)> = Vec::new();
         for (key, session) in self.sessions.iter() {
             let Some(broadcasts) = session.broadcasts.as_ref() else { continue };
-            open.extend(broadcasts.open_where(&which).into_iter().map(|(id, home)| (key, id, home)));
+            let parts = broadcasts.open_where(|home, path| which(key, home, path));
+            open.extend(parts.into_iter().map(|(id, home)| (key, id, home)));
         }
         for (key, id, home) in &open {
             let session = self.sessions.find_mut(*key);

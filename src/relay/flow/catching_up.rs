@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::relay::io::{CatchUp, Fault, LinkKey, Moment, Note, Outbox};
 use crate::relay::limits::{
-    ANSWERS, COMPARISONS_PER_LINK_MAX, GRAFT_AFTER, LOG_MAX, QUERIES_WAITING_MAX, SYNC_BARREN_MAX, SYNC_MAX,
+    ANSWERS, COMPARISONS_PER_LINK_MAX, GRAFT_AFTER, LINKS_MAX, LOG_MAX, QUERIES_WAITING_MAX, SYNC_BARREN_MAX, SYNC_MAX,
     SYNC_PASSES_MAX, SYNC_ROUNDS_MAX, SYNC_TIMEOUT, UNSEEN_MAX,
 };
 use crate::relay::multicast::{Comparison, Heard, Mark, Origin};
@@ -51,7 +51,7 @@ impl State {
         if self.planted.has(Defect::ForgetGraft) {
             return;
         }
-        let asked = self.asking.get(&origin).copied().unwrap_or(0);
+        let asked = self.asking.get(&origin).map_or(0, |asked| asked.times);
         let known = self.origins.find(origin).is_some();
         if !known && asked == 0 && self.asking.len() >= UNSEEN_MAX {
             return;
@@ -64,7 +64,7 @@ impl State {
             return;
         }
         let candidates = self.who_knows_more(origin, ours);
-        let Some((link, theirs, rtt)) = candidates.get(asked as usize % candidates.len().max(1)).copied() else {
+        let Some((mut link, theirs, rtt)) = self.not_asked(origin, &candidates) else {
             self.asking.remove(&origin);
             return;
         };
@@ -76,14 +76,35 @@ impl State {
             if let Some(wait) = self.origins.find_mut(origin).and_then(|known| known.compares_after(now)) {
                 return self.timers.set(Timer::Behind(origin), now + wait.min(COMPARED_AT_MOST));
             }
-            let Some(link) = self.free_to_compare(origin, link, &candidates) else {
+            let Some(free) = self.free_to_compare(origin, link, &candidates) else {
                 self.postponed.insert(origin);
                 return self.timers.set(Timer::Behind(origin), now + POSTPONED_AT_MOST);
             };
+            link = free;
             self.compare(now, link, origin, ours, out);
         }
-        self.asking.insert(origin, asked + 1);
+        let asking = self.asking.entry(origin).or_default();
+        asking.times = asking.times.saturating_add(1);
+        if asking.links.len() >= LINKS_MAX {
+            // Links come and go.
+            asking.links.clear();
+        }
+        asking.links.push(link);
         self.timers.set(Timer::Behind(origin), now + pause(asked, rtt));
+    }
+
+    /// The first of these links that was not asked about the present gap; there are more of them as time goes on, so a place
+    /// among them says nothing. When all were asked, they are again.
+    fn not_asked(&mut self, origin: HostId, candidates: &[Candidate]) -> Option<Candidate> {
+        let asked = self.asking.get_mut(&origin);
+        let links = asked.as_ref().map_or(&[][..], |asked| &asked.links);
+        let next = candidates.iter().find(|(link, ..)| !links.contains(link)).copied();
+        next.or_else(|| {
+            if let Some(asked) = asked {
+                asked.links.clear();
+            }
+            candidates.first().copied()
+        })
     }
 
     /// The link over which to compare: the chosen one, or another that knows more, while fewer comparisons than may be
@@ -317,7 +338,7 @@ impl State {
 
     /// An attempt to close a gap has failed; another one follows. Nobody can keep us asking without a pause.
     pub(crate) fn ask_later(&mut self, now: Moment, origin: HostId) {
-        let asked = self.asking.get(&origin).map_or(0, |asked| asked.saturating_sub(1));
+        let asked = self.asking.get(&origin).map_or(0, |asked| asked.times.saturating_sub(1));
         self.timers.set(Timer::Behind(origin), now + pause(asked, Duration::ZERO));
     }
 }

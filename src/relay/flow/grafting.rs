@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aldis_wire::announcement::{Head, Op, decode_ops, ops_hash};
-use aldis_wire::host::{Channel, Delta as DeltaFrame, Frame};
+use aldis_wire::host::{Announcement, Channel, Delta as DeltaFrame, Frame};
 use aldis_wire::id::HostId;
 use aldis_wire::limits::{HEAD_BYTES, OPS_BYTES};
 use bytes::Bytes;
@@ -168,6 +168,28 @@ impl State {
         self.moved(now, origin);
     }
 
+    /// Whether this is the announcement of which the head alone is here, since the roster came to it at one stroke.
+    pub(super) fn is_first_copy(&self, head: &Head, came: &Announcement) -> bool {
+        let applied = self.origins.find(head.origin).and_then(|known| known.applied.as_ref());
+        let same = applied.is_some_and(|heard| !heard.is_whole() && heard.signed == came.head);
+        same && !self.is_quarantined(head.origin, head.mark())
+            && came.ops.as_ref().is_some_and(|ops| ops_hash(ops) == head.ops_hash)
+    }
+
+    /// It changes nothing here, but whoever is below has only us to tell him.
+    pub(super) fn copy_came(&mut self, now: Moment, link: LinkKey, head: Head, came: Announcement, out: &mut Outbox) {
+        out.note(Note::AnnouncementReceived { new: true });
+        let made = now.before(Duration::from_millis(u64::from(came.age_ms)));
+        let heard = Heard::new(self.network.trust, head, came.head, came.ops, made);
+        let (origin, mark) = (heard.head.origin, heard.head.mark());
+        self.links.has(link, origin, mark);
+        if let Some(known) = self.origins.find_mut(origin) {
+            known.hear_again(mark, made);
+            known.applied = Some(heard.clone());
+        }
+        self.pass_on(now, &heard, Some(link), out);
+    }
+
     /// A delta does not lead to what its head states. The head is the origin's, the delta is whoever's was on the way: the
     /// origin is not to blame. Nor is the link, which may have heard another word of an origin with two tongues; but it
     /// is not asked again until it tells of something newer. Digests are compared.
@@ -179,7 +201,7 @@ impl State {
         self.apply_waiting(now, host, out);
         if self.origins.find(host).is_some_and(Origin::is_behind) {
             let asked = self.asking.entry(host).or_default();
-            *asked = (*asked).max(1);
+            asked.times = asked.times.max(1);
             self.ask_later(now, host);
         }
     }

@@ -194,6 +194,7 @@ impl State {
             self.routes.tidy(now);
         }
         self.sealed.tidy(now);
+        self.detours.tidy(now);
         self.passed_on.tidy(now);
         self.directory.remember_departed(now);
         self.origins.tidy(now);

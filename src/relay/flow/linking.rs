@@ -361,6 +361,7 @@ impl State {
         if self.links.admitted().any(|(other, link)| other != key && link.host == host) {
             return;
         }
+        self.meetings.lost(now, host);
         self.discovery.link_lost(now, host, address, missed);
         self.timers.set_earlier(Timer::Discovery, now);
         self.look_whom_to_meet(now);
@@ -368,7 +369,6 @@ impl State {
 
     /// What went over a link must go another way: signals that wait for receipts, next hops, comparisons.
     fn leave_link(&mut self, now: Moment, key: LinkKey, out: &mut Outbox) {
-        self.meetings.lost(now, key);
         for (host, origin) in self.origins.iter_mut() {
             if origin.next_hop == Some(key) {
                 origin.next_hop = None;

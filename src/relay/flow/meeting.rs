@@ -12,13 +12,13 @@ use aldis_wire::record::short_id;
 
 use crate::relay::io::{LinkKey, Moment, Note, Outbox, PunchOutcome};
 use crate::relay::limits::{
-    FULL_MESH_MAX, INTRODUCTIONS, LINKS_CHOSEN, MEETING_AGAIN, MEETING_PATIENCE, MEETING_TURN, PUNCH_AFTER_MAX,
-    PUNCH_MARGIN, REACH_PATIENCE,
+    FULL_MESH_MAX, INTRODUCTIONS, LINKS_CHOSEN, MEETING_AGAIN, MEETING_PATIENCE, MEETING_TURN, MET_LATELY,
+    PUNCH_AFTER_MAX, PUNCH_MARGIN, REACH_PATIENCE,
 };
 use crate::relay::links::Link;
 use crate::relay::meetings::{Meeting, Side, Stage, is_at};
 use crate::relay::planted::Defect;
-use crate::relay::scope::is_inside;
+use crate::relay::scope::{is_inside, normalised};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -120,14 +120,15 @@ impl State {
 
     fn ask_to_meet(&mut self, now: Moment, host: HostId, ours: &Side, out: &mut Outbox) {
         let through = self.introducers(host);
-        let Some(link) = through.get(self.meetings.turn(host, through.len())).copied() else {
+        let chosen = through.get(self.meetings.turn(host, through.len())).copied();
+        let Some((link, neighbour)) = chosen.and_then(|link| Some((link, self.links.find(link)?.host))) else {
             return self.meetings.look_at(now + MEETING_AGAIN);
         };
         if !self.meetings.has_room(true) {
             // The next look is when one of those under way is over.
             return;
         }
-        self.meetings.expect(now, host, link, true);
+        self.meetings.expect(now, host, neighbour, true);
         self.introduce(link, host, ours.clone(), out);
     }
 
@@ -183,7 +184,8 @@ impl State {
         let Punch { host, nat, candidates, after_ms } = punch;
         let after = Duration::from_millis(u64::from(after_ms)).min(PUNCH_AFTER_MAX);
         let after = if self.planted.has(Defect::PunchAtOnce) { Duration::ZERO } else { after };
-        if self.meetings.appoint(host, key, Side { nat, candidates }, now + after) {
+        let Some(neighbour) = self.links.find(key).map(|link| link.host) else { return };
+        if self.meetings.appoint(host, neighbour, Side { nat, candidates }, now + after) {
             self.timers.set_earlier(Timer::Meetings, now + after);
         }
     }
@@ -231,7 +233,8 @@ impl State {
     /// The common neighbour does not bring us together.
     pub(crate) fn not_introduced_came(&mut self, now: Moment, key: LinkKey, answer: NotIntroduced, out: &mut Outbox) {
         let NotIntroduced { host, why } = answer;
-        let expected = |meeting: &Meeting| meeting.stage == Stage::Expected && meeting.through == key;
+        let Some(neighbour) = self.links.find(key).map(|link| link.host) else { return };
+        let expected = |meeting: &Meeting| meeting.stage == Stage::Expected && meeting.through == neighbour;
         if !self.meetings.with(host).is_some_and(expected) {
             return;
         }
@@ -245,16 +248,21 @@ impl State {
     }
 
     /// Somebody wants to meet us. Whoever would be let in if he dialled is met, also when there is a link: he must have
-    /// lost it, since he asks.
+    /// lost it, since he asks. If it is a moment old he had asked before.
     fn wish_came(&mut self, now: Moment, key: LinkKey, host: HostId, nat: Nat, out: &mut Outbox) {
+        let Some(neighbour) = self.links.find(key).map(|link| link.host) else { return };
         let ours = self.own_side();
         let full = self.links.is_full(Role::Acceptor) && self.links.to_host(host).is_none();
-        if self.draining || full || !self.directory.is_shown(host) || self.barred.why(host).is_some() {
+        let is_new = |link: &Link| link.host == host && link.is_sound() && now.since(link.since) < MET_LATELY;
+        let met = self.links.admitted().any(|(_, link)| is_new(link));
+        if self.draining || full || met || !self.directory.is_shown(host) || self.barred.why(host).is_some() {
             return;
         }
         let agrees = match self.meetings.with(host) {
             // Both ask. Through one neighbour that is answer enough; through two, the lower id's word counts.
-            Some(Meeting { stage: Stage::Expected, through, ours: true, .. }) => *through != key && self.own > host,
+            Some(Meeting { stage: Stage::Expected, through, ours: true, .. }) => {
+                *through != neighbour && self.own > host
+            }
             Some(Meeting { stage, .. }) => *stage == Stage::Expected,
             None => self.meetings.has_room(false),
         };
@@ -265,7 +273,7 @@ impl State {
         if ours.is_hopeless(&theirs) {
             return;
         }
-        self.meetings.expect(now, host, key, false);
+        self.meetings.expect(now, host, neighbour, false);
         self.introduce(key, host, ours, out);
         self.plan_meetings();
     }
@@ -324,7 +332,7 @@ impl State {
     fn bring_together(&mut self, one: (HostId, Side), two: (HostId, Side), out: &mut Outbox) {
         let link = |host| {
             let key = self.links.to_host(host)?;
-            self.links.find(key).map(|link| (key, link.address.ip().to_canonical(), link.rtt / 2))
+            self.links.find(key).map(|link| (key, normalised(link.address), link.rtt / 2))
         };
         let (Some(to_one), Some(to_two)) = (link(one.0), link(two.0)) else {
             self.not_introduced(one.0, two.0, NotIntroducedReason::NotLinked, out);
@@ -335,19 +343,28 @@ impl State {
             return self.not_introduced(two.0, one.0, NotIntroducedReason::Hopeless, out);
         }
         let moment = to_one.2.max(to_two.2) + PUNCH_MARGIN;
-        let near = to_one.1 == to_two.1;
+        let near = to_one.1.ip() == to_two.1.ip();
         for ((key, _, way), (host, theirs), (_, seen, _)) in [(to_one, two, to_two), (to_two, one, to_one)] {
-            let mut candidates: Vec<SocketAddr> = Vec::new();
-            for candidate in theirs.candidates {
-                let passes = is_at(seen, candidate.ip()) || near && is_inside(candidate);
-                if passes && !candidates.contains(&candidate) {
-                    candidates.push(candidate);
-                }
-            }
-            candidates.truncate(CANDIDATES_MAX);
+            let candidates = self.passed_on(seen, near, theirs.candidates);
             let after_ms = u16::try_from(moment.saturating_sub(way).as_millis()).unwrap_or(u16::MAX);
             let punch = Punch { host, nat: theirs.nat, candidates, after_ms };
             self.send(key, Channel::Control, &Frame::Punch(punch), out);
         }
+    }
+
+    /// What a host may tell another one of where it is, that we see at `seen`; `near` to the other.
+    fn passed_on(&self, seen: SocketAddr, near: bool, named: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        // Whom we see inside is behind our own router, and outside it is where most of those that we dialled see us.
+        let outside = self.reach.observers.addresses(false).first().map(SocketAddr::ip).filter(|_| is_inside(seen));
+        let mut candidates: Vec<SocketAddr> = Vec::new();
+        for candidate in named {
+            let inside = is_inside(candidate);
+            let passes = is_at(seen.ip(), candidate.ip()) || near && inside || outside == Some(candidate.ip());
+            if passes && !candidates.contains(&candidate) {
+                candidates.push(candidate);
+            }
+        }
+        candidates.truncate(CANDIDATES_MAX);
+        candidates
     }
 }

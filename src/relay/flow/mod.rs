@@ -6,6 +6,7 @@
 //! | `edges` | an edge's socket opens, asks, closes |
 //! | `signals` | a session sends; a signal, receipt or bounce arrives; an edge acknowledges |
 //! | `holding` | a pair that signals all the time could take a shorter way |
+//! | `repeating` | something that went sealed has no answer |
 //! | `broadcasts` | a session sends to a topic; a broadcast or a tally arrives |
 //! | `ways` | a frame must get from home to home |
 //! | `announcing` | our own roster changes; a heartbeat is due |
@@ -43,6 +44,7 @@ mod meeting;
 mod moving;
 mod reaching;
 mod receiving;
+mod repeating;
 mod signals;
 mod summaries;
 mod tending;

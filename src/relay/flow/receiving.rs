@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use aldis_wire::announcement::GoneReason;
-use aldis_wire::announcement::{Head, Op, SignedHead, decode_ops, ops_hash};
+use aldis_wire::announcement::{GoneReason, Head, Op, SignedHead, decode_ops, ops_hash};
 use aldis_wire::host::{Announcement, Channel, Frame};
 use aldis_wire::id::HostId;
 use aldis_wire::proof::Proof;
@@ -30,8 +29,11 @@ impl State {
         let whole = came.ops.is_some() || head.is_heartbeat();
         // Together with what is looked for next: the processor fetches both at a time.
         let row = self.links.row(head.origin);
+        if self.is_first_copy(&head, &came) {
+            return self.copy_came(now, link, head, came, out);
+        }
         if self.is_old(&head, whole) {
-            return self.duplicate_came(now, link, &head, out);
+            return self.duplicate_came(now, link, &head, came.age_ms, out);
         }
         if !self.is_genuine(now, link, &head, &came.head, out) {
             return;
@@ -39,8 +41,7 @@ impl State {
         if came.ops.as_ref().is_some_and(|ops| ops_hash(ops) != head.ops_hash) {
             return self.misbehaved(now, link, Fault::BadFrame, out);
         }
-        let age = Duration::from_millis(u64::from(came.age_ms));
-        let made = now.before(age);
+        let made = now.before(Duration::from_millis(u64::from(came.age_ms)));
         let heard = Heard::new(self.network.trust, head, came.head, came.ops, made);
         let Some(newer) = self.head_heard(now, link, &heard.head, made) else { return };
         out.note(Note::AnnouncementReceived { new: true });
@@ -115,9 +116,12 @@ impl State {
     }
 
     /// An announcement that we have: unless it came the way we want it, that way is closed for this origin.
-    fn duplicate_came(&mut self, now: Moment, link: LinkKey, head: &Head, out: &mut Outbox) {
+    fn duplicate_came(&mut self, now: Moment, link: LinkKey, head: &Head, age_ms: u32, out: &mut Outbox) {
         out.note(Note::AnnouncementReceived { new: false });
         let mark = head.mark();
+        if let Some(known) = self.origins.find_mut(head.origin) {
+            known.hear_again(mark, now.before(Duration::from_millis(u64::from(age_ms))));
+        }
         let Some(known) = self.origins.find(head.origin) else { return };
         // While no way is the wanted one, none is closed: the next announcement decides which it is.
         // What is sent to many once says nothing of who goes on sending.

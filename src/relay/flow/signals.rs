@@ -80,7 +80,7 @@ impl State {
     pub(super) fn dispatch(&mut self, now: Moment, key: SessionKey, id: RequestId, out: &mut Outbox) {
         let Some(session) = self.sessions.find(key) else { return };
         let Some(sent) = session.outgoing.find(&id).cloned() else { return };
-        let pinned = session.outgoing.pinned(sent.to);
+        let pinned = session.outgoing.pinned(sent.to).and_then(Path::link);
         let (nobody, doubtful) = (sent.refused(Refusal::NoSuchPeer), sent.doubtful);
         let signal = Signal {
             from: session.peer,
@@ -101,7 +101,7 @@ impl State {
         };
         if home == self.own {
             self.note_path(now, key, &id, home, Path::Local);
-            return self.arrive(now, home, signal, id, out);
+            return self.arrive(now, home, signal, id, None, out);
         }
         if self.is_awaited(home) {
             // It is sent when that link is there, in its place.
@@ -120,7 +120,7 @@ impl State {
 
     fn note_path(&mut self, now: Moment, key: SessionKey, id: &RequestId, home: HostId, path: Path) {
         if let Path::Routed(_, nonce) = path {
-            self.sealed.insert(now, nonce, key, id.clone());
+            self.went_sealed(now, nonce, key, id);
         }
         let epoch = match path {
             Path::Direct(link) => self.links.find(link).map(|link| link.epoch),
@@ -139,24 +139,36 @@ impl State {
             None => {}
             Some(Doubt::Foreign) => return self.misbehaved(now, key, Fault::ForeignSender, out),
             Some(Doubt::Refused(refusal)) => {
-                let (Signal { from, to, .. }, id) = (&signal, Arc::from(signal.id.as_str()));
-                return self.answer(now, host, *from, *to, id, Outcome::Refused(refusal), out);
+                let Signal { from, to, id, .. } = signal;
+                let id = Arc::from(id.as_str());
+                let outcome = Outcome::Refused(refusal);
+                return self.answer(now, Finished { from, to, id, sender_home: host, outcome }, None, out);
             }
         }
         self.routes.insert(now, signal.from, host);
         let id = Arc::from(signal.id.as_str());
-        self.arrive(now, host, signal, id, out);
+        self.arrive(now, host, signal, id, None, out);
     }
 
-    /// A signal is at its target's home: into the target's queue, unless it has been here before.
-    fn arrive(&mut self, now: Moment, sender_home: HostId, signal: Signal, id: RequestId, out: &mut Outbox) {
+    /// A signal is at its target's home: into the target's queue, unless it has been here before. By way of others it
+    /// came over the link `via`.
+    fn arrive(
+        &mut self,
+        now: Moment,
+        sender_home: HostId,
+        signal: Signal,
+        id: RequestId,
+        via: Option<LinkKey>,
+        out: &mut Outbox,
+    ) {
         let Signal { from, to, session, n, topic, data, .. } = signal;
         if let Some(earlier) = self.deliveries.find(from, &id)
             && !self.planted.has(Defect::SkipDedup)
         {
             let outcome = if earlier.to == to { earlier.outcome } else { Some(Outcome::Refused(Refusal::BadField)) };
             if let Some(outcome) = outcome {
-                self.answer(now, sender_home, from, to, id, outcome, out);
+                // The receipt before this one may have been lost on its way: this one goes back where the copy came from.
+                self.answer(now, Finished { from, to, id, sender_home, outcome }, via, out);
             }
             return;
         }
@@ -175,11 +187,15 @@ impl State {
             }
         };
         match taken {
-            Err(refusal) => self.answer(now, sender_home, from, to, id, Outcome::Refused(refusal), out),
+            Err(refusal) => {
+                let outcome = Outcome::Refused(refusal);
+                self.answer(now, Finished { from, to, id, sender_home, outcome }, None, out);
+            }
             Ok(told) => {
                 self.deliveries.insert(now, from, id.clone(), Delivery { to, outcome: None });
                 if self.planted.has(Defect::DeliveredEarly) {
-                    self.answer(now, sender_home, from, to, id, Outcome::Delivered, out);
+                    let outcome = Outcome::Delivered;
+                    self.answer(now, Finished { from, to, id, sender_home, outcome }, None, out);
                 }
                 if let Some((edge, event)) = told {
                     out.tell(edge, event);
@@ -198,23 +214,13 @@ impl State {
 
     /// A signal has left its target's queue for good.
     pub(crate) fn delivery_finished(&mut self, now: Moment, finished: Finished, out: &mut Outbox) {
-        let Finished { from, to, id, sender_home, outcome } = finished;
-        self.deliveries.finish(from, &id, outcome);
-        self.answer(now, sender_home, from, to, id, outcome, out);
+        self.deliveries.finish(finished.from, &finished.id, finished.outcome);
+        self.answer(now, finished, None, out);
     }
 
-    /// Tells the sender's home what became of a signal.
-    #[allow(clippy::too_many_arguments, reason = "a receipt and where it goes")]
-    fn answer(
-        &mut self,
-        now: Moment,
-        home: HostId,
-        from: PeerId,
-        to: PeerId,
-        id: RequestId,
-        outcome: Outcome,
-        out: &mut Outbox,
-    ) {
+    /// Tells the sender's home what became of a signal, over the link `via` if there is one.
+    fn answer(&mut self, now: Moment, finished: Finished, via: Option<LinkKey>, out: &mut Outbox) {
+        let Finished { from, to, id, sender_home: home, outcome } = finished;
         if home == self.own {
             if let Some(session) = self.sessions.by_peer(from) {
                 self.signal_ended(now, session, &id, outcome, out);
@@ -223,7 +229,7 @@ impl State {
         }
         let receipt = Receipt { from, to, id: id.to_string(), outcome };
         // A receipt that finds no way is asked for again by the sender's home, or becomes `unknown` there.
-        let _ = self.hand_over(now, home, None, lane(from, to), &Frame::Receipt(receipt), out);
+        let _ = self.hand_over(now, home, via, lane(from, to), &Frame::Receipt(receipt), out);
     }
 
     /// A receipt came over the link from the target's home.
@@ -290,11 +296,11 @@ impl State {
             Some(Ok(Some(Frame::Signal(signal)))) if self.is_at_home(home, signal.from, &signal.proof) => {
                 self.routes.insert(now, signal.from, home);
                 let id = Arc::from(signal.id.as_str());
-                self.arrive(now, home, signal, id, out);
+                self.arrive(now, home, signal, id, Some(key), out);
             }
             Some(Ok(Some(Frame::Receipt(receipt)))) => self.receipt_from(now, home, &receipt, out),
             Some(Ok(Some(Frame::Broadcast(broadcast)))) if self.is_at_home(home, broadcast.from, &broadcast.proof) => {
-                self.broadcast_arrived(now, home, broadcast, out);
+                self.broadcast_arrived(now, home, broadcast, Some(key), out);
             }
             Some(Ok(Some(Frame::Tally(tally)))) => self.tally_from(home, &tally, out),
             _ => {
@@ -330,13 +336,13 @@ impl State {
     /// target's home knows those that it already has. Those that find no way now wait for one until their deadline.
     pub(crate) fn reroute(&mut self, now: Moment, link: LinkKey, out: &mut Outbox) {
         self.send_again(now, |path| path.link() == Some(link), out);
-        self.legs_again(now, |path| path.link() == Some(link), out);
+        self.legs_again(now, |_, _, path| path.link() == Some(link), out);
     }
 
     /// A new link may be the way that broken signals wait for.
     pub(crate) fn send_broken(&mut self, now: Moment, out: &mut Outbox) {
         self.send_again(now, |path| path == Path::Broken, out);
-        self.legs_again(now, |path| path == Path::Broken, out);
+        self.legs_again(now, |_, _, path| path == Path::Broken, out);
     }
 
     fn send_again(&mut self, now: Moment, which: impl Fn(Path) -> bool, out: &mut Outbox) {

@@ -11,7 +11,7 @@ use aldis_wire::limits::HAVE_ENTRIES_MAX;
 
 use crate::relay::by_host::Row;
 use crate::relay::io::{Fault, LinkKey, Moment, Outbox};
-use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE};
+use crate::relay::limits::{GRAFT_AFTER, HAVE_INTERVAL, HAVE_RATE, ORPHAN_ASKED_MAX};
 use crate::relay::links::Told;
 use crate::relay::multicast::Mark;
 use crate::relay::state::State;
@@ -64,7 +64,8 @@ impl State {
             return;
         }
         if mark == ours {
-            let orphan = known.is_some_and(|known| known.next_hop.is_none() && known.expired.is_none());
+            let orphan = known.is_some_and(|known| known.next_hop.is_none() && known.expired.is_none())
+                && self.links.asked(origin) < ORPHAN_ASKED_MAX;
             let came = known.filter(|known| known.newest == mark && known.next_hop != Some(key)).map(|it| it.came);
             let leads = came.is_some_and(|came| self.compare_ways(now, key, told, came));
             if orphan || leads {

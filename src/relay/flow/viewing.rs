@@ -107,6 +107,7 @@ impl State {
             deadlines: self.deadlines.len(),
             deliveries: self.deliveries.len(),
             sealed: self.sealed.len(),
+            detours: self.detours.len(),
             passed_on: self.passed_on.len(),
             return_routes: self.routes.len(),
             addresses: self.addresses.len(),

@@ -3,6 +3,7 @@
 use aldis_wire::host::{Channel, Frame, Routed};
 use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::proof::Proof;
+use aldis_wire::record::short_id;
 use aldis_wire::refusal::Refusal;
 use aldis_wire::seal::{self, Binding, SharedKey};
 
@@ -15,8 +16,8 @@ use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
 impl State {
-    /// Gives a frame to the link to its home, or seals it and gives it to the next hop. While earlier ones that it must
-    /// not overtake are open, it takes their way: `pinned`.
+    /// Gives a frame to the link to its home, or seals it and gives it to the next hop. If it must not overtake earlier
+    /// ones, or answers one that came again, it takes the link of those: `pinned`.
     ///
     /// # Errors
     /// [`Refusal::HomeUnreachable`] when there is no way, [`Refusal::Overloaded`] when the link has no room.
@@ -24,12 +25,12 @@ impl State {
         &mut self,
         now: Moment,
         home: HostId,
-        pinned: Option<Path>,
+        pinned: Option<LinkKey>,
         lane: u8,
         frame: &Frame,
         out: &mut Outbox,
     ) -> Result<Path, Refusal> {
-        let pinned = pinned.and_then(Path::link).filter(|link| self.links.find(*link).is_some_and(|l| l.is_admitted()));
+        let pinned = pinned.filter(|link| self.links.find(*link).is_some_and(|l| l.is_admitted()));
         let link = pinned.or_else(|| self.way_to(home, None)).ok_or(Refusal::HomeUnreachable)?;
         let sent = if self.links.find(link).is_some_and(|found| found.host == home) {
             self.send(link, Channel::Lane(lane), frame, out).then_some(Path::Direct(link))
@@ -58,9 +59,21 @@ impl State {
     fn sound_hop(&self, home: HostId, except: Option<HostId>) -> Option<LinkKey> {
         let origin = self.origins.find(home).filter(|origin| origin.expired.is_none())?;
         // Without its record nothing can be sealed for it.
-        self.directory.record(home)?;
+        let recorded = self.directory.record(home)?;
         let sound =
             |link: &Link| link.is_admitted() && link.is_sound() && link.host != home && Some(link.host) != except;
+        let missed = self.detours.of(home);
+        if !missed.is_empty() {
+            let knows_it =
+                |key: LinkKey| self.links.theirs(key, home).0 == origin.mark().0 && self.links.is_below(key, home) < 2;
+            let is_next = |key: LinkKey| origin.next_hop == Some(key);
+            let candidates = self.links.iter().filter(|(key, link)| sound(link) && (is_next(*key) || knows_it(*key)));
+            let tried = |key: LinkKey| missed.iter().position(|link| *link == key).map_or(0, |place| place + 1);
+            let listed = |host: HostId| recorded.record.neighbours.contains(&short_id(host));
+            return candidates
+                .min_by_key(|(key, link)| (tried(*key), !is_next(*key), !listed(link.host), link.rtt, *key))
+                .map(|(key, _)| key);
+        }
         let first = origin.next_hop.filter(|key| self.links.find(*key).is_some_and(sound));
         first.or_else(|| {
             let has_it = |key: LinkKey| {

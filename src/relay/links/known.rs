@@ -204,6 +204,13 @@ impl Links {
         self.change(key, origin, |way| (way.closed, way.asked) = (closed, !closed));
     }
 
+    /// On how many admitted links we have asked for an origin's announcements, and had no delta since.
+    #[must_use]
+    pub(crate) fn asked(&self, origin: HostId) -> usize {
+        let asked = self.ways.of(origin).filter(|way| way.asked);
+        asked.filter(|way| self.find(way.link).is_some_and(Link::is_admitted)).count()
+    }
+
     /// Whether we have asked for an origin's announcements on a link, and had no delta since. Takes note of one.
     pub(crate) fn is_answer(&mut self, key: LinkKey, origin: HostId) -> bool {
         self.change(key, origin, |way| std::mem::take(&mut way.asked))

@@ -230,6 +230,14 @@ impl Origin {
         newer
     }
 
+    /// Notes that the newest head came once more, and was `made` then by another host's account: who brought it first may
+    /// have said that it was older than it is. No account makes it later than it came first, as that one could have.
+    pub(crate) fn hear_again(&mut self, mark: Mark, made: Moment) {
+        if mark == self.newest {
+            self.made = self.made.max(made.min(self.came));
+        }
+    }
+
     /// Whether this announcement is to go over all links, since no tree leads from here yet. Takes note of it.
     pub(crate) fn floods(&mut self, now: Moment, head: &Head) -> bool {
         if self.flooded.0 == head.epoch || head.seq > FLOODED_SEQ_MAX || self.floods.take(now, FLOODS, 1).is_err() {

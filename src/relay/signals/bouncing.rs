@@ -4,13 +4,15 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use crate::relay::io::{LinkKey, Moment, RequestId};
-use crate::relay::limits::{PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, SIGNAL_TIMEOUT};
+use crate::relay::limits::{PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, SIGNAL_TIMEOUT, WAY_PATIENCE};
 
 /// Which signal went sealed under which nonce, as long as a host on the way may still bounce it.
 #[derive(Debug, Default)]
 pub(crate) struct Sealed {
     by_nonce: HashMap<[u8; 24], (u64, RequestId)>,
     by_age: VecDeque<(Moment, [u8; 24])>,
+    /// How many of the oldest were looked at: whether they have their answers.
+    looked_at: usize,
 }
 
 impl Sealed {
@@ -34,7 +36,25 @@ impl Sealed {
         {
             let Some((_, nonce)) = self.by_age.pop_front() else { break };
             self.by_nonce.remove(&nonce);
+            self.looked_at = self.looked_at.saturating_sub(1);
         }
+    }
+
+    /// When the next one should have its answer.
+    #[must_use]
+    pub(crate) fn next_overdue(&self) -> Option<Moment> {
+        self.by_age.get(self.looked_at).map(|(at, _)| *at + WAY_PATIENCE)
+    }
+
+    /// The next one that should have its answer by now: its nonce, and whose signal or broadcast it is. Each is given once.
+    pub(crate) fn take_overdue(&mut self, now: Moment) -> Option<([u8; 24], u64, RequestId)> {
+        if self.next_overdue()? > now {
+            return None;
+        }
+        let nonce = self.by_age.get(self.looked_at)?.1;
+        self.looked_at += 1;
+        let (session, id) = self.by_nonce.get(&nonce)?.clone();
+        Some((nonce, session, id))
     }
 
     /// The signal that went out under this nonce.

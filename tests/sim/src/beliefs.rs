@@ -155,9 +155,9 @@ impl World {
         }
     }
 
-    /// A signal has had its time.
+    /// A signal has had its time. It counts if it was sent after the beginning, when liars lie.
     pub(crate) fn count_delivered(&mut self, sent: &Sent) {
-        if !sent.orphan {
+        if !sent.orphan && sent.at >= self.scenario.warm {
             self.beliefs.sent += 1;
             self.beliefs.delivered += u64::from(sent.outcome == Some(Outcome::Delivered));
         }

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aldis_wire::announcement::{Head, Op, SignedHead, encode_ops, ops_hash};
+use aldis_wire::announcement::{GoneReason, Head, Op, SignedHead, encode_ops, ops_hash};
 use aldis_wire::codec::HEADER_BYTES;
 use aldis_wire::host::{Announcement, Channel, Delta, Frame, HaveEntry, Outcome, Query, Range, Receipt, Signal};
-use aldis_wire::id::HostId;
+use aldis_wire::id::{HostId, PeerId};
 use aldis_wire::proof::Proof;
 use bytes::Bytes;
 
@@ -50,7 +50,8 @@ pub enum Lie {
     Floods,
     /// It says of everybody that he is gone.
     Losses,
-    /// It says that nothing has changed to who asks what he has missed.
+    /// To who asks what he has missed it says that nothing has changed, or what changes nothing besides, or that it leads on
+    /// from elsewhere.
     Inventions,
 }
 
@@ -189,9 +190,32 @@ impl World {
             told.age_ms = AGE_MS;
         }
         if self.tells(Lie::Inventions) {
-            told.ops = Bytes::new();
+            match self.chance.below(5) {
+                // Nothing has changed.
+                0 | 1 => told.ops = Bytes::new(),
+                // Something comes before the rest that goes again at its end, or was never there: it has no effect.
+                2 => told.ops = self.without_effect(&told).unwrap_or(told.ops),
+                // It leads on from wherever one stands.
+                3 => told.since = 0,
+                // Or from where one does not stand yet.
+                _ => told.since = told.head.peek().map_or(told.since, |head| head.seq - 1),
+            }
         }
         Frame::Delta(told).encode().ok()
+    }
+
+    /// The ops of a delta, and some that change nothing: peers that nobody has seen leave, and one comes and goes.
+    fn without_effect(&mut self, told: &Delta) -> Option<Bytes> {
+        let origin = told.head.peek().ok()?.origin;
+        let nonce = u128::from(self.chance.number()).to_be_bytes();
+        let [came, unseen] = [Proof::mint(origin, &nonce), PeerId::new(self.chance.bytes())];
+        let proof = Proof::Minted { nonce };
+        let ops = vec![
+            Op::Gone { peer: unseen, reason: GoneReason::Closed },
+            Op::Present { peer: came, proof },
+            Op::Gone { peer: came, reason: GoneReason::Closed },
+        ];
+        Some([told.ops.as_ref(), &encode_ops(&ops).ok()?].concat().into())
     }
 
     /// A liar says something of its own.

@@ -52,6 +52,7 @@ fn bounds(tables: &Tables) -> Vec<(&'static str, usize, usize)> {
         ("senders remembered by one session", tables.senders_max, limits::SENDERS_REMEMBERED_MAX),
         ("deliveries remembered", tables.deliveries, limits::REMEMBERED_DELIVERIES_MAX),
         ("sealed frames passed on", tables.passed_on, limits::PASSED_ON_MAX),
+        ("homes with detours", tables.detours, limits::DETOURS_MAX),
         ("return routes", tables.return_routes, limits::RETURN_ROUTES_MAX),
         ("addresses", tables.addresses, limits::ADDRESSES_MAX),
         ("counters", tables.counters, limits::COUNTERS_MAX),

@@ -78,6 +78,9 @@ pub const REPLAY_WINDOWS_MAX: usize = 4_096;
 /// What went sealed by way of others should have its answer after this; then it goes again by another way. Four of the
 /// longest ways between two hosts, 300 ms each, and three other ways can be tried before `SIGNAL_TIMEOUT`.
 pub const WAY_PATIENCE: Duration = Duration::from_millis(1_200);
+/// Bytes that go again so; beyond it they do not, and end as `unknown`. Where a part of the network is cut off, or is too
+/// slow, everything on its way there is without an answer, and must not become several times as much.
+pub const REPEATS: Rate = Rate { per_second: 64 << 10, burst: 1 << 20 };
 /// A link by which there was no answer from a home is passed over on the way there for so long.
 pub const DETOUR: Duration = Duration::from_secs(60);
 /// Links passed over on the way to one home, as many as are tried for one signal; the first of them gets another chance.

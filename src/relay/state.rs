@@ -77,6 +77,8 @@ pub(crate) struct State {
     pub(crate) passed_on: PassedOn,
     /// Ways on which sealed frames had no answer.
     pub(crate) detours: Detours,
+    /// Of bytes that go again because of it.
+    pub(crate) repeats: Bucket,
     /// Where signals came from.
     pub(crate) routes: ReturnRoutes,
     /// What addresses may do.
@@ -244,6 +246,7 @@ impl State {
             holds: BTreeSet::new(),
             sealed: Sealed::default(),
             detours: Detours::default(),
+            repeats: Bucket::default(),
             sealed_count: 0,
             replays: Replays::default(),
             passed_on: PassedOn::default(),

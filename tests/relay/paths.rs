@@ -1,7 +1,7 @@
 //! Signals that must cross third hosts, and links that are slow.
 
 use aldis::relay::io::Note;
-use aldis::relay::limits::{ANNOUNCE_QUEUE_BYTES, CONTROL_QUEUE_BYTES, SIGNAL_QUEUE_BYTES, SYNC_QUEUE_BYTES};
+use aldis::relay::limits::{ANNOUNCE_QUEUE_BYTES, CONTROL_QUEUE_BYTES, REPEATS, SIGNAL_QUEUE_BYTES, SYNC_QUEUE_BYTES};
 use aldis_wire::host::Outcome;
 use aldis_wire::refusal::Refusal;
 use aldis_wire::seal::SEAL_BYTES;
@@ -143,6 +143,25 @@ fn a_broadcast_goes_by_another_way_too_and_its_tally_comes_back_that_way() {
             "{dropping:?}: {told:?}"
         );
     }
+}
+
+#[test]
+fn what_goes_again_is_bounded_where_no_way_brings_an_answer() {
+    let (mut world, alice, bob) = two_ways();
+    let b = world.peer(bob);
+    world.drops.extend([(1, 2), (3, 2)]);
+    world.watch_wire(1);
+    let data = "x".repeat(60_000);
+    let bytes = usize::try_from(REPEATS.burst).unwrap();
+    let count = bytes / data.len();
+    for n in 0..count {
+        world.signal(alice, b, &format!("{n}"), &data);
+    }
+    world.run(secs(6));
+    let receipts = world.edges[alice].receipts();
+    assert!(receipts.len() == count && receipts.values().all(|outcomes| *outcomes == [Outcome::Unknown]));
+    let seen = world.wire_seen().len();
+    assert!((bytes * 9 / 10..bytes * 3 / 2).contains(&seen), "{seen}: to 1, to 3, and not a third time");
 }
 
 #[test]

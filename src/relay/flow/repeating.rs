@@ -5,7 +5,7 @@ use aldis_wire::host::Channel;
 use aldis_wire::id::HostId;
 
 use crate::relay::io::{LinkKey, Moment, Outbox, RequestId};
-use crate::relay::limits::WAY_PATIENCE;
+use crate::relay::limits::{REPEATS, WAY_PATIENCE};
 use crate::relay::sessions::SessionKey;
 use crate::relay::signals::Path;
 use crate::relay::state::State;
@@ -39,7 +39,7 @@ impl State {
                 })
             });
             if let Some((home, link)) = leg {
-                self.legs_overdue(now, key, &id, (home, link), out);
+                self.legs_overdue(now, key, (home, link), out);
             }
         }
         if let Some(at) = self.sealed.next_overdue() {
@@ -47,11 +47,12 @@ impl State {
         }
     }
 
-    /// Another way to a home, with room for `bytes`. There was no answer from there by this one.
-    fn other_way(&mut self, now: Moment, (home, link): (HostId, LinkKey), bytes: usize) -> Option<LinkKey> {
+    /// There was no answer from a home by this link. Whether `bytes` may go there again by another one.
+    fn may_repeat(&mut self, now: Moment, (home, link): (HostId, LinkKey), bytes: usize) -> bool {
         self.detours.missed(now, home, link);
-        let way = self.way_to(home, None).filter(|way| *way != link)?;
-        self.links.find(way)?.has_room(Channel::Lane(0), bytes).then_some(way)
+        let other = self.way_to(home, None).filter(|way| *way != link).and_then(|way| self.links.find(way));
+        other.is_some_and(|way| way.has_room(Channel::Lane(0), bytes))
+            && self.repeats.take(now, REPEATS, u32::try_from(bytes).unwrap_or(u32::MAX)).is_ok()
     }
 
     /// All open signals of a pair go another way, in their order; the target's home knows those that it has.
@@ -67,7 +68,7 @@ impl State {
         let Some(to) = outgoing.find(id).map(|sent| sent.to) else { return };
         let open: Vec<RequestId> = outgoing.open_to(to);
         let bytes = open.iter().filter_map(|id| outgoing.find(id)).map(|sent| sent.data.len() + SEALED_BYTES).sum();
-        if self.other_way(now, way, bytes).is_none() {
+        if !self.may_repeat(now, way, bytes) {
             return;
         }
         if let Some(session) = self.sessions.find_mut(key) {
@@ -79,18 +80,12 @@ impl State {
     }
 
     /// The same for all open parts for one host of a session's broadcasts.
-    fn legs_overdue(
-        &mut self,
-        now: Moment,
-        key: SessionKey,
-        id: &RequestId,
-        (home, link): (HostId, LinkKey),
-        out: &mut Outbox,
-    ) {
+    fn legs_overdue(&mut self, now: Moment, key: SessionKey, (home, link): (HostId, LinkKey), out: &mut Outbox) {
         let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
-        let Some(sent) = broadcasts.and_then(|all| all.find(id)) else { return };
-        let bytes = sent.data.len() + SEALED_BYTES;
-        if self.other_way(now, (home, link), bytes).is_some() {
+        let Some(all) = broadcasts else { return };
+        let open = all.open_where(|to, path| to == home && path.link() == Some(link));
+        let bytes = open.iter().filter_map(|(id, _)| all.find(id)).map(|sent| sent.data.len() + SEALED_BYTES).sum();
+        if self.may_repeat(now, (home, link), bytes) {
             let same = |of: SessionKey, to: HostId, path: Path| of == key && to == home && path.link() == Some(link);
             self.legs_again(now, same, out);
         }

@@ -1,12 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use aldis_wire::host::HaveEntry;
-use aldis_wire::limits::HAVE_NUMBERS_MAX;
-
-use super::link::NOBODY;
 use super::*;
 
 fn link() -> Link {

@@ -31,8 +31,8 @@ pub(crate) struct Leg {
     pub(crate) home: HostId,
     /// How it went.
     pub(crate) path: Path,
-    /// Whether it has gone before, on a way that died: then a refusal does not say that nobody has it.
-    doubtful: bool,
+    /// Whether it has gone before, on a way that died or without an answer: then a refusal does not say that nobody has it.
+    pub(crate) doubtful: bool,
     open: bool,
 }
 

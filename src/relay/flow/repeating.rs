@@ -34,7 +34,8 @@ impl State {
             let broadcasts = session.and_then(|session| session.broadcasts.as_ref());
             let leg = broadcasts.and_then(|all| {
                 all.find(&id)?.open_legs().find_map(|leg| match leg.path {
-                    Path::Routed(link, went) if went == nonce => Some((leg.home, link)),
+                    // Once: tallies come at once, whatever members do, and copies for many hosts are much.
+                    Path::Routed(link, went) if went == nonce && !leg.doubtful => Some((leg.home, link)),
                     _ => None,
                 })
             });

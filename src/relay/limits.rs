@@ -81,11 +81,11 @@ pub const WAY_PATIENCE: Duration = Duration::from_millis(1_200);
 /// Bytes that go again so; beyond it they do not, and end as `unknown`. Where a part of the network is cut off, or is too
 /// slow, everything on its way there is without an answer, and must not become several times as much.
 pub const REPEATS: Rate = Rate { per_second: 64 << 10, burst: 1 << 20 };
-/// A link by which there was no answer from a home is passed over on the way there for so long.
+/// A neighbour by whom there was no answer from a home is passed over on the way there for so long.
 pub const DETOUR: Duration = Duration::from_secs(60);
-/// Links passed over on the way to one home, as many as are tried for one signal; the first of them gets another chance.
-pub const DETOUR_LINKS_MAX: usize = 4;
-/// Homes to which links are passed over, about 100 bytes each; the one where there was an answer longest ago is forgotten.
+/// Neighbours passed over on the way to one home, as many as are tried for one signal; the first of them gets another chance.
+pub const DETOUR_HOSTS_MAX: usize = 4;
+/// Homes to which neighbours are passed over, some 200 bytes each; the one that was missed longest ago is forgotten.
 pub const DETOURS_MAX: usize = 1_024;
 /// How long a sender's home is remembered as the way back to it.
 pub const RETURN_ROUTE: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! Signals that must cross third hosts, and links that are slow.
 
-use aldis::relay::io::Note;
+use aldis::relay::io::{Note, Request};
 use aldis::relay::limits::{ANNOUNCE_QUEUE_BYTES, CONTROL_QUEUE_BYTES, REPEATS, SIGNAL_QUEUE_BYTES, SYNC_QUEUE_BYTES};
 use aldis_wire::host::Outcome;
 use aldis_wire::refusal::Refusal;
@@ -123,6 +123,47 @@ fn a_receipt_that_a_host_on_the_way_drops_comes_back_the_way_of_the_copy_and_the
     world.run(secs(6));
     assert_eq!(world.says(alice), ["a Delivered"]);
     assert_eq!(got(&world, bob), ["a"]);
+}
+
+#[test]
+fn what_a_host_on_the_way_sends_back_goes_by_another_way_at_once_and_where_there_is_none_is_refused() {
+    let (mut world, alice, bob) = two_ways();
+    for edge in [alice, bob] {
+        world.join(edge, "room");
+    }
+    world.run(secs(1));
+    world.says(alice);
+    let b = world.peer(bob);
+    world.bounces.insert((1, 2));
+    world.signal(alice, b, "a", "sent back by 1");
+    world.broadcast(alice, "room", "b", "the same");
+    world.run(ms(500));
+    let told = world.says(alice);
+    let tally = "b taken 1 refused 0 unknown 0 members 1 missed 0";
+    assert!(
+        told.len() == 2 && told.contains(&"a Delivered".to_owned()) && told.contains(&tally.to_owned()),
+        "{told:?}"
+    );
+    world.bounces.insert((3, 2));
+    world.signal(alice, b, "c", "sent back by both");
+    world.run(ms(500));
+    assert_eq!(world.edges[alice].receipts()["c"], [Outcome::Refused(Refusal::HomeUnreachable)]);
+    assert_eq!(got(&world, bob), ["a"]);
+}
+
+#[test]
+fn a_copy_that_is_sent_back_does_not_end_a_signal_whose_target_is_slow() {
+    let (mut world, alice, bob) = two_ways();
+    let b = world.peer(bob);
+    world.edges[bob].acks = false;
+    world.bounces.insert((3, 2));
+    world.signal(alice, b, "a", "it is there, and not acknowledged");
+    world.run(secs(2));
+    assert_eq!((got(&world, bob), world.says(alice)), (vec!["a".to_owned()], vec![]));
+    let seq = world.edges[bob].seen;
+    world.ask(bob, Request::Ack { seq });
+    world.run(ms(500));
+    assert_eq!((got(&world, bob), world.says(alice)), (vec!["a".to_owned()], vec!["a Delivered".to_owned()]));
 }
 
 #[test]

@@ -92,6 +92,8 @@ pub struct World {
     slow: BTreeMap<(Place, Place), Slow>,
     /// Pairs of hosts of which the first drops all sealed frames that it should send to the second.
     pub drops: BTreeSet<(Place, Place)>,
+    /// Pairs of hosts of which the second sends them back to the first, who passes that on to where they came from.
+    pub bounces: BTreeSet<(Place, Place)>,
     latencies: BTreeMap<(Place, Place), Duration>,
     pub latency: Duration,
     /// Up to so much more latency for each frame, by chance.
@@ -125,6 +127,7 @@ impl World {
             hidden: BTreeSet::new(),
             slow: BTreeMap::new(),
             drops: BTreeSet::new(),
+            bounces: BTreeSet::new(),
             latencies: BTreeMap::new(),
             latency: ms(10),
             jitter: Duration::ZERO,

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use aldis::relay::io::{CheckKey, CheckTarget, DialFailure, DialKey, Input, LinkKey};
 use aldis::relay::limits::LINK_SILENT;
-use aldis_wire::host::{Channel, GoodbyeReason, Role};
+use aldis_wire::host::{Bounce, Channel, Frame, GoodbyeReason, Role};
 use aldis_wire::id::HostId;
+use aldis_wire::limits::FRAME_BYTES;
+use aldis_wire::refusal::Refusal;
 use bytes::{Bytes, BytesMut};
 
 use super::{Happening, Place, World, address, ms, secs};
@@ -142,12 +144,25 @@ impl World {
         if self.drops.contains(&(place, end.place)) && frame.first() == Some(&ROUTED) {
             return;
         }
+        if self.bounces.contains(&(place, end.place)) && frame.first() == Some(&ROUTED) {
+            return self.bounce(place, link, &frame);
+        }
         let jitter = self.jitter.mul_f64(f64::from(u32::try_from(self.random(1_000)).unwrap()) / 1_000.0);
         let arrival = self.now + self.latency_between(place, end.place) + jitter;
         let at = self.order.entry((end.place, end.link, channel)).or_default();
         *at = (*at).max(arrival);
         let delay = at.since(self.now);
         self.later(delay, Happening::Frames(end.place, end.link, channel, frame));
+    }
+
+    /// The other side says that it cannot pass on what `place` has sent.
+    fn bounce(&mut self, place: Place, link: LinkKey, sealed: &[u8]) {
+        let (kind, body) = aldis_wire::codec::cut(&mut BytesMut::from(sealed), FRAME_BYTES).unwrap().unwrap();
+        let Ok(Some(Frame::Routed(routed))) = Frame::decode(kind, &body) else { unreachable!("a sealed frame") };
+        let (from_home, nonce) = (routed.from_home, routed.nonce);
+        let bounce = Frame::Bounce(Bounce { from_home, nonce, refusal: Refusal::HomeUnreachable });
+        let delay = 2 * self.latency;
+        self.later(delay, Happening::Frames(place, link, Channel::Lane(0), bounce.encode().unwrap()));
     }
 
     pub(super) fn frames(&mut self, place: Place, link: LinkKey, channel: Channel, bytes: &[u8]) {

@@ -262,12 +262,16 @@ impl State {
     /// A host on the way could not pass on one host's part of a broadcast that went by `path`.
     pub(crate) fn leg_bounced(
         &mut self,
+        now: Moment,
         key: SessionKey,
         id: &RequestId,
         path: Path,
         refusal: Refusal,
         out: &mut Outbox,
     ) {
+        if self.leg_bounced_back(now, key, id, path, out) {
+            return;
+        }
         let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
         let leg = broadcasts.and_then(|all| all.find(id)?.open_legs().find(|leg| leg.path == path));
         if let Some(home) = leg.map(|leg| leg.home) {
@@ -276,20 +280,20 @@ impl State {
         }
     }
 
-    /// Parts of broadcasts whose path has died go again by another way, in their order; a host that has one already
-    /// knows it. Those that find no way now wait for one until their deadline.
-    pub(crate) fn legs_again(
-        &mut self,
-        now: Moment,
-        which: impl Fn(SessionKey, HostId, Path) -> bool,
-        out: &mut Outbox,
-    ) {
-        let mut open: Vec<(SessionKey, RequestId, HostId)> = Vec::new();
+    /// Open parts of broadcasts whose path is like that, in the order in which each session sent them.
+    pub(super) fn open_legs(&self, which: impl Fn(Path) -> bool) -> Vec<(SessionKey, RequestId, HostId)> {
+        let mut open = Vec::new();
         for (key, session) in self.sessions.iter() {
             let Some(broadcasts) = session.broadcasts.as_ref() else { continue };
-            let parts = broadcasts.open_where(|home, path| which(key, home, path));
+            let parts = broadcasts.open_where(|_, path| which(path));
             open.extend(parts.into_iter().map(|(id, home)| (key, id, home)));
         }
+        open
+    }
+
+    /// Parts of broadcasts whose path has died go again by another way; a host that has one already knows it. Those that
+    /// find no way now wait for one until their deadline.
+    pub(super) fn legs_again(&mut self, now: Moment, open: Vec<(SessionKey, RequestId, HostId)>, out: &mut Outbox) {
         for (key, id, home) in &open {
             let session = self.sessions.find_mut(*key);
             if let Some(broadcasts) = session.and_then(|session| session.broadcasts.as_mut()) {

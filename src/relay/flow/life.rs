@@ -28,6 +28,8 @@ impl State {
             return;
         }
         self.woken = Some(now);
+        // Answers may have come while nobody read them.
+        self.sealed.forgive();
         // Edges whose sockets broke could not come back either.
         self.timers.delay(|timer| matches!(timer, Timer::Grace(_)), late);
         for (host, origin) in self.origins.iter_mut() {

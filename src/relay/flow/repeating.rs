@@ -1,8 +1,9 @@
 //! What went sealed, by way of others, and has no answer goes again by another way (PROTOCOL.md §7.2): a host on the way may
 //! have dropped it, or the answer, and nobody else notices.
 
-use aldis_wire::host::Channel;
+use aldis_wire::host::{Channel, Outcome};
 use aldis_wire::id::HostId;
+use aldis_wire::refusal::Refusal;
 
 use crate::relay::io::{LinkKey, Moment, Outbox, RequestId};
 use crate::relay::limits::{REPEATS, WAY_PATIENCE};
@@ -23,12 +24,11 @@ impl State {
         while let Some((nonce, key, id)) = self.sealed.take_overdue(now) {
             let session = self.sessions.find(key);
             let sent = session.and_then(|session| session.outgoing.find(&id)).filter(|sent| sent.outcome.is_none());
-            if let Some(sent) = sent {
-                if let (Path::Routed(link, went), Some(home)) = (sent.path, sent.home)
-                    && went == nonce
-                {
-                    self.signals_overdue(now, key, &id, (home, link), out);
-                }
+            // A broadcast may have the same id.
+            if let Some((Path::Routed(link, went), Some(home))) = sent.map(|sent| (sent.path, sent.home))
+                && went == nonce
+            {
+                self.signals_again(now, key, &id, (home, link), false, out);
                 continue;
             }
             let broadcasts = session.and_then(|session| session.broadcasts.as_ref());
@@ -40,7 +40,7 @@ impl State {
                 })
             });
             if let Some((home, link)) = leg {
-                self.legs_overdue(now, key, (home, link), out);
+                self.legs_again_by_another(now, key, (home, link), false, out);
             }
         }
         if let Some(at) = self.sealed.next_overdue() {
@@ -48,29 +48,77 @@ impl State {
         }
     }
 
-    /// There was no answer from a home by this link. Whether `bytes` may go there again by another one.
-    fn may_repeat(&mut self, now: Moment, (home, link): (HostId, LinkKey), bytes: usize) -> bool {
-        self.detours.missed(now, home, link);
-        let other = self.way_to(home, None).filter(|way| *way != link).and_then(|way| self.links.find(way));
-        other.is_some_and(|way| way.has_room(Channel::Lane(0), bytes))
+    /// A host on the way could not pass a sealed signal on, or says so. It goes again if there is a way that was not tried;
+    /// what may have arrived on an earlier one waits for its receipt; otherwise it is refused.
+    pub(super) fn signal_bounced(
+        &mut self,
+        now: Moment,
+        key: SessionKey,
+        id: &RequestId,
+        refusal: Refusal,
+        out: &mut Outbox,
+    ) {
+        let Some(session) = self.sessions.find_mut(key) else { return };
+        let Some(sent) = session.outgoing.find(id) else { return };
+        let (doubtful, outcome) = (sent.doubtful, Outcome::Refused(refusal));
+        let (Some(home), Some(link)) = (sent.home, sent.path.link()) else { return };
+        if self.signals_again(now, key, id, (home, link), true, out) {
+            return;
+        }
+        match self.sessions.find_mut(key) {
+            Some(session) if doubtful => session.outgoing.broke(id),
+            _ => self.signal_ended(now, key, id, outcome, out),
+        }
+    }
+
+    /// The same for one host's part of a broadcast, by its path. False if that is for its caller to end.
+    pub(super) fn leg_bounced_back(
+        &mut self,
+        now: Moment,
+        key: SessionKey,
+        id: &RequestId,
+        path: Path,
+        out: &mut Outbox,
+    ) -> bool {
+        let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
+        let leg = broadcasts.and_then(|all| all.find(id)?.open_legs().find(|leg| leg.path == path));
+        let Some((leg, link)) = leg.copied().zip(path.link()) else { return false };
+        if self.legs_again_by_another(now, key, (leg.home, link), true, out) {
+            return true;
+        }
+        let session = self.sessions.find_mut(key).filter(|_| leg.doubtful);
+        let broadcasts = session.and_then(|session| session.broadcasts.as_mut());
+        broadcasts.map(|broadcasts| broadcasts.broke(id, leg.home)).is_some()
+    }
+
+    /// There was no answer from a home by this link. Whether `bytes` may go there again by another one, `untried` if only one
+    /// will do that was not without an answer lately.
+    fn may_repeat(&mut self, now: Moment, way: (HostId, LinkKey), bytes: usize, untried: bool) -> bool {
+        let (home, link) = way;
+        let Some(neighbour) = self.links.find(link).map(|link| link.host) else { return false };
+        self.detours.missed(now, home, neighbour);
+        let other = self.way_to(home, None).and_then(|way| self.links.find(way));
+        let other = other.filter(|other| other.host != neighbour && other.has_room(Channel::Lane(0), bytes));
+        other.is_some_and(|other| !untried || self.detours.place(home, other.host) == 0)
             && self.repeats.take(now, REPEATS, u32::try_from(bytes).unwrap_or(u32::MAX)).is_ok()
     }
 
-    /// All open signals of a pair go another way, in their order; the target's home knows those that it has.
-    fn signals_overdue(
+    /// All open signals of a pair go another way, in their order, if there is one; the target's home knows those that it has.
+    fn signals_again(
         &mut self,
         now: Moment,
         key: SessionKey,
         id: &RequestId,
         way: (HostId, LinkKey),
+        untried: bool,
         out: &mut Outbox,
-    ) {
-        let Some(outgoing) = self.sessions.find(key).map(|session| &session.outgoing) else { return };
-        let Some(to) = outgoing.find(id).map(|sent| sent.to) else { return };
+    ) -> bool {
+        let Some(outgoing) = self.sessions.find(key).map(|session| &session.outgoing) else { return false };
+        let Some(to) = outgoing.find(id).map(|sent| sent.to) else { return false };
         let open: Vec<RequestId> = outgoing.open_to(to);
         let bytes = open.iter().filter_map(|id| outgoing.find(id)).map(|sent| sent.data.len() + SEALED_BYTES).sum();
-        if !self.may_repeat(now, way, bytes) {
-            return;
+        if !self.may_repeat(now, way, bytes, untried) {
+            return false;
         }
         if let Some(session) = self.sessions.find_mut(key) {
             open.iter().for_each(|id| session.outgoing.broke(id));
@@ -78,18 +126,27 @@ impl State {
         for id in open {
             self.dispatch(now, key, id, out);
         }
+        true
     }
 
     /// The same for all open parts for one host of a session's broadcasts.
-    fn legs_overdue(&mut self, now: Moment, key: SessionKey, (home, link): (HostId, LinkKey), out: &mut Outbox) {
-        let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
-        let Some(all) = broadcasts else { return };
+    fn legs_again_by_another(
+        &mut self,
+        now: Moment,
+        key: SessionKey,
+        way: (HostId, LinkKey),
+        untried: bool,
+        out: &mut Outbox,
+    ) -> bool {
+        let (home, link) = way;
+        let Some(all) = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref()) else { return false };
         let open = all.open_where(|to, path| to == home && path.link() == Some(link));
         let bytes = open.iter().filter_map(|(id, _)| all.find(id)).map(|sent| sent.data.len() + SEALED_BYTES).sum();
-        if self.may_repeat(now, (home, link), bytes) {
-            let same = |of: SessionKey, to: HostId, path: Path| of == key && to == home && path.link() == Some(link);
-            self.legs_again(now, same, out);
+        if !self.may_repeat(now, way, bytes, untried) {
+            return false;
         }
+        self.legs_again(now, open.into_iter().map(|(id, home)| (key, id, home)).collect(), out);
+        true
     }
 }
 

@@ -323,11 +323,10 @@ impl State {
         }
         if let Some((session, id)) = self.sealed.find(&bounce.nonce) {
             let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
-            if let Some(sent) = sent.filter(|sent| sent.path == Path::Routed(key, bounce.nonce)) {
-                let outcome = sent.refused(bounce.refusal);
-                self.signal_ended(now, session, &id, outcome, out);
+            if sent.is_some_and(|sent| sent.path == Path::Routed(key, bounce.nonce)) {
+                self.signal_bounced(now, session, &id, bounce.refusal, out);
             } else {
-                self.leg_bounced(session, &id, Path::Routed(key, bounce.nonce), bounce.refusal, out);
+                self.leg_bounced(now, session, &id, Path::Routed(key, bounce.nonce), bounce.refusal, out);
             }
         }
     }
@@ -336,13 +335,15 @@ impl State {
     /// target's home knows those that it already has. Those that find no way now wait for one until their deadline.
     pub(crate) fn reroute(&mut self, now: Moment, link: LinkKey, out: &mut Outbox) {
         self.send_again(now, |path| path.link() == Some(link), out);
-        self.legs_again(now, |_, _, path| path.link() == Some(link), out);
+        let open = self.open_legs(|path| path.link() == Some(link));
+        self.legs_again(now, open, out);
     }
 
     /// A new link may be the way that broken signals wait for.
     pub(crate) fn send_broken(&mut self, now: Moment, out: &mut Outbox) {
         self.send_again(now, |path| path == Path::Broken, out);
-        self.legs_again(now, |_, _, path| path == Path::Broken, out);
+        let open = self.open_legs(|path| path == Path::Broken);
+        self.legs_again(now, open, out);
     }
 
     fn send_again(&mut self, now: Moment, which: impl Fn(Path) -> bool, out: &mut Outbox) {
@@ -388,7 +389,14 @@ impl State {
     }
 
     /// An open signal has its outcome; a late or second answer is dropped here.
-    fn signal_ended(&mut self, now: Moment, key: SessionKey, id: &RequestId, outcome: Outcome, out: &mut Outbox) {
+    pub(super) fn signal_ended(
+        &mut self,
+        now: Moment,
+        key: SessionKey,
+        id: &RequestId,
+        outcome: Outcome,
+        out: &mut Outbox,
+    ) {
         let Some(session) = self.sessions.find_mut(key) else { return };
         let sent = session.outgoing.find(id);
         let local = sent.is_some_and(|sent| sent.path == Path::Local);

@@ -52,28 +52,37 @@ impl State {
         if direct.is_some_and(|link| self.links.find(link).is_some_and(Link::is_sound)) {
             return direct;
         }
-        self.sound_hop(home, except).or(direct).or_else(|| self.next_hop(home, except))
+        // What others send takes the way that it always takes: two hosts that both go round somebody could send it in circles.
+        let detour = if except.is_none() { self.detour(home) } else { None };
+        detour.or_else(|| self.sound_hop(home, except)).or(direct).or_else(|| self.next_hop(home, except))
+    }
+
+    /// Where some neighbours did not lead to a home: the next hop, or whom its record lists, or who is near and above us in
+    /// its tree; of these one that was not tried, or else the one that was missed longest ago.
+    fn detour(&self, home: HostId) -> Option<LinkKey> {
+        let origin = self.origins.find(home).filter(|origin| origin.expired.is_none() && self.detours.has(home))?;
+        let listed = &self.directory.record(home)?.record.neighbours;
+        let is_next = |key: LinkKey| origin.next_hop == Some(key);
+        let knows_it =
+            |key: LinkKey| self.links.theirs(key, home).0 == origin.mark().0 && self.links.is_below(key, home) < 2;
+        let fits = |key: LinkKey, link: &Link| {
+            link.is_admitted() && link.is_sound() && link.host != home && (is_next(key) || knows_it(key))
+        };
+        let candidates = self.links.iter().filter(|(key, link)| fits(*key, link));
+        let rank = |key: LinkKey, link: &Link| {
+            let place = self.detours.place(home, link.host);
+            (place, !is_next(key), !listed.contains(&short_id(link.host)), link.rtt, key)
+        };
+        candidates.min_by_key(|(key, link)| rank(*key, link)).map(|(key, _)| key)
     }
 
     /// A next hop that is heard, and that is not below us in the host's tree: its way would lead back to us.
     fn sound_hop(&self, home: HostId, except: Option<HostId>) -> Option<LinkKey> {
         let origin = self.origins.find(home).filter(|origin| origin.expired.is_none())?;
         // Without its record nothing can be sealed for it.
-        let recorded = self.directory.record(home)?;
+        self.directory.record(home)?;
         let sound =
             |link: &Link| link.is_admitted() && link.is_sound() && link.host != home && Some(link.host) != except;
-        let missed = self.detours.of(home);
-        if !missed.is_empty() {
-            let knows_it =
-                |key: LinkKey| self.links.theirs(key, home).0 == origin.mark().0 && self.links.is_below(key, home) < 2;
-            let is_next = |key: LinkKey| origin.next_hop == Some(key);
-            let candidates = self.links.iter().filter(|(key, link)| sound(link) && (is_next(*key) || knows_it(*key)));
-            let tried = |key: LinkKey| missed.iter().position(|link| *link == key).map_or(0, |place| place + 1);
-            let listed = |host: HostId| recorded.record.neighbours.contains(&short_id(host));
-            return candidates
-                .min_by_key(|(key, link)| (tried(*key), !is_next(*key), !listed(link.host), link.rtt, *key))
-                .map(|(key, _)| key);
-        }
         let first = origin.next_hop.filter(|key| self.links.find(*key).is_some_and(sound));
         first.or_else(|| {
             let has_it = |key: LinkKey| {

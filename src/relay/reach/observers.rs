@@ -133,6 +133,18 @@ impl Observers {
         self.moved.map(|moved| moved + NAT_SETTLES)
     }
 
+    /// The IP address at which most of those that we dialled see us, if two of them at different addresses do: one alone could
+    /// name anybody's.
+    pub(crate) fn outside(&self, private: bool) -> Option<IpAddr> {
+        let mut seen: BTreeMap<IpAddr, BTreeSet<IpAddr>> = BTreeMap::new();
+        let counts = |observer: &&Observer| observer.dialled || observer.confirmed;
+        for observer in self.all.values().filter(counts).filter(|observer| usable(observer.sees, private)) {
+            seen.entry(observer.sees.ip()).or_default().insert(observer.at);
+        }
+        let agreed = seen.into_iter().map(|(ip, by)| (by.len(), ip)).filter(|(count, _)| *count > 1);
+        agreed.max().map(|(_, ip)| ip)
+    }
+
     /// The addresses at which hosts that we dialled see us, most often seen first, then newest; then those at which others
     /// do. At most [`OBSERVED_MAX`].
     pub(crate) fn addresses(&self, private: bool) -> Vec<SocketAddr> {
@@ -233,5 +245,21 @@ mod tests {
         observers.sees(now, LinkKey(3), SocketAddr::from(([45, 9, 9, 9], 5_000)));
         let later = now + NAT_SETTLES;
         assert_eq!(observers.kind(later, &[], false, None), Some(Kind::Unknown), "that is another address");
+    }
+
+    #[test]
+    fn where_one_host_says_that_it_sees_us_is_our_outside_only_when_another_one_agrees() {
+        let mut observers = Observers::default();
+        let mut seen = |number: u8, dialled: bool, sees: [u8; 4], port: u16| {
+            let (at, sees) = (IpAddr::from([46, 0, number, 1]), SocketAddr::from((sees, 4_000 + port)));
+            let observer = Observer::new(Moment::default(), HostId::new([number; 32]), at, dialled, sees);
+            observers.insert(LinkKey(number.into()), observer);
+            observers.outside(false)
+        };
+        let (ours, other) = ([45, 9, 9, 9], [45, 8, 8, 8]);
+        assert_eq!(seen(1, true, other, 1), None, "a single word");
+        assert_eq!(seen(2, false, other, 2), None, "of one that dialled us");
+        assert_eq!(seen(3, true, ours, 3), None, "two that do not agree");
+        assert_eq!(seen(4, true, ours, 4), Some(IpAddr::from(ours)), "two that do, whatever the port");
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -248,6 +249,16 @@ async fn where_stun_is_off_there_is_no_answer_and_the_asker_is_told_so() {
     assert_eq!(off.hub.counts().datagrams_dropped.total(), 3, "it was asked three times");
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(ask(closed).await.is_err());
+}
+
+#[tokio::test]
+async fn a_port_that_is_closed_when_it_is_asked_first_is_asked_again() {
+    let address = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut asking = pin!(ask(address));
+    let at_first = timeout(Duration::from_millis(100), &mut asking).await;
+    assert!(at_first.is_err(), "it was refused, and waits");
+    let _open = listen(&address.to_string(), true);
+    assert!(asking.await.is_ok());
 }
 
 /// A socket that brings given buffers once and keeps what is sent.

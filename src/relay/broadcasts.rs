@@ -253,6 +253,13 @@ impl Outgoing {
     pub(crate) fn broke(&mut self, id: &RequestId, home: HostId) {
         if let Some(leg) = self.find_mut(id).and_then(|sent| sent.leg_mut(home)) {
             leg.doubtful |= leg.path != Path::Broken;
+        }
+        self.came_back(id, home);
+    }
+
+    /// One host's part came back: that copy has not arrived.
+    pub(crate) fn came_back(&mut self, id: &RequestId, home: HostId) {
+        if let Some(leg) = self.find_mut(id).and_then(|sent| sent.leg_mut(home)) {
             leg.path = Path::Broken;
         }
         if let Some(way) = self.ways.get_mut(&home) {

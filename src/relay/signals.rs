@@ -315,6 +315,12 @@ impl Outgoing {
     pub(crate) fn broke(&mut self, id: &RequestId) {
         let Some(sent) = self.find_mut(id) else { return };
         sent.doubtful |= !matches!(sent.path, Path::Broken | Path::Held(_));
+        self.came_back(id);
+    }
+
+    /// An open signal came back: that copy of it has not arrived.
+    pub(crate) fn came_back(&mut self, id: &RequestId) {
+        let Some(sent) = self.find_mut(id) else { return };
         sent.path = Path::Broken;
         let to = sent.to;
         if let Some(pair) = self.pairs.get_mut(&to) {

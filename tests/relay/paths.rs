@@ -144,11 +144,20 @@ fn what_a_host_on_the_way_sends_back_goes_by_another_way_at_once_and_where_there
         told.len() == 2 && told.contains(&"a Delivered".to_owned()) && told.contains(&tally.to_owned()),
         "{told:?}"
     );
-    world.bounces.insert((3, 2));
+    assert_eq!(got(&world, bob), ["a"]);
+
+    let (mut world, alice, bob) = two_ways();
+    world.join(bob, "room");
+    world.run(secs(1));
+    let b = world.peer(bob);
+    world.bounces.extend([(1, 2), (3, 2)]);
     world.signal(alice, b, "c", "sent back by both");
+    world.broadcast(alice, "room", "d", "the same");
     world.run(ms(500));
     assert_eq!(world.edges[alice].receipts()["c"], [Outcome::Refused(Refusal::HomeUnreachable)]);
-    assert_eq!(got(&world, bob), ["a"]);
+    let told = world.says(alice);
+    assert!(told.iter().any(|told| told.starts_with("d taken 0 refused 1 unknown 0")), "{told:?}");
+    assert_eq!(got(&world, bob), [""; 0]);
 }
 
 #[test]

@@ -269,13 +269,11 @@ impl State {
         refusal: Refusal,
         out: &mut Outbox,
     ) {
-        if self.leg_bounced_back(now, key, id, path, out) {
-            return;
-        }
         let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
         let leg = broadcasts.and_then(|all| all.find(id)?.open_legs().find(|leg| leg.path == path));
-        if let Some(home) = leg.map(|leg| leg.home) {
-            self.leg_ended(key, id, home, Ended::Told(Spread::Refused(refusal)));
+        let Some((leg, link)) = leg.copied().zip(path.link()) else { return };
+        if !self.legs_again_by_another(now, key, (leg.home, link), Some(id), out) && !leg.doubtful {
+            self.leg_ended(key, id, leg.home, Ended::Told(Spread::Refused(refusal)));
             self.finish_broadcast(key, id, false, out);
         }
     }

@@ -40,7 +40,7 @@ impl State {
                 })
             });
             if let Some((home, link)) = leg {
-                self.legs_again_by_another(now, key, (home, link), false, out);
+                self.legs_again_by_another(now, key, (home, link), None, out);
             }
         }
         if let Some(at) = self.sealed.next_overdue() {
@@ -60,35 +60,12 @@ impl State {
     ) {
         let Some(session) = self.sessions.find_mut(key) else { return };
         let Some(sent) = session.outgoing.find(id) else { return };
-        let (doubtful, outcome) = (sent.doubtful, Outcome::Refused(refusal));
         let (Some(home), Some(link)) = (sent.home, sent.path.link()) else { return };
-        if self.signals_again(now, key, id, (home, link), true, out) {
-            return;
+        let doubtful = sent.doubtful;
+        session.outgoing.came_back(id);
+        if !self.signals_again(now, key, id, (home, link), true, out) && !doubtful {
+            self.signal_ended(now, key, id, Outcome::Refused(refusal), out);
         }
-        match self.sessions.find_mut(key) {
-            Some(session) if doubtful => session.outgoing.broke(id),
-            _ => self.signal_ended(now, key, id, outcome, out),
-        }
-    }
-
-    /// The same for one host's part of a broadcast, by its path. False if that is for its caller to end.
-    pub(super) fn leg_bounced_back(
-        &mut self,
-        now: Moment,
-        key: SessionKey,
-        id: &RequestId,
-        path: Path,
-        out: &mut Outbox,
-    ) -> bool {
-        let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
-        let leg = broadcasts.and_then(|all| all.find(id)?.open_legs().find(|leg| leg.path == path));
-        let Some((leg, link)) = leg.copied().zip(path.link()) else { return false };
-        if self.legs_again_by_another(now, key, (leg.home, link), true, out) {
-            return true;
-        }
-        let session = self.sessions.find_mut(key).filter(|_| leg.doubtful);
-        let broadcasts = session.and_then(|session| session.broadcasts.as_mut());
-        broadcasts.map(|broadcasts| broadcasts.broke(id, leg.home)).is_some()
     }
 
     /// There was no answer from a home by this link. Whether `bytes` may go there again by another one, `untried` if only one
@@ -129,20 +106,25 @@ impl State {
         true
     }
 
-    /// The same for all open parts for one host of a session's broadcasts.
-    fn legs_again_by_another(
+    /// The same for all open parts for one host of a session's broadcasts, of which one may have come `back`.
+    pub(super) fn legs_again_by_another(
         &mut self,
         now: Moment,
         key: SessionKey,
         way: (HostId, LinkKey),
-        untried: bool,
+        back: Option<&RequestId>,
         out: &mut Outbox,
     ) -> bool {
         let (home, link) = way;
         let Some(all) = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref()) else { return false };
         let open = all.open_where(|to, path| to == home && path.link() == Some(link));
         let bytes = open.iter().filter_map(|(id, _)| all.find(id)).map(|sent| sent.data.len() + SEALED_BYTES).sum();
-        if !self.may_repeat(now, way, bytes, untried) {
+        let again = self.may_repeat(now, way, bytes, back.is_some());
+        let session = self.sessions.find_mut(key);
+        if let Some((id, broadcasts)) = back.zip(session.and_then(|session| session.broadcasts.as_mut())) {
+            broadcasts.came_back(id, home);
+        }
+        if !again {
             return false;
         }
         self.legs_again(now, open.into_iter().map(|(id, home)| (key, id, home)).collect(), out);

@@ -8,12 +8,12 @@ use aldis_wire::refusal::Refusal;
 use bytes::Bytes;
 
 use super::bucket::Bucket;
-use super::io::{Moment, Reach, RequestId};
+use super::io::{LinkKey, Moment, Reach, RequestId};
 use super::limits::{
     BYTES_PER_TOKEN, DEDUPLICATION, HOST_DELIVERIES, OPEN_BROADCASTS_MAX, REMEMBERED_BROADCASTS_MAX,
     REMEMBERED_SPREADS_MAX, SIGNAL_TIMEOUT,
 };
-use super::signals::Path;
+use super::signals::{Path, Turn};
 
 /// What became of a broadcast at one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +54,19 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// The part of a host, while it is open.
     fn leg_mut(&mut self, home: HostId) -> Option<&mut Leg> {
         let place = self.legs.binary_search_by_key(&home, |leg| leg.home).ok()?;
         self.legs.get_mut(place).filter(|leg| leg.open)
     }
 
-    /// The parts that are open.
-    pub(crate) fn open_legs(&self) -> impl Iterator<Item = &Leg> {
+    /// The part of a host, while it is open.
+    #[must_use]
+    pub(crate) fn leg(&self, home: HostId) -> Option<&Leg> {
+        let place = self.legs.binary_search_by_key(&home, |leg| leg.home).ok()?;
+        self.legs.get(place).filter(|leg| leg.open)
+    }
+
+    fn open_legs(&self) -> impl Iterator<Item = &Leg> {
         self.legs.iter().filter(|leg| leg.open)
     }
 }
@@ -249,20 +254,36 @@ impl Outgoing {
         found.into_iter().map(|(_, id, home)| (id.clone(), home)).collect()
     }
 
+    /// The broadcasts whose part for one host is open and went over this link, in the order in which they were sent.
+    #[must_use]
+    pub(crate) fn open_by(&self, home: HostId, link: LinkKey) -> Vec<RequestId> {
+        let went = |sent: &Sent| sent.leg(home).is_some_and(|leg| leg.path.link() == Some(link));
+        let by_id = self.order.iter().filter_map(|id| Some((self.find(id).filter(|sent| went(sent))?.n, id)));
+        let mut found: Vec<(u64, &RequestId)> = by_id.collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, id)| id.clone()).collect()
+    }
+
     /// The path of one host's part has died.
     pub(crate) fn broke(&mut self, id: &RequestId, home: HostId) {
         if let Some(leg) = self.find_mut(id).and_then(|sent| sent.leg_mut(home)) {
             leg.doubtful |= leg.path != Path::Broken;
+            leg.path = Path::Broken;
         }
-        self.came_back(id, home);
+        if let Some(way) = self.ways.get_mut(&home) {
+            way.path = None;
+        }
     }
 
-    /// One host's part came back: that copy has not arrived.
+    /// One host's part came back: that copy has not arrived. Those of other broadcasts may still be on that way.
     pub(crate) fn came_back(&mut self, id: &RequestId, home: HostId) {
         if let Some(leg) = self.find_mut(id).and_then(|sent| sent.leg_mut(home)) {
             leg.path = Path::Broken;
         }
-        if let Some(way) = self.ways.get_mut(&home) {
+        let way = self.ways.get(&home).and_then(|way| way.path).and_then(Path::link);
+        if way.is_some_and(|link| self.open_by(home, link).is_empty())
+            && let Some(way) = self.ways.get_mut(&home)
+        {
             way.path = None;
         }
     }
@@ -288,10 +309,7 @@ impl Reach {
 /// A sender whose broadcasts came here.
 #[derive(Debug)]
 struct Sender {
-    /// Of the claim by which it is present: a later session of a peer that moves has a higher one.
-    counter: u64,
-    session: u64,
-    newest: u64,
+    newest: Turn,
     at: Moment,
 }
 
@@ -319,29 +337,23 @@ impl Heard {
         self.deliveries.entry(home).or_default().take(now, HOST_DELIVERIES, tokens).is_ok()
     }
 
-    /// Whether the sender's broadcast `n` of this session comes after all that came from it. What its former home still
-    /// sends when the next one has spoken for it comes too late.
+    /// Whether the sender's broadcast comes after all that came from it.
     #[must_use]
-    pub(crate) fn is_next(&self, from: PeerId, counter: u64, (session, n): (u64, u64)) -> bool {
-        self.senders.get(&from).is_none_or(|sender| {
-            let same = sender.session == session;
-            counter > sender.counter || counter == sender.counter && (!same || n > sender.newest)
-        })
+    pub(crate) fn is_next(&self, from: PeerId, turn: Turn) -> bool {
+        self.senders.get(&from).is_none_or(|sender| turn.is_after(&sender.newest))
     }
 
     /// Notes what was done with a broadcast.
-    #[allow(clippy::too_many_arguments, reason = "what names a broadcast, and its end")]
     pub(crate) fn insert(
         &mut self,
         now: Moment,
-        (from, counter): (PeerId, u64),
-        (session, n): (u64, u64),
+        (from, turn): (PeerId, Turn),
         id: RequestId,
         topic: TopicId,
         spread: Spread,
     ) {
         self.tidy(now);
-        self.senders.insert(from, Sender { counter, session, newest: n, at: now });
+        self.senders.insert(from, Sender { newest: turn, at: now });
         self.by_id.insert((from, id.clone()), (topic, spread));
         self.by_age.push_back((now, from, id));
     }
@@ -449,23 +461,14 @@ mod tests {
     #[test]
     fn broadcasts_that_came_are_remembered_for_two_minutes_and_bounded_and_so_are_their_senders() {
         let mut heard = Heard::default();
+        let first = Turn { counter: 1, session: 1, n: 1 };
         for number in 0..=REMEMBERED_SPREADS_MAX {
-            heard.insert(NOW, (peer(number), 0), (1, 1), id(number), TOPIC, TAKEN);
+            heard.insert(NOW, (peer(number), first), id(number), TOPIC, TAKEN);
         }
         assert_eq!(heard.len(), (REMEMBERED_SPREADS_MAX, REMEMBERED_SPREADS_MAX));
         assert_eq!((heard.find(peer(0), &id(0)), heard.find(peer(1), &id(1))), (None, Some((TOPIC, TAKEN))));
-        assert!(heard.is_next(peer(0), 0, (1, 1)) && !heard.is_next(peer(1), 0, (1, 1)));
+        assert!(heard.is_next(peer(0), first) && !heard.is_next(peer(1), first));
         heard.tidy(Moment::new(DEDUPLICATION));
         assert_eq!(heard.len(), (0, 0));
-    }
-
-    #[test]
-    fn what_a_former_home_still_sends_comes_too_late() {
-        let mut heard = Heard::default();
-        heard.insert(NOW, (peer(1), 5), (1, 9), id(1), TOPIC, TAKEN);
-        assert!(heard.is_next(peer(1), 5, (1, 10)) && !heard.is_next(peer(1), 5, (1, 9)));
-        assert!(heard.is_next(peer(1), 6, (2, 1)), "its next home counts anew");
-        heard.insert(NOW, (peer(1), 6), (2, 1), id(2), TOPIC, TAKEN);
-        assert!(!heard.is_next(peer(1), 5, (1, 10)));
     }
 }

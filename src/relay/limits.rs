@@ -81,12 +81,18 @@ pub const PASSED_ON_MAX: usize = 65_536;
 pub const REPLAY_WINDOW: usize = 8_192;
 /// Homes whose windows are kept, 1 KiB each; the one used longest ago is forgotten.
 pub const REPLAY_WINDOWS_MAX: usize = 4_096;
+/// A sealed frame that is behind those of so long ago is played again, or was kept back: a signal is open for 5 s. Three times
+/// that must be below `DEDUPLICATION`.
+pub const REPLAY_AGE: Duration = Duration::from_secs(30);
 /// What went sealed by way of others should have its answer after this; then it goes again by another way. Four of the
 /// longest ways between two hosts, 300 ms each, and three other ways can be tried before `SIGNAL_TIMEOUT`.
 pub const WAY_PATIENCE: Duration = Duration::from_millis(1_200);
 /// Bytes that go again so; beyond it they do not, and end as `unknown`. Where a part of the network is cut off, or is too
 /// slow, everything on its way there is without an answer, and must not become several times as much.
 pub const REPEATS: Rate = Rate { per_second: 64 << 10, burst: 1 << 20 };
+/// Copies of one sealed signal that may come back, 32 bytes each: one each `WAY_PATIENCE`, and those that go for others of
+/// their pair. With more it is not known any more that all came back.
+pub const COPIES_MAX: usize = 8;
 /// A neighbour by whom there was no answer from a home is passed over on the way there for so long.
 pub const DETOUR: Duration = Duration::from_secs(60);
 /// Neighbours passed over on the way to one home, as many as are tried for one signal; the first of them gets another chance.

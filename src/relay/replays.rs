@@ -1,6 +1,7 @@
 //! Sealed frames are opened once. A host on the way can keep what it passes on, and play it again when the memory of
 //! signals (two minutes) has run out; so each nonce ends in a number that its sealer never uses again, and the opener
-//! keeps a sliding window of them for each home, as IPsec does (RFC 4303 §3.4.3, PROTOCOL.md §8).
+//! keeps a sliding window of them for each home, as IPsec does (RFC 4303 §3.4.3, PROTOCOL.md §8). It can also keep what it
+//! should pass on until what went again in its place is forgotten; so numbers below those of some time ago are over.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use aldis_wire::id::HostId;
 use aldis_wire::seal::nonce_number;
 
 use super::io::Moment;
-use super::limits::{REPLAY_WINDOW, REPLAY_WINDOWS_MAX};
+use super::limits::{REPLAY_AGE, REPLAY_WINDOW, REPLAY_WINDOWS_MAX};
 
 const WORDS: usize = REPLAY_WINDOW / 64;
 
@@ -21,6 +22,10 @@ struct Window {
     /// A bit for each of the last `REPLAY_WINDOW` numbers up to `highest`, at its remainder.
     seen: Box<[u64; WORDS]>,
     used: Moment,
+    /// Below this, all are over.
+    floor: u64,
+    /// The next floor: the highest number at that moment.
+    next_floor: (u64, Moment),
 }
 
 /// The windows of all homes that sealed something for us.
@@ -37,13 +42,14 @@ impl Replays {
         if !self.windows.contains_key(&home) {
             self.make_room();
         }
-        let fresh = || Window { epoch, highest: number, seen: Box::new([0; WORDS]), used: now };
+        let seen = || Box::new([0; WORDS]);
+        let fresh = || Window { epoch, highest: number, seen: seen(), used: now, floor: 0, next_floor: (number, now) };
         let window = self.windows.entry(home).or_insert_with(fresh);
         if window.epoch < epoch {
             *window = fresh();
         }
-        window.used = now;
-        window.epoch == epoch && window.take(number)
+        window.grow_old(now);
+        window.epoch == epoch && number >= window.floor && window.take(number)
     }
 
     fn make_room(&mut self) {
@@ -56,6 +62,16 @@ impl Replays {
 }
 
 impl Window {
+    /// Puts the floor at what was the highest `REPLAY_AGE` ago or more; at three times that at the latest.
+    fn grow_old(&mut self, now: Moment) {
+        let (floor, since) = self.next_floor;
+        if now.since(since) >= REPLAY_AGE {
+            self.floor = if now.since(self.used) >= REPLAY_AGE { self.highest } else { floor };
+            self.next_floor = (self.highest, now);
+        }
+        self.used = now;
+    }
+
     fn take(&mut self, number: u64) -> bool {
         let width = REPLAY_WINDOW as u64;
         if number > self.highest {
@@ -92,6 +108,7 @@ mod tests {
     use aldis_wire::seal::nonce;
 
     use super::*;
+    use crate::relay::limits::DEDUPLICATION;
 
     const HOME: HostId = HostId::new([1; 32]);
 
@@ -126,6 +143,26 @@ mod tests {
         assert!(!first(&mut replays, 1, u64::MAX));
         assert!(first(&mut replays, 1, u64::MAX - width + 1));
         assert!(!first(&mut replays, 1, u64::MAX - width));
+    }
+
+    #[test]
+    fn what_was_withheld_until_its_copy_is_forgotten_counts_as_a_replay_however_often_others_came_since() {
+        for pause in [1, 7, 29, 31, 59, 100] {
+            let mut replays = Replays::default();
+            let mut at = |second: u64, number: u64| {
+                replays.is_first(Moment::new(Duration::from_secs(second)), HOME, 1, &nonce([7; 16], number))
+            };
+            let withheld = 1_000;
+            let mut number = withheld + 1;
+            for second in (0..=DEDUPLICATION.as_secs()).filter(|second| second % pause == 0) {
+                assert!(at(second, number), "{pause}, {second}: nothing that comes in time is dropped");
+                // Those on another lane are behind.
+                assert!(at(second + 5, number + 2) && at(second + 5, number + 1));
+                number += 3;
+            }
+            assert!(!at(DEDUPLICATION.as_secs() + 6, withheld), "{pause}");
+            assert!(at(DEDUPLICATION.as_secs() + 6, number));
+        }
     }
 
     #[test]

@@ -292,6 +292,7 @@ mod tests {
     use super::*;
     use crate::relay::io::Moment;
     use crate::relay::limits::SENDERS_REMEMBERED_MAX;
+    use crate::relay::signals::Turn;
 
     fn peer(number: usize) -> PeerId {
         let mut bytes = [0; 32];
@@ -321,16 +322,17 @@ mod tests {
 
     #[test]
     fn senders_that_a_session_remembers_are_bounded_and_the_longest_silent_goes_first() {
+        const FIRST: Turn = Turn { counter: 1, session: 1, n: 1 };
         let mut sessions = Sessions::default();
         let key = open(&mut sessions, 0).unwrap();
         let session = sessions.find_mut(key).unwrap();
         let at = |millis| Moment::new(Duration::from_millis(millis));
         for number in 0..3 * SENDERS_REMEMBERED_MAX {
-            assert!(session.takes(at(number as u64), peer(number), 1, 1));
+            assert!(session.takes(at(number as u64), peer(number), FIRST));
             assert!(session.senders_count() <= SENDERS_REMEMBERED_MAX);
         }
         let last = 3 * SENDERS_REMEMBERED_MAX - 1;
-        assert!(!session.takes(at(9_999), peer(last), 1, 1), "remembered");
-        assert!(session.takes(at(9_999), peer(0), 1, 1), "forgotten");
+        assert!(!session.takes(at(9_999), peer(last), FIRST), "remembered");
+        assert!(session.takes(at(9_999), peer(0), FIRST), "forgotten");
     }
 }

@@ -5,6 +5,7 @@ mod bouncing;
 mod detours;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -13,14 +14,15 @@ use aldis_wire::host::Outcome;
 use aldis_wire::id::{HostId, PeerId, TopicId};
 use aldis_wire::refusal::Refusal;
 pub(crate) use arrived::{Deliveries, Delivery, ReturnRoutes};
-pub(crate) use bouncing::{PassedOn, Sealed};
+pub(crate) use bouncing::{PassedOn, Sealed, Went};
 use bytes::Bytes;
 pub(crate) use detours::Detours;
+pub(crate) use turn::Turn;
 
 use super::io::{LinkKey, Moment, RequestId};
 use super::limits::{
-    DEADLINES_MAX, HELD_SIGNALS_MAX, HOLD_AGAIN, HOLD_MAX, HOLD_MIN, OPEN_SIGNALS_MAX, REMEMBERED_SIGNALS_MAX,
-    SIGNAL_TIMEOUT,
+    COPIES_MAX, DEADLINES_MAX, HELD_SIGNALS_MAX, HOLD_AGAIN, HOLD_MAX, HOLD_MIN, OPEN_SIGNALS_MAX,
+    REMEMBERED_SIGNALS_MAX, SIGNAL_TIMEOUT,
 };
 
 /// How a signal went.
@@ -75,23 +77,39 @@ pub(crate) struct Sent {
     pub(crate) path: Path,
     /// When it must have its receipt.
     pub(crate) until: Moment,
-    /// Whether it has gone before, on a way that died or without an answer: then nobody here can say that it was not
-    /// delivered, and a refusal of our own becomes `unknown`.
-    pub(crate) doubtful: bool,
+    /// Whether it has gone before and nothing will come back of that: on a way that died, or in an earlier try.
+    doubtful: bool,
+    /// Earlier sealed copies without an answer: each may still come back, over its link.
+    copies: Vec<(LinkKey, [u8; 24])>,
     /// The home to which it went last, and its epoch.
     pub(crate) life: Option<(HostId, u64)>,
     /// Whether it went to another home before, or to another life of this one: what that one did with it this one does
     /// not know, and its refusal becomes `unknown` too.
-    pub(crate) elsewhere: bool,
+    elsewhere: bool,
     /// `None` while it is open; `unknown` while it may be tried again.
     pub(crate) outcome: Option<Outcome>,
 }
 
 impl Sent {
+    /// Whether it has gone before: then nobody here can say that it was not delivered.
+    #[must_use]
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful || !self.copies.is_empty()
+    }
+
+    /// Whether it may be delivered although it was refused so: another home had it before, or another copy is on its way. A home
+    /// keeps in mind what it has taken, but not for whom there was nobody.
+    #[must_use]
+    pub(crate) fn may_still_arrive(&self, refusal: Refusal) -> bool {
+        let of_all_copies =
+            matches!(refusal, Refusal::Gone | Refusal::Overtaken | Refusal::QueueFull | Refusal::BadField);
+        self.elsewhere || !self.copies.is_empty() && !of_all_copies
+    }
+
     /// What to tell of a refusal that does not come from the target's home.
     #[must_use]
     pub(crate) fn refused(&self, refusal: Refusal) -> Outcome {
-        if self.doubtful { Outcome::Unknown } else { Outcome::Refused(refusal) }
+        if self.is_doubtful() { Outcome::Unknown } else { Outcome::Refused(refusal) }
     }
 }
 
@@ -199,6 +217,7 @@ impl Outgoing {
             path: Path::Broken,
             until,
             doubtful: false,
+            copies: Vec::new(),
             life: None,
             elsewhere: false,
             outcome: None,
@@ -314,18 +333,38 @@ impl Outgoing {
     /// The path of an open signal has died.
     pub(crate) fn broke(&mut self, id: &RequestId) {
         let Some(sent) = self.find_mut(id) else { return };
-        sent.doubtful |= !matches!(sent.path, Path::Broken | Path::Held(_));
-        self.came_back(id);
-    }
-
-    /// An open signal came back: that copy of it has not arrived.
-    pub(crate) fn came_back(&mut self, id: &RequestId) {
-        let Some(sent) = self.find_mut(id) else { return };
+        match sent.path {
+            Path::Broken | Path::Held(_) => {}
+            Path::Routed(link, nonce) if sent.copies.len() < COPIES_MAX => sent.copies.push((link, nonce)),
+            Path::Local | Path::Direct(_) | Path::Routed(..) => sent.doubtful = true,
+        }
         sent.path = Path::Broken;
         let to = sent.to;
         if let Some(pair) = self.pairs.get_mut(&to) {
             (pair.path, pair.hold) = (None, None);
         }
+    }
+
+    /// The copy of an open signal that went last came back: it has not arrived. Others of the pair may still be on that way.
+    pub(crate) fn came_back(&mut self, id: &RequestId) {
+        let Some(sent) = self.find_mut(id) else { return };
+        sent.path = Path::Broken;
+        let to = sent.to;
+        let way = self.pairs.get(&to).and_then(|pair| pair.path).and_then(Path::link);
+        let goes_there = |id: &RequestId| self.find(id).is_some_and(|sent| sent.path.link() == way);
+        if !self.open_to(to).iter().any(goes_there)
+            && let Some(pair) = self.pairs.get_mut(&to)
+        {
+            pair.path = None;
+        }
+    }
+
+    /// An earlier copy of an open signal came back over this link. Whether nothing of it is on the way any more, nor may have
+    /// arrived.
+    pub(crate) fn copy_came_back(&mut self, id: &RequestId, link: LinkKey, nonce: [u8; 24]) -> bool {
+        let Some(sent) = self.find_mut(id).filter(|sent| sent.copies.contains(&(link, nonce))) else { return false };
+        sent.copies.retain(|copy| *copy != (link, nonce));
+        sent.path == Path::Broken && !sent.is_doubtful()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Signals that must cross third hosts, and links that are slow.
 
 use aldis::relay::io::{Note, Request};
-use aldis::relay::limits::{ANNOUNCE_QUEUE_BYTES, CONTROL_QUEUE_BYTES, REPEATS, SIGNAL_QUEUE_BYTES, SYNC_QUEUE_BYTES};
+use aldis::relay::limits::{
+    ANNOUNCE_QUEUE_BYTES, CONTROL_QUEUE_BYTES, DETOUR_HOSTS_MAX, REPEATS, SIGNAL_QUEUE_BYTES, SYNC_QUEUE_BYTES,
+};
 use aldis_wire::host::Outcome;
 use aldis_wire::refusal::Refusal;
 use aldis_wire::seal::SEAL_BYTES;
@@ -122,7 +124,11 @@ fn a_receipt_that_a_host_on_the_way_drops_comes_back_the_way_of_the_copy_and_the
     world.until(ms(1_300), "the receipt is back", |world| world.edges[alice].receipts().len() == 1);
     world.run(secs(6));
     assert_eq!(world.says(alice), ["a Delivered"]);
-    assert_eq!(got(&world, bob), ["a"]);
+    for id in ["b", "c", "d"] {
+        world.signal(alice, b, id, "it has its answer by the way that the last one had it");
+        world.until(ms(500), "the receipt is back", |world| world.says(alice) == [format!("{id} Delivered")]);
+    }
+    assert_eq!(got(&world, bob), ["a", "b", "c", "d"]);
 }
 
 #[test]
@@ -161,6 +167,29 @@ fn what_a_host_on_the_way_sends_back_goes_by_another_way_at_once_and_where_there
 }
 
 #[test]
+fn several_signals_that_all_neighbours_send_back_are_all_refused_at_once_and_none_goes_round() {
+    const NEIGHBOURS: usize = DETOUR_HOSTS_MAX + 3;
+    let to = NEIGHBOURS + 1;
+    let wires: Vec<(usize, usize)> = (1..=NEIGHBOURS).flat_map(|at| [(0, at), (at, to)]).collect();
+    let mut world = World::with_wires(NEIGHBOURS + 2, &wires);
+    let (alice, bob) = (world.edge(0), world.edge(to));
+    world.run(secs(20));
+    let b = world.peer(bob);
+    world.bounces.extend((1..=NEIGHBOURS).map(|at| (at, to)));
+    world.watch_wire(1);
+    let (count, data) = (3, "x".repeat(10_000));
+    for n in 0..count {
+        world.signal(alice, b, &format!("{n}"), &data);
+    }
+    world.run(secs(1));
+    let receipts = world.edges[alice].receipts();
+    let refused = [Outcome::Refused(Refusal::HomeUnreachable)];
+    assert!(receipts.len() == count && receipts.values().all(|outcomes| *outcomes == refused), "{receipts:?}");
+    let seen = world.wire_seen().len();
+    assert!((data.len()..3 * count * data.len()).contains(&seen), "{seen}");
+}
+
+#[test]
 fn a_copy_that_is_sent_back_does_not_end_a_signal_whose_target_is_slow() {
     let (mut world, alice, bob) = two_ways();
     let b = world.peer(bob);
@@ -192,6 +221,11 @@ fn a_broadcast_goes_by_another_way_too_and_its_tally_comes_back_that_way() {
             told.len() == 1 && told[0] == "a taken 1 refused 0 unknown 0 members 1 missed 0",
             "{dropping:?}: {told:?}"
         );
+        for id in ["b", "c", "d"] {
+            world.broadcast(alice, "room", id, "by the way that the last one took");
+            world.run(ms(500));
+            assert_eq!(world.says(alice), [format!("{id} taken 1 refused 0 unknown 0 members 1 missed 0")]);
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::relay::limits::{
 };
 use crate::relay::planted::Defect;
 use crate::relay::sessions::SessionKey;
-use crate::relay::signals::{Doubt, Path};
+use crate::relay::signals::{Doubt, Path, Turn, Went};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -144,7 +144,7 @@ impl State {
             match self.hand_over(now, *home, pinned, lane, &frame, out) {
                 Ok(path) => {
                     if let Path::Routed(_, nonce) = path {
-                        self.went_sealed(now, nonce, key, id);
+                        self.went_sealed(now, nonce, Went { session: key, id: id.clone(), home: *home });
                     }
                     let session = self.sessions.find_mut(key);
                     if let Some(broadcasts) = session.and_then(|session| session.broadcasts.as_mut()) {
@@ -182,14 +182,13 @@ impl State {
         out: &mut Outbox,
     ) {
         self.routes.insert(now, broadcast.from, home);
-        // Of one that comes again the tally before may have been lost: this one goes back where the copy came from.
-        let again = self.heard.find(broadcast.from, &Arc::from(broadcast.id.as_str())).is_some();
         let spread = self.spread(now, home, &broadcast, false, out);
         let Broadcast { from, id, .. } = broadcast;
-        self.answer_tally(now, home, Tally { from, id, spread }, via.filter(|_| again), out);
+        self.answer_tally(now, home, Tally { from, id, spread }, via, out);
     }
 
     fn answer_tally(&mut self, now: Moment, home: HostId, tally: Tally, via: Option<LinkKey>, out: &mut Outbox) {
+        let via = self.way_back(home, via);
         // A tally that finds no way is asked for again by the sender's home, or that host's part becomes unknown there.
         let _ = self.hand_over(now, home, via, lane(tally.from), &Frame::Tally(tally), out);
     }
@@ -207,8 +206,8 @@ impl State {
         if home != self.own && !self.heard.may_deliver(now, home, places, broadcast.data.len()) {
             return Spread::Refused(Refusal::RateLimited);
         }
-        let counter = broadcast.proof.counter();
-        if !self.heard.is_next(from, counter, (session, n)) && !repeat {
+        let turn = Turn { counter: broadcast.proof.counter(), session, n };
+        if !self.heard.is_next(from, turn) && !repeat {
             return Spread::Refused(Refusal::Overtaken);
         }
         let members = self.sessions.members(topic).map(|(name, members)| (name, members.collect()));
@@ -238,7 +237,7 @@ impl State {
             (0, _) => Spread::Refused(Refusal::QueueFull),
             (members, missed) => Spread::Taken { members, missed },
         };
-        self.heard.insert(now, (from, counter), (session, n), id, topic, spread);
+        self.heard.insert(now, (from, turn), id, topic, spread);
         spread
     }
 
@@ -260,20 +259,13 @@ impl State {
     }
 
     /// A host on the way could not pass on one host's part of a broadcast that went by `path`.
-    pub(crate) fn leg_bounced(
-        &mut self,
-        now: Moment,
-        key: SessionKey,
-        id: &RequestId,
-        path: Path,
-        refusal: Refusal,
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn leg_bounced(&mut self, now: Moment, went: &Went, path: Path, refusal: Refusal, out: &mut Outbox) {
+        let Went { session: key, ref id, home } = *went;
         let broadcasts = self.sessions.find(key).and_then(|session| session.broadcasts.as_ref());
-        let leg = broadcasts.and_then(|all| all.find(id)?.open_legs().find(|leg| leg.path == path));
+        let leg = broadcasts.and_then(|all| all.find(id)?.leg(home)).filter(|leg| leg.path == path);
         let Some((leg, link)) = leg.copied().zip(path.link()) else { return };
-        if !self.legs_again_by_another(now, key, (leg.home, link), Some(id), out) && !leg.doubtful {
-            self.leg_ended(key, id, leg.home, Ended::Told(Spread::Refused(refusal)));
+        if !self.legs_again_by_another(now, key, (home, link), Some(id), out) && !leg.doubtful {
+            self.leg_ended(key, id, home, Ended::Told(Spread::Refused(refusal)));
             self.finish_broadcast(key, id, false, out);
         }
     }

@@ -355,7 +355,7 @@ impl State {
     /// What a host may tell another one of where it is, that we see at `seen`; `near` to the other.
     fn passed_on(&self, seen: SocketAddr, near: bool, named: Vec<SocketAddr>) -> Vec<SocketAddr> {
         // Whom we see inside is behind our own router, and outside it is where most of those that we dialled see us.
-        let outside = self.reach.observers.outside(false).filter(|_| is_inside(seen));
+        let outside = self.reach.observers.outside().filter(|_| is_inside(seen));
         let mut candidates: Vec<SocketAddr> = Vec::new();
         for candidate in named {
             let inside = is_inside(candidate);

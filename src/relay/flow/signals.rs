@@ -18,9 +18,10 @@ use aldis_wire::seal::Binding;
 
 use crate::relay::io::{EdgeKey, Event, Fault, LinkKey, Moment, Note, Outbox, Request, RequestId};
 use crate::relay::limits::SIGNAL_TIMEOUT;
+use crate::relay::links::Link;
 use crate::relay::planted::Defect;
 use crate::relay::sessions::{Finished, SessionKey};
-use crate::relay::signals::{Delivery, Doubt, Path, Taken};
+use crate::relay::signals::{Delivery, Doubt, Path, Taken, Turn, Went};
 use crate::relay::state::State;
 use crate::relay::timers::Timer;
 
@@ -81,7 +82,7 @@ impl State {
         let Some(session) = self.sessions.find(key) else { return };
         let Some(sent) = session.outgoing.find(&id).cloned() else { return };
         let pinned = session.outgoing.pinned(sent.to).and_then(Path::link);
-        let (nobody, doubtful) = (sent.refused(Refusal::NoSuchPeer), sent.doubtful);
+        let (nobody, doubtful) = (sent.refused(Refusal::NoSuchPeer), sent.is_doubtful());
         let signal = Signal {
             from: session.peer,
             to: sent.to,
@@ -120,7 +121,7 @@ impl State {
 
     fn note_path(&mut self, now: Moment, key: SessionKey, id: &RequestId, home: HostId, path: Path) {
         if let Path::Routed(_, nonce) = path {
-            self.went_sealed(now, nonce, key, id);
+            self.went_sealed(now, nonce, Went { session: key, id: id.clone(), home });
         }
         let epoch = match path {
             Path::Direct(link) => self.links.find(link).map(|link| link.epoch),
@@ -161,13 +162,13 @@ impl State {
         via: Option<LinkKey>,
         out: &mut Outbox,
     ) {
-        let Signal { from, to, session, n, topic, data, .. } = signal;
-        if let Some(earlier) = self.deliveries.find(from, &id)
+        let turn = Turn { counter: signal.proof.counter(), session: signal.session, n: signal.n };
+        let Signal { from, to, topic, data, .. } = signal;
+        if let Some(earlier) = self.deliveries.came_again(from, &id, via)
             && !self.planted.has(Defect::SkipDedup)
         {
             let outcome = if earlier.to == to { earlier.outcome } else { Some(Outcome::Refused(Refusal::BadField)) };
             if let Some(outcome) = outcome {
-                // The receipt before this one may have been lost on its way: this one goes back where the copy came from.
                 self.answer(now, Finished { from, to, id, sender_home, outcome }, via, out);
             }
             return;
@@ -176,7 +177,7 @@ impl State {
         let taken = match self.sessions.by_peer(to).and_then(|key| self.sessions.find_mut(key)) {
             None => Err(Refusal::NoSuchPeer),
             Some(target) => {
-                if target.takes(now, from, session, n) || self.planted.has(Defect::IgnoreOrder) {
+                if target.takes(now, from, turn) || self.planted.has(Defect::IgnoreOrder) {
                     let bytes = SIGNAL_OVERHEAD_BYTES + data.len();
                     let id = id.clone();
                     let event = |seq| Event::Signal { seq, id, from, topic: name, data };
@@ -189,13 +190,13 @@ impl State {
         match taken {
             Err(refusal) => {
                 let outcome = Outcome::Refused(refusal);
-                self.answer(now, Finished { from, to, id, sender_home, outcome }, None, out);
+                self.answer(now, Finished { from, to, id, sender_home, outcome }, via, out);
             }
             Ok(told) => {
-                self.deliveries.insert(now, from, id.clone(), Delivery { to, outcome: None });
+                self.deliveries.insert(now, from, id.clone(), Delivery { to, outcome: None, via });
                 if self.planted.has(Defect::DeliveredEarly) {
                     let outcome = Outcome::Delivered;
-                    self.answer(now, Finished { from, to, id, sender_home, outcome }, None, out);
+                    self.answer(now, Finished { from, to, id, sender_home, outcome }, via, out);
                 }
                 if let Some((edge, event)) = told {
                     out.tell(edge, event);
@@ -214,11 +215,19 @@ impl State {
 
     /// A signal has left its target's queue for good.
     pub(crate) fn delivery_finished(&mut self, now: Moment, finished: Finished, out: &mut Outbox) {
-        self.deliveries.finish(finished.from, &finished.id, finished.outcome);
-        self.answer(now, finished, None, out);
+        let via = self.deliveries.finish(finished.from, &finished.id, finished.outcome);
+        self.answer(now, finished, via, out);
     }
 
-    /// Tells the sender's home what became of a signal, over the link `via` if there is one.
+    /// The link for an answer to what came by way of others over the link `via`: that one, since it comes from whoever passes
+    /// things on; unless there is a better one now.
+    pub(super) fn way_back(&self, home: HostId, via: Option<LinkKey>) -> Option<LinkKey> {
+        let is_sound = |link: &LinkKey| self.links.find(*link).is_some_and(Link::is_sound);
+        let direct = self.links.to_host(home).filter(is_sound);
+        via.filter(|via| direct.is_none() && is_sound(via))
+    }
+
+    /// Tells the sender's home what became of a signal that came by way of others over the link `via`, or from itself.
     fn answer(&mut self, now: Moment, finished: Finished, via: Option<LinkKey>, out: &mut Outbox) {
         let Finished { from, to, id, sender_home: home, outcome } = finished;
         if home == self.own {
@@ -228,6 +237,7 @@ impl State {
             return;
         }
         let receipt = Receipt { from, to, id: id.to_string(), outcome };
+        let via = self.way_back(home, via);
         // A receipt that finds no way is asked for again by the sender's home, or becomes `unknown` there.
         let _ = self.hand_over(now, home, via, lane(from, to), &Frame::Receipt(receipt), out);
     }
@@ -321,13 +331,10 @@ impl State {
             }
             return;
         }
-        if let Some((session, id)) = self.sealed.find(&bounce.nonce) {
-            let sent = self.sessions.find(session).and_then(|session| session.outgoing.find(&id));
-            if sent.is_some_and(|sent| sent.path == Path::Routed(key, bounce.nonce)) {
-                self.signal_bounced(now, session, &id, bounce.refusal, out);
-            } else {
-                self.leg_bounced(now, session, &id, Path::Routed(key, bounce.nonce), bounce.refusal, out);
-            }
+        if let Some(went) = self.sealed.find(&bounce.nonce) {
+            let path = Path::Routed(key, bounce.nonce);
+            self.signal_bounced(now, &went, path, bounce.refusal, out);
+            self.leg_bounced(now, &went, path, bounce.refusal, out);
         }
     }
 
@@ -401,7 +408,7 @@ impl State {
         let sent = session.outgoing.find(id);
         let local = sent.is_some_and(|sent| sent.path == Path::Local);
         let outcome = match outcome {
-            Outcome::Refused(_) if sent.is_some_and(|sent| sent.elsewhere) => Outcome::Unknown,
+            Outcome::Refused(refusal) if sent.is_some_and(|sent| sent.may_still_arrive(refusal)) => Outcome::Unknown,
             outcome => outcome,
         };
         let to = sent.map(|sent| sent.to);

@@ -9,6 +9,7 @@ use aldis_wire::id::HostId;
 use crate::relay::bucket::Bucket;
 use crate::relay::io::{LinkKey, Moment};
 use crate::relay::limits::{NAT_SETTLES, OBSERVED, OBSERVED_MAX};
+use crate::relay::prefix::Prefix;
 use crate::relay::scope::{Scope, scope, usable};
 
 /// One neighbour's word.
@@ -133,16 +134,21 @@ impl Observers {
         self.moved.map(|moved| moved + NAT_SETTLES)
     }
 
-    /// The IP address at which most of those that we dialled see us, if two of them at different addresses do: one alone could
-    /// name anybody's.
-    pub(crate) fn outside(&self, private: bool) -> Option<IpAddr> {
-        let mut seen: BTreeMap<IpAddr, BTreeSet<IpAddr>> = BTreeMap::new();
-        let counts = |observer: &&Observer| observer.dialled || observer.confirmed;
-        for observer in self.all.values().filter(counts).filter(|observer| usable(observer.sees, private)) {
-            seen.entry(observer.sees.ip()).or_default().insert(observer.at);
+    /// The IP address at which most of those outside that we dialled see us, if two of them at different addresses do: one alone
+    /// could name anybody's. None if as many see us elsewhere.
+    pub(crate) fn outside(&self) -> Option<IpAddr> {
+        let mut seen: BTreeMap<IpAddr, BTreeSet<Prefix>> = BTreeMap::new();
+        let counts = |observer: &&Observer| {
+            // Where a host is inside, our router does nothing with what we send to it.
+            let is_outside = usable(SocketAddr::new(observer.at, observer.sees.port()), false);
+            (observer.dialled || observer.confirmed) && is_outside && usable(observer.sees, false)
+        };
+        for observer in self.all.values().filter(counts) {
+            seen.entry(observer.sees.ip()).or_default().insert(Prefix::of(observer.at));
         }
-        let agreed = seen.into_iter().map(|(ip, by)| (by.len(), ip)).filter(|(count, _)| *count > 1);
-        agreed.max().map(|(_, ip)| ip)
+        let most = seen.values().map(BTreeSet::len).max().filter(|most| *most > 1)?;
+        let mut agreed = seen.into_iter().filter(|(_, by)| by.len() == most);
+        agreed.next().map(|(ip, _)| ip).filter(|_| agreed.next().is_none())
     }
 
     /// The addresses at which hosts that we dialled see us, most often seen first, then newest; then those at which others
@@ -251,15 +257,19 @@ mod tests {
     fn where_one_host_says_that_it_sees_us_is_our_outside_only_when_another_one_agrees() {
         let mut observers = Observers::default();
         let mut seen = |number: u8, dialled: bool, sees: [u8; 4], port: u16| {
-            let (at, sees) = (IpAddr::from([46, 0, number, 1]), SocketAddr::from((sees, 4_000 + port)));
+            let at = IpAddr::from(if number < 100 { [46, 0, number, 1] } else { [10, 0, 0, number] });
+            let sees = SocketAddr::from((sees, 4_000 + port));
             let observer = Observer::new(Moment::default(), HostId::new([number; 32]), at, dialled, sees);
             observers.insert(LinkKey(number.into()), observer);
-            observers.outside(false)
+            observers.outside()
         };
         let (ours, other) = ([45, 9, 9, 9], [45, 8, 8, 8]);
         assert_eq!(seen(1, true, other, 1), None, "a single word");
         assert_eq!(seen(2, false, other, 2), None, "of one that dialled us");
         assert_eq!(seen(3, true, ours, 3), None, "two that do not agree");
+        assert_eq!(seen(100, true, other, 4), None, "who is inside cannot know");
         assert_eq!(seen(4, true, ours, 4), Some(IpAddr::from(ours)), "two that do, whatever the port");
+        assert_eq!(seen(5, true, other, 5), None, "two against two");
+        assert_eq!(seen(6, true, ours, 6), Some(IpAddr::from(ours)), "three against two");
     }
 }

@@ -16,7 +16,7 @@ use crate::relay::limits::{
     BROADCAST_RESERVE, BROADCAST_RESERVE_BYTES, DEDUPLICATION, SENDERS_REMEMBERED_MAX, UNACKED_BYTES,
     UNACKED_EVENTS_BYTES, UNACKED_MAX, UNACKED_RESERVE,
 };
-use crate::relay::signals::Outgoing;
+use crate::relay::signals::{Outgoing, Turn};
 
 /// A sequenced event that the edge has not acknowledged.
 #[derive(Debug)]
@@ -66,8 +66,8 @@ pub(crate) struct Session {
     pub(crate) outgoing: Outgoing,
     /// The broadcasts it sent; most sessions send none.
     pub(crate) broadcasts: Option<Box<broadcasts::Outgoing>>,
-    /// The newest `n` taken from each sender's session, and when.
-    incoming: BTreeMap<PeerId, (u64, u64, Moment)>,
+    /// The newest that was taken from each sender, and when.
+    incoming: BTreeMap<PeerId, (Turn, Moment)>,
     last_seq: u64,
     unacked: VecDeque<Unacked>,
     unacked_bytes: usize,
@@ -200,27 +200,25 @@ impl Session {
         self.unacked.drain(..).filter_map(finished).collect()
     }
 
-    /// Whether the sender's signal `n` comes after all that were taken from it. Takes note of it.
-    pub(crate) fn takes(&mut self, now: Moment, from: PeerId, session: u64, n: u64) -> bool {
-        if let Some((known, newest, at)) = self.incoming.get_mut(&from)
-            && *known == session
-        {
+    /// Whether the sender's signal comes after all that were taken from it. Takes note of it.
+    pub(crate) fn takes(&mut self, now: Moment, from: PeerId, turn: Turn) -> bool {
+        if let Some((newest, at)) = self.incoming.get_mut(&from) {
             *at = now;
-            if n <= *newest {
-                return false;
+            let is_next = turn.is_after(newest);
+            if is_next {
+                *newest = turn;
             }
-            *newest = n;
-            return true;
+            return is_next;
         }
         if self.incoming.len() >= SENDERS_REMEMBERED_MAX {
-            self.incoming.retain(|_, (_, _, at)| now.since(*at) < DEDUPLICATION);
+            self.incoming.retain(|_, (_, at)| now.since(*at) < DEDUPLICATION);
         }
         if self.incoming.len() >= SENDERS_REMEMBERED_MAX
-            && let Some(oldest) = self.incoming.iter().min_by_key(|(_, (_, _, at))| *at).map(|(from, _)| *from)
+            && let Some(oldest) = self.incoming.iter().min_by_key(|(_, (_, at))| *at).map(|(from, _)| *from)
         {
             self.incoming.remove(&oldest);
         }
-        self.incoming.insert(from, (session, n, now));
+        self.incoming.insert(from, (turn, now));
         true
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use aldis_wire::host::Outcome;
 use aldis_wire::id::{HostId, PeerId};
 
-use crate::relay::io::{Moment, RequestId};
+use crate::relay::io::{LinkKey, Moment, RequestId};
 use crate::relay::limits::{DEDUPLICATION, REMEMBERED_DELIVERIES_MAX, RETURN_ROUTE, RETURN_ROUTES_MAX};
 
 /// A signal that arrived for a peer at home here.
@@ -15,6 +15,8 @@ pub(crate) struct Delivery {
     pub(crate) to: PeerId,
     /// What became of it; `None` while the target has not acknowledged it.
     pub(crate) outcome: Option<Outcome>,
+    /// The link over which it came last, if by way of others.
+    pub(crate) via: Option<LinkKey>,
 }
 
 /// Signals that arrived in the last two minutes, so that a repetition is not delivered twice.
@@ -31,10 +33,11 @@ impl Deliveries {
         self.by_id.len()
     }
 
-    /// An earlier arrival under the same sender and id.
-    #[must_use]
-    pub(crate) fn find(&self, from: PeerId, id: &RequestId) -> Option<&Delivery> {
-        self.by_id.get(&(from, id.clone()))
+    /// An earlier arrival under the same sender and id, if there was one; this one came over the link `via`.
+    pub(crate) fn came_again(&mut self, from: PeerId, id: &RequestId, via: Option<LinkKey>) -> Option<&Delivery> {
+        let delivery = self.by_id.get_mut(&(from, id.clone()))?;
+        delivery.via = via;
+        Some(delivery)
     }
 
     /// Notes an arrival.
@@ -45,11 +48,11 @@ impl Deliveries {
         }
     }
 
-    /// Notes what became of it.
-    pub(crate) fn finish(&mut self, from: PeerId, id: &RequestId, outcome: Outcome) {
-        if let Some(delivery) = self.by_id.get_mut(&(from, id.clone())) {
-            delivery.outcome = Some(outcome);
-        }
+    /// Notes what became of it; the link over which it came last, if by way of others.
+    pub(crate) fn finish(&mut self, from: PeerId, id: &RequestId, outcome: Outcome) -> Option<LinkKey> {
+        let delivery = self.by_id.get_mut(&(from, id.clone()))?;
+        delivery.outcome = Some(outcome);
+        delivery.via
     }
 
     /// Forgets what is too old.

@@ -1,25 +1,38 @@
-//! Sealed frames that a host on the way may still bounce (PROTOCOL.md §7.3).
+//! Sealed frames that wait for their answers (PROTOCOL.md §7.2), and those that a host on the way may still bounce (§7.3).
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
+use aldis_wire::id::HostId;
+
 use crate::relay::io::{LinkKey, Moment, RequestId};
 use crate::relay::limits::{PASSED_ON_MAX, REMEMBERED_DELIVERIES_MAX, SIGNAL_TIMEOUT, WAY_PATIENCE};
 
-/// Which signal went sealed under which nonce, as long as a host on the way may still bounce it.
+/// A signal, or one host's part of a broadcast, that went sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Went {
+    /// Whose it is.
+    pub(crate) session: u64,
+    /// The signal, or the broadcast.
+    pub(crate) id: RequestId,
+    /// To whom.
+    pub(crate) home: HostId,
+}
+
+/// What went sealed under which nonce, as long as a host on the way may still bounce it.
 #[derive(Debug, Default)]
 pub(crate) struct Sealed {
-    by_nonce: HashMap<[u8; 24], (u64, RequestId)>,
+    by_nonce: HashMap<[u8; 24], Went>,
     by_age: VecDeque<(Moment, [u8; 24])>,
     /// How many of the oldest were looked at: whether they have their answers.
     looked_at: usize,
 }
 
 impl Sealed {
-    /// A session's signal went out sealed.
-    pub(crate) fn insert(&mut self, now: Moment, nonce: [u8; 24], session: u64, id: RequestId) {
+    /// Something went out sealed under this nonce.
+    pub(crate) fn insert(&mut self, now: Moment, nonce: [u8; 24], went: Went) {
         self.tidy(now);
-        self.by_nonce.insert(nonce, (session, id));
+        self.by_nonce.insert(nonce, went);
         self.by_age.push_back((now, nonce));
     }
 
@@ -46,15 +59,14 @@ impl Sealed {
         self.by_age.get(self.looked_at).map(|(at, _)| *at + WAY_PATIENCE)
     }
 
-    /// The next one that should have its answer by now: its nonce, and whose signal or broadcast it is. Each is given once.
-    pub(crate) fn take_overdue(&mut self, now: Moment) -> Option<([u8; 24], u64, RequestId)> {
+    /// The next one that should have its answer by now, and its nonce. Each is given once.
+    pub(crate) fn take_overdue(&mut self, now: Moment) -> Option<([u8; 24], Went)> {
         if self.next_overdue()? > now {
             return None;
         }
         let nonce = self.by_age.get(self.looked_at)?.1;
         self.looked_at += 1;
-        let (session, id) = self.by_nonce.get(&nonce)?.clone();
-        Some((nonce, session, id))
+        Some((nonce, self.by_nonce.get(&nonce)?.clone()))
     }
 
     /// Nobody is late of those that are on the way: it was we who slept.
@@ -62,9 +74,9 @@ impl Sealed {
         self.looked_at = self.by_age.len();
     }
 
-    /// The signal that went out under this nonce.
+    /// What went out under this nonce.
     #[must_use]
-    pub(crate) fn find(&self, nonce: &[u8; 24]) -> Option<(u64, RequestId)> {
+    pub(crate) fn find(&self, nonce: &[u8; 24]) -> Option<Went> {
         self.by_nonce.get(nonce).cloned()
     }
 }

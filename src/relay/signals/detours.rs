@@ -19,8 +19,9 @@ struct Missed {
 }
 
 impl Detours {
-    /// What went to this home by way of this neighbour had no answer in time, or came back.
-    pub(crate) fn missed(&mut self, now: Moment, home: HostId, neighbour: HostId) {
+    /// What went to this home by way of this neighbour had no answer in time, or came back. Whether as many are passed over now
+    /// as may be, and one of them had to be forgotten.
+    pub(crate) fn missed(&mut self, now: Moment, home: HostId, neighbour: HostId) -> bool {
         if !self.0.contains_key(&home) && self.0.len() >= DETOURS_MAX {
             let newest = |missed: &[Missed]| missed.last().map(|missed| missed.until);
             let oldest = self.0.iter().min_by_key(|(_, missed)| newest(missed)).map(|(home, _)| *home);
@@ -28,10 +29,12 @@ impl Detours {
         }
         let missed = self.0.entry(home).or_default();
         missed.retain(|known| known.neighbour != neighbour && known.until > now);
-        if missed.len() >= DETOUR_HOSTS_MAX {
+        let is_full = missed.len() >= DETOUR_HOSTS_MAX;
+        if is_full {
             missed.remove(0);
         }
         missed.push(Missed { neighbour, until: now + DETOUR });
+        is_full
     }
 
     /// Whether there are any on the way to a home.
@@ -82,7 +85,8 @@ mod tests {
         detours.tidy(now + DETOUR);
         assert_eq!([1, 2].map(|number| detours.place(home, host(number))), [0, 1]);
         for number in 3..=2 + DETOUR_HOSTS_MAX {
-            detours.missed(now + DETOUR, home, host(number));
+            let is_full = detours.missed(now + DETOUR, home, host(number));
+            assert_eq!(is_full, number > 1 + DETOUR_HOSTS_MAX, "{number}");
         }
         assert_eq!((detours.place(home, host(2)), detours.place(home, host(3))), (0, 1), "the first is forgotten");
         detours.tidy(now + DETOUR * 2);

@@ -1,5 +1,6 @@
 //! Counters of keyed peers that have left, so that no old claim of theirs counts again (PROTOCOL.md §3.2).
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 
 use aldis_wire::id::{HostId, PeerId};
@@ -15,10 +16,10 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// A keyed peer has left its home.
+    /// A keyed peer has left a home. Of two claims the better one is remembered.
     pub(crate) fn insert(&mut self, now: Moment, peer: PeerId, counter: u64, home: HostId) {
         self.tidy(now);
-        if self.known.get(&peer).is_some_and(|(known, ..)| *known > counter) {
+        if self.known.get(&peer).is_some_and(|(known, at, _)| (Reverse(*known), *at) < (Reverse(counter), home)) {
             return;
         }
         self.known.insert(peer, (counter, home, now));
@@ -31,7 +32,7 @@ impl Counters {
         self.known.len()
     }
 
-    /// The highest counter remembered of a peer, and where.
+    /// The best claim remembered of a peer: its counter, and where.
     #[must_use]
     pub(crate) fn find(&self, peer: PeerId) -> Option<(u64, HostId)> {
         self.known.get(&peer).map(|(counter, home, _)| (*counter, *home))

@@ -24,7 +24,7 @@ use super::hashing::Seed;
 use super::io::{Fault, LeftReason, Member, Moment};
 use super::roster::{Change, Recorded, Roster, Slot};
 use super::view::Memory;
-use homes::Homes;
+use homes::{Homes, rank};
 use hosts::{Held, Hosts, Place};
 use shown::{Gone, difference};
 pub(crate) use shown::{How, Shown};
@@ -459,10 +459,8 @@ impl Directory {
     /// A peer is present at a place; if that makes it its home, its memberships there are shown in place of others.
     fn enter_home(&mut self, place: Place) -> Vec<Shown> {
         let Some(peer) = self.hosts.peer(place) else { return Vec::new() };
-        let (counter, origin) = self.hosts.claim(place);
         let gone = self.counters.find(peer);
-        if gone.is_some_and(|(known, home)| counter < known || counter == known && home != origin) {
-            // The peer has been at home elsewhere since: a former home may not bring it back.
+        if gone.is_some_and(|gone| is_over(self.hosts.claim(place), gone)) {
             return Vec::new();
         }
         match self.homes.enter(&self.hosts, peer, place) {
@@ -476,12 +474,18 @@ impl Directory {
     }
 
     /// A peer is not present at a place any more, where its claim had this counter. If that was its home, its memberships
-    /// there are hidden; what its next one shows instead is up to the caller.
+    /// there are hidden; what its next one shows instead is up to the caller. Those that are over are no homes of it any more.
     fn leave_home(&mut self, place: Place, reason: LeftReason, counter: u64) -> Option<Vec<Gone>> {
         let peer = self.hosts.peer(place)?;
         let was_home = self.homes.leave(peer, place)?;
         if counter > 0 {
-            self.departed.push((peer, counter, self.hosts.claim(place).1));
+            let gone = (counter, self.hosts.claim(place).1);
+            self.departed.push((peer, gone.0, gone.1));
+            while let Some(next) =
+                self.homes.find(&self.hosts, peer).filter(|next| is_over(self.hosts.claim(*next), gone))
+            {
+                self.homes.leave(peer, next);
+            }
         }
         was_home.then(|| self.unindex_all(place, reason))
     }
@@ -516,6 +520,12 @@ impl Directory {
         };
         held.roster.memberships_at(place.slot).filter_map(hide).collect()
     }
+}
+
+/// Whether a claim counts no more because the peer has left a home where it had a better one since: a former home may not bring
+/// it back.
+fn is_over(claim: (u64, HostId), left: (u64, HostId)) -> bool {
+    rank(claim) > rank(left)
 }
 
 fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {

@@ -177,6 +177,30 @@ fn a_peer_that_moves_to_another_host_keeps_its_id_and_watchers_see_it_move() {
 }
 
 #[test]
+fn who_leaves_its_new_home_is_not_brought_back_by_a_former_one_that_crashed() {
+    let mut world = World::with_hosts(3);
+    let watcher = world.edge(2);
+    world.watch(watcher, "room");
+    let before = world.keyed(0, &key(1), 1);
+    world.join(before, "room");
+    world.run(secs(1));
+    world.kill(0);
+    let after = world.keyed(1, &key(1), 2);
+    world.join(after, "room");
+    world.run(secs(1));
+    assert!(world.seen(2, 0).is_some_and(|seen| seen.live), "nobody has noticed the crash yet");
+    world.heard(watcher);
+    world.ask(after, Request::Bye);
+    world.run(ms(100));
+    assert_eq!(world.says(watcher), [format!("-{before} Gone(Closed)")]);
+    assert_eq!((world.total(1, "room"), world.total(2, "room")), (0, 0));
+    world.signal(watcher, peer(&key(1)), "1", "offer");
+    assert_eq!(world.edges[watcher].receipts()["1"], [Outcome::Refused(Refusal::NoSuchPeer)]);
+    world.run(secs(20));
+    assert_eq!(world.says(watcher), ["1 Refused(NoSuchPeer)"], "the end of the crashed host is no news of it");
+}
+
+#[test]
 fn a_peer_that_comes_again_at_its_home_is_shown_once_in_the_end() {
     let mut world = World::with_hosts(2);
     let watcher = world.edge(1);

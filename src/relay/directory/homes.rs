@@ -37,7 +37,7 @@ fn part(hash: u64) -> usize {
 }
 
 /// Better claims first (PROTOCOL.md §3.2).
-fn rank((counter, host): (u64, HostId)) -> (Reverse<u64>, HostId) {
+pub(super) fn rank((counter, host): (u64, HostId)) -> (Reverse<u64>, HostId) {
     (Reverse(counter), host)
 }
 

@@ -1,6 +1,7 @@
 //! The directory alone: what it shows of whom, and what its machines share.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use aldis_wire::announcement::{encode_ops, ops_hash};
@@ -80,21 +81,72 @@ fn a_look_up_draws_from_all_homes_alike_and_costs_what_it_answers() {
 
 /// What one host says: each peer's counter, and its topics with metas.
 type Said = BTreeMap<PeerId, (u64, BTreeMap<TopicId, u8>)>;
+/// A peer's claim, better ones first.
+type Claim = (std::cmp::Reverse<u64>, HostId);
 
-/// Who is shown where with which meta, by the rules of PROTOCOL.md §3.2 alone.
-fn expected(said: &[(HostId, bool, Said)]) -> (BTreeMap<PeerId, HostId>, BTreeMap<(TopicId, PeerId), u8>) {
-    let mut best: BTreeMap<PeerId, (std::cmp::Reverse<u64>, HostId)> = BTreeMap::new();
-    let shown = || said.iter().filter(|(_, shown, _)| *shown);
-    for (host, _, roster) in shown() {
-        for (peer, (counter, _)) in roster {
-            let rank = (std::cmp::Reverse(*counter), *host);
-            let known = best.entry(*peer).or_insert(rank);
-            *known = rank.min(*known);
+/// Which claims count, by the rules of PROTOCOL.md §3.2 alone: none that is worse than one that the peer has left.
+#[derive(Default)]
+struct Claims {
+    present: BTreeMap<PeerId, BTreeSet<Claim>>,
+    left: BTreeMap<PeerId, Claim>,
+}
+
+impl Claims {
+    fn enter(&mut self, peer: PeerId, counter: u64, host: HostId) {
+        let claim = (std::cmp::Reverse(counter), host);
+        if self.left.get(&peer).is_none_or(|left| claim <= *left) {
+            self.present.entry(peer).or_default().insert(claim);
         }
     }
-    let homes: BTreeMap<PeerId, HostId> = best.into_iter().map(|(peer, (_, host))| (peer, host)).collect();
+
+    fn leave(&mut self, peer: PeerId, counter: u64, host: HostId) {
+        let claim = (std::cmp::Reverse(counter), host);
+        if self.present.entry(peer).or_default().remove(&claim) {
+            let left = self.left.entry(peer).or_insert(claim);
+            *left = claim.min(*left);
+            let left = *left;
+            self.present.entry(peer).or_default().retain(|claim| *claim <= left);
+        }
+    }
+
+    fn enter_all(&mut self, said: &Said, host: HostId) {
+        said.iter().for_each(|(peer, (counter, _))| self.enter(*peer, *counter, host));
+    }
+
+    fn leave_all(&mut self, said: &Said, host: HostId) {
+        said.iter().for_each(|(peer, (counter, _))| self.leave(*peer, *counter, host));
+    }
+
+    fn follow(&mut self, before: &Said, ops: &[Op], host: HostId) {
+        let mut counters: BTreeMap<PeerId, u64> = before.iter().map(|(peer, said)| (*peer, said.0)).collect();
+        for op in ops {
+            match op {
+                Op::Present { peer, proof } => {
+                    if let Some(old) = counters.insert(*peer, proof.counter()) {
+                        self.leave(*peer, old, host);
+                    }
+                    self.enter(*peer, proof.counter(), host);
+                }
+                Op::Gone { peer, .. } => {
+                    let old = counters.remove(peer).unwrap();
+                    self.leave(*peer, old, host);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Who is shown where with which meta.
+fn expected(
+    said: &[(HostId, bool, Said)],
+    claims: &Claims,
+) -> (BTreeMap<PeerId, HostId>, BTreeMap<(TopicId, PeerId), u8>) {
+    let homes: BTreeMap<PeerId, HostId> =
+        claims.present.iter().filter_map(|(peer, claims)| Some((*peer, claims.first()?.1))).collect();
+    let shown = || said.iter().filter(|(_, shown, _)| *shown);
     let members = shown().flat_map(|(host, _, roster)| roster.iter().map(move |entry| (*host, entry)));
-    let at_home = members.filter(|(host, (peer, _))| homes[*peer] == *host);
+    let at_home = members.filter(|(host, (peer, _))| homes.get(*peer) == Some(host));
     let members =
         at_home.flat_map(|(_, (peer, (_, topics)))| topics.iter().map(|(topic, meta)| ((*topic, *peer), *meta)));
     let members = members.collect();
@@ -116,6 +168,7 @@ fn some_ops(
     tag: NetworkTag,
     keys: &[ed25519_dalek::SigningKey],
     said: &Said,
+    highest: &mut BTreeMap<(HostId, PeerId), u64>,
     draw: &mut impl FnMut(usize) -> usize,
 ) -> (Said, Vec<Op>) {
     let (mut after, mut ops) = (said.clone(), Vec::new());
@@ -137,7 +190,10 @@ fn some_ops(
                 ops.push(Op::Join { topic, peer, meta: Bytes::from(vec![meta; 1]) });
             }
             _ => {
-                let counter = u64::try_from(draw(4)).unwrap() + 1;
+                // A home takes no counter below one that it has had.
+                let highest = highest.entry((host, peer)).or_default();
+                *highest += u64::try_from(draw(4)).unwrap();
+                let counter = *highest + 1;
                 after.entry(peer).or_default().0 = counter;
                 ops.push(Op::Present { peer, proof: Proof::claim(key, tag, host, counter, None) });
             }
@@ -155,20 +211,28 @@ fn whatever_hosts_say_of_peers_that_move_the_index_and_what_is_told_agree_with_t
     let (mut directory, mut told) = (Directory::new(tag, || 7), BTreeMap::new());
     said.iter().for_each(|(host, ..)| directory.insert(*host));
     let mut draw = chance();
+    let (mut claims, mut highest) = (Claims::default(), BTreeMap::new());
     for step in 0..4_000 {
         let (host, shown, roster) = &mut said[draw(3)];
         let shows = match draw(12) {
             0 if *shown => {
                 *shown = false;
+                claims.leave_all(roster, *host);
                 directory.hide(*host)
             }
             1 | 2 => {
+                if !*shown {
+                    claims.enter_all(roster, *host);
+                }
                 *shown = true;
                 directory.show(*host)
             }
             3 => {
                 // A copy that was put together elsewhere: other slots, the same entries, or none at all.
                 let mut copy = Roster::new(*host, tag);
+                if *shown {
+                    claims.leave_all(roster, *host);
+                }
                 if draw(2) == 0 {
                     let all = aldis_wire::host::Range { key: [0; 32], nibbles: 0 };
                     let part = directory.roster_mut(*host).unwrap().part(&all);
@@ -179,14 +243,18 @@ fn whatever_hosts_say_of_peers_that_move_the_index_and_what_is_told_agree_with_t
                     roster.clear();
                 }
                 *shown = true;
+                claims.enter_all(roster, *host);
                 directory.replace(*host, copy, true)
             }
             _ => {
-                let (after, ops) = some_ops(*host, tag, &keys, roster, &mut draw);
+                let (after, ops) = some_ops(*host, tag, &keys, roster, &mut highest, &mut draw);
                 if draw(4) == 0 {
                     assert_eq!(directory.apply(*host, &ops, Some([1; 32])), Err(Fault::WrongDigest));
                     Vec::new()
                 } else {
+                    if *shown {
+                        claims.follow(roster, &ops, *host);
+                    }
                     *roster = after;
                     directory.apply(*host, &ops, None).unwrap()
                 }
@@ -198,7 +266,8 @@ fn whatever_hosts_say_of_peers_that_move_the_index_and_what_is_told_agree_with_t
                 How::Left(_) => assert!(told.remove(&(topic, peer)).is_some(), "step {step}: it left twice"),
             }
         }
-        let (homes, members) = expected(&said);
+        directory.remember_departed(Moment::default());
+        let (homes, members) = expected(&said, &claims);
         assert_eq!(told, members, "step {step}");
         assert_eq!(directory.peers_count(), homes.len(), "step {step}");
         for key in &keys {

@@ -202,6 +202,28 @@ fn some_ops(
     (after, ops)
 }
 
+/// Whether the directory shows all peers at these homes, with these memberships.
+fn compare(
+    step: usize,
+    directory: &Directory,
+    homes: &BTreeMap<PeerId, HostId>,
+    members: &BTreeMap<(TopicId, PeerId), u8>,
+    draw: &mut impl FnMut(usize) -> usize,
+) {
+    assert_eq!(directory.peers_count(), homes.len(), "step {step}");
+    for (peer, home) in homes {
+        assert_eq!(directory.home(*peer), Some(*home), "step {step}");
+    }
+    for topic in (0..4).map(|number| TopicId::new([number; 32])) {
+        let of_topic = members.iter().filter(|((other, _), _)| *other == topic);
+        let right: BTreeMap<PeerId, u8> = of_topic.map(|((_, peer), meta)| (*peer, *meta)).collect();
+        let sample = directory.sample(topic, PeerId::new([0; 32]), 100, &mut *draw);
+        assert_eq!((sample.len(), directory.total(topic)), (right.len(), right.len()), "step {step}");
+        let found: BTreeMap<PeerId, u8> = sample.iter().map(|member| (member.peer, member.meta[0])).collect();
+        assert_eq!(found, right, "step {step}");
+    }
+}
+
 #[test]
 fn whatever_hosts_say_of_peers_that_move_the_index_and_what_is_told_agree_with_the_rules() {
     let tag = NetworkTag::new([4; 8]);
@@ -269,19 +291,7 @@ fn whatever_hosts_say_of_peers_that_move_the_index_and_what_is_told_agree_with_t
         directory.remember_departed(Moment::default());
         let (homes, members) = expected(&said, &claims);
         assert_eq!(told, members, "step {step}");
-        assert_eq!(directory.peers_count(), homes.len(), "step {step}");
-        for key in &keys {
-            let peer = PeerId::new(key.verifying_key().to_bytes());
-            assert_eq!(directory.home(peer), homes.get(&peer).copied(), "step {step}");
-        }
-        for topic in (0..4).map(|number| TopicId::new([number; 32])) {
-            let of_topic = members.iter().filter(|((other, _), _)| *other == topic);
-            let right: BTreeMap<PeerId, u8> = of_topic.map(|((_, peer), meta)| (*peer, *meta)).collect();
-            let sample = directory.sample(topic, PeerId::new([0; 32]), 100, &mut draw);
-            assert_eq!((sample.len(), directory.total(topic)), (right.len(), right.len()), "step {step}");
-            let found: BTreeMap<PeerId, u8> = sample.iter().map(|member| (member.peer, member.meta[0])).collect();
-            assert_eq!(found, right, "step {step}");
-        }
+        compare(step, &directory, &homes, &members, &mut draw);
     }
     said.iter().for_each(|(host, ..)| _ = directory.remove(*host));
     assert_eq!((directory.peers_count(), directory.topics_count(), directory.rosters_count()), (0, 0, 0));

@@ -97,13 +97,13 @@ impl Sent {
         self.doubtful || !self.copies.is_empty()
     }
 
-    /// Whether it may be delivered although it was refused so: another home had it before, or another copy is on its way. A home
-    /// keeps in mind what it has taken, but not for whom there was nobody.
+    /// Whether it may be delivered although it was refused so: another home had it before, or this one may have another copy,
+    /// which came, or comes, when the target is there. A home keeps in mind what it has taken, not for whom there was nobody.
     #[must_use]
     pub(crate) fn may_still_arrive(&self, refusal: Refusal) -> bool {
         let of_all_copies =
             matches!(refusal, Refusal::Gone | Refusal::Overtaken | Refusal::QueueFull | Refusal::BadField);
-        self.elsewhere || !self.copies.is_empty() && !of_all_copies
+        self.elsewhere || self.is_doubtful() && !of_all_copies
     }
 
     /// What to tell of a refusal that does not come from the target's home.

@@ -13,7 +13,8 @@ pub fn scenario(defect: Defect) -> (&'static str, u64) {
     match defect {
         Defect::SkipDigest => ("digests", 3),
         Defect::SkipDeltaDigest => ("inventions", 3),
-        Defect::SkipSignature | Defect::AcceptForeignSender | Defect::BelieveAnyReceipt => ("liars", 3),
+        Defect::SkipSignature | Defect::AcceptForeignSender => ("liars", 3),
+        Defect::BelieveAnyReceipt => ("liars", 12),
         Defect::TrustAge | Defect::ForgetGraft => ("withheld", 2),
         Defect::AcceptReplay | Defect::NoBackOff => ("replays", 3),
         Defect::TrustInterval => ("silence", 3),

@@ -113,6 +113,24 @@ fn a_signal_is_in_doubt_until_all_its_copies_came_back_each_over_its_link() {
 }
 
 #[test]
+fn while_another_copy_may_come_only_such_refusals_count_as_hold_for_all_of_them() {
+    let still = |outgoing: &Outgoing| {
+        [Refusal::NoSuchPeer, Refusal::Overtaken]
+            .map(|refusal| outgoing.find(&id(0)).unwrap().may_still_arrive(refusal))
+    };
+    for path in [Path::Direct(LinkKey(1)), Path::Routed(LinkKey(1), nonce(1))] {
+        let mut outgoing = sealed_away(1, LinkKey(1));
+        outgoing.went(&id(0), HostId::new([1; 32]), 1, path);
+        assert_eq!(still(&outgoing), [false, false], "it went once");
+        outgoing.broke(&id(0));
+        outgoing.went(&id(0), HostId::new([1; 32]), 1, Path::Direct(LinkKey(2)));
+        assert_eq!(still(&outgoing), [true, false]);
+        outgoing.went(&id(0), HostId::new([2; 32]), 1, Path::Direct(LinkKey(3)));
+        assert_eq!(still(&outgoing), [true, true], "what another home did with it this one does not know");
+    }
+}
+
+#[test]
 fn deliveries_are_remembered_for_two_minutes_and_bounded() {
     let mut deliveries = Deliveries::default();
     for number in 0..=REMEMBERED_DELIVERIES_MAX {

@@ -54,16 +54,19 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
+    fn place(&self, home: HostId) -> Option<usize> {
+        self.legs.binary_search_by_key(&home, |leg| leg.home).ok()
+    }
+
     fn leg_mut(&mut self, home: HostId) -> Option<&mut Leg> {
-        let place = self.legs.binary_search_by_key(&home, |leg| leg.home).ok()?;
+        let place = self.place(home)?;
         self.legs.get_mut(place).filter(|leg| leg.open)
     }
 
     /// The part of a host, while it is open.
     #[must_use]
     pub(crate) fn leg(&self, home: HostId) -> Option<&Leg> {
-        let place = self.legs.binary_search_by_key(&home, |leg| leg.home).ok()?;
-        self.legs.get(place).filter(|leg| leg.open)
+        self.legs.get(self.place(home)?).filter(|leg| leg.open)
     }
 
     fn open_legs(&self) -> impl Iterator<Item = &Leg> {

@@ -8,6 +8,17 @@ use aldis_wire::id::{HostId, PeerId};
 use super::io::Moment;
 use super::limits::{COUNTER_MEMORY, COUNTERS_MAX};
 
+/// Of two claims, each a counter and a home, the better one is lower (PROTOCOL.md §3.2).
+pub(crate) fn rank((counter, home): (u64, HostId)) -> (Reverse<u64>, HostId) {
+    (Reverse(counter), home)
+}
+
+/// Whether a claim counts no more because the peer has left a home where it had a better one: a former home may not bring it
+/// back.
+pub(crate) fn is_over(claim: (u64, HostId), left: (u64, HostId)) -> bool {
+    rank(claim) > rank(left)
+}
+
 /// Counters of keyed peers that are not present any more.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -19,7 +30,7 @@ impl Counters {
     /// A keyed peer has left a home. Of two claims the better one is remembered.
     pub(crate) fn insert(&mut self, now: Moment, peer: PeerId, counter: u64, home: HostId) {
         self.tidy(now);
-        if self.known.get(&peer).is_some_and(|(known, at, _)| (Reverse(*known), *at) < (Reverse(counter), home)) {
+        if self.find(peer).is_some_and(|known| is_over((counter, home), known)) {
             return;
         }
         self.known.insert(peer, (counter, home, now));

@@ -19,12 +19,12 @@ use aldis_wire::proof::{Proof, Trust};
 use aldis_wire::record::{ShortId, short_id};
 use bytes::Bytes;
 
-use super::counters::Counters;
+use super::counters::{Counters, is_over};
 use super::hashing::Seed;
 use super::io::{Fault, LeftReason, Member, Moment};
 use super::roster::{Change, Recorded, Roster, Slot};
 use super::view::Memory;
-use homes::{Homes, rank};
+use homes::Homes;
 use hosts::{Held, Hosts, Place};
 use shown::{Gone, difference};
 pub(crate) use shown::{How, Shown};
@@ -520,12 +520,6 @@ impl Directory {
         };
         held.roster.memberships_at(place.slot).filter_map(hide).collect()
     }
-}
-
-/// Whether a claim counts no more because the peer has left a home where it had a better one since: a former home may not bring
-/// it back.
-fn is_over(claim: (u64, HostId), left: (u64, HostId)) -> bool {
-    rank(claim) > rank(left)
 }
 
 fn shuffle<T>(list: &mut [T], random: &mut impl FnMut(usize) -> usize) {

@@ -148,14 +148,20 @@ fn counters_of_the_peers_of_a_crashed_host_are_remembered_too() {
     assert_eq!(refusal(&mut world, replay), Some((Refusal::ClaimOld, Some(7))), "an old claim does not bring him back");
 }
 
+/// So many hosts; at the last one who watches a room, and at the first who is in it, by a claim with counter 1.
+fn watched(hosts: usize) -> (World, usize, usize) {
+    let mut world = World::with_hosts(hosts);
+    let watcher = world.edge(hosts - 1);
+    world.watch(watcher, "room");
+    let member = world.keyed(0, &key(1), 1);
+    world.join(member, "room");
+    world.run(secs(1));
+    (world, watcher, member)
+}
+
 #[test]
 fn a_peer_that_moves_to_another_host_keeps_its_id_and_watchers_see_it_move() {
-    let mut world = World::with_hosts(3);
-    let watcher = world.edge(2);
-    world.watch(watcher, "room");
-    let before = world.keyed(0, &key(1), 1);
-    world.join(before, "room");
-    world.run(secs(1));
+    let (mut world, watcher, before) = watched(3);
     world.heard(watcher);
     let after = world.keyed(1, &key(1), 2);
     world.join(after, "room");
@@ -178,12 +184,7 @@ fn a_peer_that_moves_to_another_host_keeps_its_id_and_watchers_see_it_move() {
 
 #[test]
 fn who_leaves_its_new_home_is_not_brought_back_by_a_former_one_that_crashed() {
-    let mut world = World::with_hosts(3);
-    let watcher = world.edge(2);
-    world.watch(watcher, "room");
-    let before = world.keyed(0, &key(1), 1);
-    world.join(before, "room");
-    world.run(secs(1));
+    let (mut world, watcher, before) = watched(3);
     world.kill(0);
     let after = world.keyed(1, &key(1), 2);
     world.join(after, "room");
@@ -202,12 +203,7 @@ fn who_leaves_its_new_home_is_not_brought_back_by_a_former_one_that_crashed() {
 
 #[test]
 fn a_peer_that_comes_again_at_its_home_is_shown_once_in_the_end() {
-    let mut world = World::with_hosts(2);
-    let watcher = world.edge(1);
-    world.watch(watcher, "room");
-    let first = world.keyed(0, &key(1), 1);
-    world.join(first, "room");
-    world.run(secs(1));
+    let (mut world, watcher, first) = watched(2);
     world.heard(watcher);
     let second = world.keyed(0, &key(1), 2);
     world.join(second, "room");

@@ -4,13 +4,13 @@
 //! The table is in parts. When one grows, every peer in it is looked up in its roster again to be hashed, at some 90 ns;
 //! of a million peers in one table that is one call of 85 ms, in which nobody else has the machine.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use aldis_wire::id::{HostId, PeerId};
 use hashbrown::HashTable;
 
 use super::hosts::{Hosts, Place};
+use crate::relay::counters::rank;
 use crate::relay::hashing::Seed;
 
 /// Parts of the table: of the four million peers for which there is room, one takes 65,000, and 6 ms to grow.
@@ -34,11 +34,6 @@ struct Further {
 /// The part in which a hash belongs. Of its bits a table uses the lowest and the highest itself.
 fn part(hash: u64) -> usize {
     usize::try_from(hash >> 40).unwrap_or(0) % PARTS
-}
-
-/// Better claims first (PROTOCOL.md §3.2).
-pub(super) fn rank((counter, host): (u64, HostId)) -> (Reverse<u64>, HostId) {
-    (Reverse(counter), host)
 }
 
 impl Homes {

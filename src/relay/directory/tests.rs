@@ -224,6 +224,14 @@ fn compare(
     }
 }
 
+/// Puts all entries of a roster into an empty one.
+fn fill(copy: &mut Roster, roster: &mut Roster) {
+    let all = aldis_wire::host::Range { key: [0; 32], nibbles: 0 };
+    let aldis_wire::host::Part::Entries(bytes) = roster.part(&all) else { unreachable!("it is small") };
+    copy.replace_range(&all, &aldis_wire::host::entries(&bytes).unwrap()).unwrap();
+    copy.settle().unwrap();
+}
+
 #[test]
 fn whatever_hosts_say_of_peers_that_move_the_index_and_what_is_told_agree_with_the_rules() {
     let tag = NetworkTag::new([4; 8]);
@@ -256,11 +264,7 @@ fn whatever_hosts_say_of_peers_that_move_the_index_and_what_is_told_agree_with_t
                     claims.leave_all(roster, *host);
                 }
                 if draw(2) == 0 {
-                    let all = aldis_wire::host::Range { key: [0; 32], nibbles: 0 };
-                    let part = directory.roster_mut(*host).unwrap().part(&all);
-                    let aldis_wire::host::Part::Entries(bytes) = part else { unreachable!("it is small") };
-                    copy.replace_range(&all, &aldis_wire::host::entries(&bytes).unwrap()).unwrap();
-                    copy.settle().unwrap();
+                    fill(&mut copy, directory.roster_mut(*host).unwrap());
                 } else {
                     roster.clear();
                 }
